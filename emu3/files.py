@@ -1,0 +1,56 @@
+"""Files that are never half-written: a temporary name first, then one rename."""
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from emu3.errors import InputError
+
+
+@contextmanager
+def atomic_path(path: str | Path) -> Iterator[Path]:
+    """Yield a temporary path beside `path`; rename it into place when the block succeeds.
+
+    Raises:
+        InputError: the folder cannot be created or written.
+    """
+    path = Path(path)
+    writable_folder(path.parent)
+    handle, name = tempfile.mkstemp(prefix=f".{path.stem}.", suffix=path.suffix, dir=path.parent)
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        yield temporary
+        mask = os.umask(0)
+        os.umask(mask)
+        temporary.chmod(0o666 & ~mask)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def writable_folder(folder: str | Path, flag: str = "--output") -> Path:
+    """Create `folder` if needed and return it.
+
+    Raises:
+        InputError: it cannot be created or written; names `flag` as the option to change.
+    """
+    folder = Path(folder)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"cannot create folder {folder}: {error.strerror}; change {flag}") from None
+    if not os.access(folder, os.W_OK):
+        raise InputError(f"folder {folder} is not writable; change {flag}")
+    return folder
+
+
+def numbered_path(folder: Path, stem: str, suffix: str) -> Path:
+    """The first `stem_NNNN.suffix` in `folder` that does not exist yet."""
+    taken = {p.name for p in folder.glob(f"{stem}_*")}
+    number = 0
+    while any(name.startswith(f"{stem}_{number:04d}") for name in taken):
+        number += 1
+    return folder / f"{stem}_{number:04d}{suffix}"

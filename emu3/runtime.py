@@ -1,0 +1,151 @@
+"""Device, mode, threads and dtype: the only module that touches the MindSpore context.
+
+| device | language model | vision tokenizer | attention         | why                             |
+|--------|----------------|------------------|-------------------|---------------------------------|
+| CPU    | float32        | float32          | eager             | no bfloat16 kernels on CPU      |
+| Ascend | bfloat16       | bfloat16         | flash_attention_2 | native; norms, softmax in fp32  |
+"""
+
+import os
+import sys
+from dataclasses import dataclass
+
+import mindspore as ms
+
+from emu3.errors import InputError
+
+
+@dataclass(frozen=True)
+class DeviceDefaults:
+    """What a device computes in when nobody says otherwise."""
+
+    dtype: str
+    attention: str
+
+
+DEFAULTS = {
+    "CPU": DeviceDefaults("float32", "eager"),
+    "Ascend": DeviceDefaults("bfloat16", "flash_attention_2"),
+}
+MODES = {"pynative": ms.PYNATIVE_MODE, "graph": ms.GRAPH_MODE}
+DTYPES = {
+    "float32": ms.float32,
+    "fp32": ms.float32,
+    "float16": ms.float16,
+    "fp16": ms.float16,
+    "bfloat16": ms.bfloat16,
+    "bf16": ms.bfloat16,
+}
+_told: set[str] = set()
+
+
+def notice(text: str) -> None:
+    """Print one line to stderr, once a process."""
+    if text not in _told:
+        _told.add(text)
+        print(f"emu3: {text}", file=sys.stderr)
+
+
+def setup(
+    device: str = "auto",
+    device_id: int | None = None,
+    mode: str = "pynative",
+    threads: int | None = None,
+    seed: int | None = None,
+) -> str:
+    """Choose device, mode, thread count and seed for this process; returns the device in force.
+
+    `device` is "auto", "CPU" or "Ascend"; `device_id` falls back to DEVICE_ID and is an index
+    among ASCEND_RT_VISIBLE_DEVICES; `threads` defaults to all cores.
+
+    Raises:
+        InputError: a value is not one of those allowed.
+    """
+    if mode not in MODES:
+        raise InputError(f"mode {mode!r} is unknown; allowed: {', '.join(MODES)}; change --mode")
+    names = {"auto": "auto", "cpu": "CPU", "ascend": "Ascend"}
+    if device.lower() not in names:
+        raise InputError(f"device {device!r} is unknown; allowed: auto, CPU, Ascend; change --device")
+    device = names[device.lower()]
+    if device == "auto":
+        device = "Ascend" if os.path.exists("/dev/davinci_manager") else "CPU"
+    ms.set_context(mode=MODES[mode])
+    try:
+        ms.set_device(device, _device_id(device_id) if device == "Ascend" else 0)
+    except (RuntimeError, ValueError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise InputError(f"device {device} is not usable: {reason}; change --device") from None
+    if device == "CPU":
+        # The asynchronous pipeline stalls in 4 ms quanta on few cores: 10x on small operators.
+        ms.set_context(pynative_synchronize=True)
+    if threads is not None:
+        ms.runtime.set_cpu_affinity(False)
+        ms.set_context(runtime_num_threads=threads)
+    if seed is not None:
+        ms.set_seed(seed)
+    return device
+
+
+def _device_id(device_id: int | None) -> int:
+    text = os.environ.get("DEVICE_ID", "0") if device_id is None else str(device_id)
+    if not text.isdigit():
+        raise InputError(f"device id {text!r} is not a whole number >= 0; change --device-id")
+    return int(text)
+
+
+def device_target() -> str:
+    """"CPU" or "Ascend": where operators run now."""
+    return ms.get_context("device_target")
+
+
+def resolve_dtype(requested: ms.Type | str | None) -> ms.Type:
+    """The dtype to compute in here: `requested`, or the device's default.
+
+    float16 and bfloat16 asked for on CPU become float32 with one notice.
+
+    Raises:
+        InputError: `requested` names no known dtype.
+    """
+    if requested is None:
+        requested = DEFAULTS[device_target()].dtype
+    if isinstance(requested, str):
+        if requested not in DTYPES:
+            allowed = ", ".join(sorted(DTYPES))
+            raise InputError(f"dtype {requested!r} is unknown; allowed: {allowed}; change --dtype")
+        requested = DTYPES[requested]
+    if device_target() == "CPU" and requested != ms.float32:
+        notice(f"{str(requested).lower()} does not compute on CPU: using float32")
+        return ms.float32
+    return requested
+
+
+def resolve_attention(requested: str | None) -> str:
+    """The attention this device runs: "eager" or "flash_attention_2".
+
+    "sdpa" is another word for the device's best. Flash attention asked for on CPU becomes eager
+    with one notice.
+
+    Raises:
+        InputError: `requested` names no known implementation.
+    """
+    best = DEFAULTS[device_target()].attention
+    if requested in (None, "sdpa"):
+        return best
+    if requested not in ("eager", "flash_attention_2"):
+        raise InputError(
+            f"attention {requested!r} is unknown; allowed: eager, sdpa, flash_attention_2; "
+            "change --attn-implementation"
+        )
+    if requested == "flash_attention_2" and device_target() == "CPU":
+        notice("flash_attention_2 needs an Ascend device: using eager attention")
+        return "eager"
+    return requested
+
+
+def peak_memory_bytes() -> int:
+    """Peak memory of this process: device memory on Ascend, resident set on CPU."""
+    if device_target() == "Ascend":
+        return int(ms.runtime.max_memory_allocated())
+    import resource
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

@@ -1,0 +1,1 @@
+"""Training: scene data, vision tokenizer training, supervised fine-tuning."""
