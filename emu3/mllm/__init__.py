@@ -1,0 +1,1 @@
+"""The language side of Emu3: one causal transformer over text ids and visual ids."""

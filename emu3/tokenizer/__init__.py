@@ -1,0 +1,1 @@
+"""The vision side of Emu3: pixels to codes and back."""
