@@ -1,0 +1,94 @@
+"""Configuration of the vision tokenizer."""
+
+import math
+
+from transformers import PretrainedConfig
+
+from emu3.errors import InputError
+
+
+class Emu3VisionVQConfig(PretrainedConfig):
+    """Sizes of the vision tokenizer; the defaults are those of BAAI/Emu3-VisionTokenizer.
+
+    Args:
+        codebook_size: number of codes.
+        embed_dim: width of a code vector.
+        z_channels: encoder output and decoder input channels.
+        double_z: doubles the encoder's output only; nothing downstream supports True.
+        in_channels, out_channels: colour channels.
+        temporal_downsample_factor: frames per latent frame, a power of two.
+        ch: base width, a multiple of 32 (group norm has 32 groups).
+        ch_mult: width multipliers, one a level; each level but the last halves the picture.
+        num_res_blocks: encoder blocks per level; the decoder has one more.
+        attn_resolutions: indices of the levels that have attention.
+        dropout: dropout inside residual blocks, in training.
+
+    Raises:
+        InputError: a value is impossible.
+    """
+
+    model_type = "Emu3VisionVQ"
+
+    def __init__(
+        self,
+        codebook_size: int = 32768,
+        embed_dim: int = 4,
+        z_channels: int = 4,
+        double_z: bool = False,
+        in_channels: int = 3,
+        out_channels: int = 3,
+        temporal_downsample_factor: int = 4,
+        ch: int = 256,
+        ch_mult: list[int] | None = None,
+        num_res_blocks: int = 2,
+        attn_resolutions: list[int] | None = None,
+        dropout: float = 0.0,
+        **kwargs: object,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.codebook_size = codebook_size
+        self.embed_dim = embed_dim
+        self.z_channels = z_channels
+        self.double_z = double_z
+        self.in_channels = in_channels
+        self.out_channels = out_channels
+        self.temporal_downsample_factor = temporal_downsample_factor
+        self.ch = ch
+        self.ch_mult = [1, 2, 2, 4] if ch_mult is None else list(ch_mult)
+        self.num_res_blocks = num_res_blocks
+        self.attn_resolutions = [3] if attn_resolutions is None else list(attn_resolutions)
+        self.dropout = dropout
+        self._validate()
+
+    @property
+    def spatial_scale_factor(self) -> int:
+        """Pixels per code along each side."""
+        return 2 ** (len(self.ch_mult) - 1)
+
+    @property
+    def temporal_stages(self) -> int:
+        """How often time is halved."""
+        return int(math.log2(self.temporal_downsample_factor))
+
+    @property
+    def widths(self) -> list[int]:
+        """Channels of each level."""
+        return [self.ch * m for m in self.ch_mult]
+
+    def _validate(self) -> None:
+        sizes = "codebook_size embed_dim z_channels in_channels out_channels num_res_blocks"
+        for name in sizes.split():
+            value = getattr(self, name)
+            if not isinstance(value, int) or value < 1:
+                raise InputError(f"{name} is {value!r}; it must be a whole number >= 1")
+        if not isinstance(self.ch, int) or self.ch < 32 or self.ch % 32:
+            raise InputError(f"ch is {self.ch!r}; it must be a positive multiple of 32")
+        if not self.ch_mult or any(not isinstance(m, int) or m < 1 for m in self.ch_mult):
+            raise InputError(f"ch_mult is {self.ch_mult!r}; it must list whole numbers >= 1")
+        factor = self.temporal_downsample_factor
+        if not isinstance(factor, int) or factor < 1 or factor & (factor - 1):
+            raise InputError(f"temporal_downsample_factor is {factor!r}; it must be a power of 2")
+        if self.double_z:
+            raise InputError("double_z is True; only False is supported")
+        if not 0 <= self.dropout < 1:
+            raise InputError(f"dropout is {self.dropout!r}; it must be in [0, 1)")
