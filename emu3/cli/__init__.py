@@ -1,0 +1,1 @@
+"""One module a command: `python -m emu3.cli.<command> --help`."""

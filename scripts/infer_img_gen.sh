@@ -1,0 +1,12 @@
+#!/usr/bin/env bash
+# Text to image. Options of `python -m emu3.cli.img_gen --help` may follow:
+#   bash scripts/infer_img_gen.sh --prompt "a red circle above a blue square" --ratio 4:3
+#   MODEL=BAAI/Emu3-Gen VQ_MODEL=BAAI/Emu3-VisionTokenizer bash scripts/infer_img_gen.sh
+# On Ascend DEVICE_ID counts within ASCEND_RT_VISIBLE_DEVICES when that is set.
+set -euo pipefail
+source "$(dirname "${BASH_SOURCE[0]}")/setup_env.sh"
+emu3_find_python
+export DEVICE_ID="${DEVICE_ID:-0}"
+MODEL="${MODEL:-$ROOT/assets/emu3-mini/language}"
+VQ_MODEL="${VQ_MODEL:-$ROOT/assets/emu3-mini/vision}"
+exec "$PYTHON" -m emu3.cli.img_gen --model "$MODEL" --vq-model "$VQ_MODEL" "$@"

@@ -1,0 +1,9 @@
+#!/usr/bin/env bash
+# Set up what is needed, check the style, run the tests. Arguments go to pytest.
+set -euo pipefail
+source "$(dirname "${BASH_SOURCE[0]}")/setup_env.sh"
+emu3_find_python video training dev
+cd "$ROOT"
+"$PYTHON" -m ruff check .
+"$PYTHON" -m ruff format --check .
+"$PYTHON" -m pytest "$@"
