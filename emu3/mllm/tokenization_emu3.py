@@ -1,0 +1,316 @@
+"""Emu3Tokenizer: byte-pair ranks in tiktoken's format plus a file of special tokens.
+
+    ids 0 .. R-1      the ranks of emu3.tiktoken, any number R of them
+    ids R .. R+207    <|endoftext|>, <|im_start|>, <|im_end|>, <|extra_0|> .. <|extra_204|>
+    ids R+208 ..      the lines of emu3_vision_tokens.txt: img, boi, eoi, then the visual tokens
+
+Special tokens are split off here and only plain text reaches tiktoken, which would need most of a
+second to prepare 33,000 of them.
+"""
+
+import base64
+import json
+import re
+import unicodedata
+from pathlib import Path
+
+import tiktoken
+from transformers import PreTrainedTokenizer
+
+from emu3.arrays import as_numpy
+from emu3.errors import InputError
+from emu3.files import atomic_path
+from emu3.hub import checkpoint_folder
+
+VOCAB_FILES_NAMES = {
+    "vocab_file": "emu3.tiktoken",
+    "special_tokens_file": "emu3_vision_tokens.txt",
+}
+PATTERN = (
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}"
+    r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
+BUILT_IN_SPECIALS = (
+    "<|endoftext|>",
+    "<|im_start|>",
+    "<|im_end|>",
+    *(f"<|extra_{k}|>" for k in range(205)),
+)
+SPECIAL_SHAPE = r"<\|[^<|>]*\|>"
+
+
+class Emu3Tokenizer(PreTrainedTokenizer):
+    """Text to ids and back, with padding, truncation and from_pretrained of transformers.
+
+    A special token written out in a text becomes its id, as in the released tokenizer, unless
+    `split_special_tokens=True` is given here or in a call: then it is ordinary text.
+    """
+
+    vocab_files_names = VOCAB_FILES_NAMES
+
+    def __init__(
+        self,
+        vocab_file: str | Path,
+        special_tokens_file: str | Path,
+        errors: str = "replace",
+        bos_token: str = "<|extra_203|>",
+        eos_token: str = "<|extra_204|>",
+        pad_token: str = "<|endoftext|>",
+        img_token: str = "<|image token|>",
+        boi_token: str = "<|image start|>",
+        eoi_token: str = "<|image end|>",
+        eol_token: str = "<|extra_200|>",
+        eof_token: str = "<|extra_201|>",
+        **kwargs,
+    ):
+        ranks = read_ranks(_existing(vocab_file, "vocab_file"))
+        specials = read_specials(_existing(special_tokens_file, "special_tokens_file"))
+        self.errors = errors
+        self.img_token = img_token
+        self.boi_token = boi_token
+        self.eoi_token = eoi_token
+        self.eol_token = eol_token
+        self.eof_token = eof_token
+        self._ranks = ranks
+        self._pieces = sorted(ranks, key=ranks.get) + [token.encode() for token in specials]
+        self._special_ids = {token: len(ranks) + k for k, token in enumerate(specials)}
+        self._special_pattern = _special_pattern(specials)
+        self._encoding = _encoding(ranks)
+        super().__init__(
+            bos_token=bos_token, eos_token=eos_token, pad_token=pad_token, errors=errors, **kwargs
+        )
+
+    @classmethod
+    def from_pretrained(cls, path_or_hub_id: str | Path, *args, **kwargs) -> "Emu3Tokenizer":
+        """Load from a folder or a hub id; options replace those saved there.
+
+        Raises:
+            InputError: no such folder or hub id, or its files are missing or broken.
+        """
+        patterns = [*VOCAB_FILES_NAMES.values(), "*token*.json", "chat_template*"]
+        folder = checkpoint_folder(path_or_hub_id, patterns)
+        try:
+            return super().from_pretrained(str(folder), *args, **kwargs)
+        except (OSError, json.JSONDecodeError) as error:
+            raise InputError(
+                f"the tokenizer in {folder} cannot be read: {error}; change --model"
+            ) from None
+
+    @property
+    def vocab_size(self) -> int:
+        """Ranks and special tokens together."""
+        return len(self._pieces)
+
+    def __len__(self) -> int:
+        return len(self._pieces)
+
+    @property
+    def eod_id(self) -> int:
+        """The id of <|endoftext|>: the first one after the ranks."""
+        return len(self._ranks)
+
+    def get_vocab(self) -> dict[bytes, int]:
+        """Byte strings and their ranks, without the special tokens."""
+        return dict(self._ranks)
+
+    def encode_ordinary(self, text: str) -> list[int]:
+        """Ids of `text` with no special token recognised."""
+        return self._encoding.encode_ordinary(unicodedata.normalize("NFC", text))
+
+    def tokenize(self, text: str, ordinary: bool | None = None, **kwargs) -> list[bytes | str]:
+        """Ordinary tokens as bytes, special tokens as str; `ordinary` recognises no specials."""
+        if self.split_special_tokens if ordinary is None else ordinary:
+            return self._ordinary_tokens(text)
+        tokens = []
+        for part in self.split_specials(text):
+            tokens += [part] if part in self._special_ids else self._ordinary_tokens(part)
+        return tokens
+
+    def split_specials(self, text: str) -> list[str]:
+        """`text` cut at its special tokens, which stay as parts of their own."""
+        parts = [""]
+        for part in self._special_pattern.split(text):
+            if part in self._special_ids:
+                parts += [part, ""]
+            else:
+                parts[-1] += part
+        return [part for part in parts if part]
+
+    def convert_tokens_to_ids(self, tokens):
+        """The id of a token (str or bytes), or the ids of a list; None for an unknown token."""
+        if tokens is None:
+            return None
+        if isinstance(tokens, str | bytes):
+            return self._convert_token_to_id(tokens)
+        return [self._convert_token_to_id(token) for token in tokens]
+
+    def convert_tokens_to_string(self, tokens: list[bytes | str]) -> str:
+        """The text of a list of tokens."""
+        pieces = [token.encode() if isinstance(token, str) else token for token in tokens]
+        return b"".join(pieces).decode("utf-8", errors=self.errors)
+
+    def save_vocabulary(
+        self, save_directory: str, filename_prefix: str | None = None
+    ) -> tuple[str, str]:
+        """Write the rank file and the special token file; returns their paths."""
+        folder = Path(save_directory)
+        paths = [folder / name for name in VOCAB_FILES_NAMES.values()]
+        count = len(self._ranks)
+        lines = [
+            f"{base64.b64encode(piece).decode()} {rank}\n"
+            for rank, piece in enumerate(self._pieces[:count])
+        ]
+        specials = [f"{token}\n" for token in self._special_ids if token not in BUILT_IN_SPECIALS]
+        for path, content in zip(paths, (lines, specials)):
+            with atomic_path(path) as temporary:
+                temporary.write_text("".join(content), encoding="utf-8")
+        return str(paths[0]), str(paths[1])
+
+    def __getstate__(self) -> dict:
+        return {key: value for key, value in self.__dict__.items() if key != "_encoding"}
+
+    def __setstate__(self, state: dict) -> None:
+        self.__dict__.update(state)
+        self._encoding = _encoding(self._ranks)
+
+    def _ordinary_tokens(self, text: str) -> list[bytes]:
+        return [self._pieces[i] for i in self.encode_ordinary(text)]
+
+    def _convert_token_to_id(self, token: str | bytes) -> int | None:
+        if isinstance(token, str):
+            if token in self._special_ids:
+                return self._special_ids[token]
+            token = token.encode()
+        return self._ranks.get(token)
+
+    def _convert_id_to_token(self, index: int) -> str | bytes:
+        piece = self._pieces[self._checked_ids([index])[0]]
+        return piece if index < len(self._ranks) else piece.decode()
+
+    def _decode(self, token_ids, skip_special_tokens: bool = False, errors=None, **kwargs) -> str:
+        ids = self._checked_ids(as_numpy(token_ids).reshape(-1).tolist())
+        if skip_special_tokens:
+            ids = [i for i in ids if i < len(self._ranks)]
+        text = b"".join(self._pieces[i] for i in ids)
+        return text.decode("utf-8", errors=errors or self.errors)
+
+    def _checked_ids(self, ids: list[int]) -> list[int]:
+        wrong = [i for i in ids if not 0 <= i < len(self._pieces)]
+        if wrong:
+            raise InputError(f"id {wrong[0]} is no token; allowed: 0..{len(self._pieces) - 1}")
+        return ids
+
+    # transformers swallows split_special_tokens before `tokenize`; `ordinary` carries it there.
+    def _encode_plus(self, *args, split_special_tokens: bool = False, **kwargs):
+        return super()._encode_plus(*args, ordinary=split_special_tokens, **kwargs)
+
+    def _batch_encode_plus(self, *args, split_special_tokens: bool = False, **kwargs):
+        return super()._batch_encode_plus(*args, ordinary=split_special_tokens, **kwargs)
+
+    def _add_tokens(self, new_tokens, special_tokens: bool = False) -> int:
+        unknown = [str(token) for token in new_tokens if str(token) not in self._special_ids]
+        if unknown or (new_tokens and not special_tokens):
+            raise InputError(
+                f"tokens {unknown or [str(token) for token in new_tokens]} cannot be added; "
+                f"allowed: special tokens listed in {VOCAB_FILES_NAMES['special_tokens_file']}"
+            )
+        return 0
+
+
+def read_ranks(path: str | Path) -> dict[bytes, int]:
+    """Byte strings and their ranks 0..R-1 from a file of "base64 rank" lines.
+
+    Raises:
+        InputError: a line is malformed, or a rank or byte string is doubled or missing.
+    """
+    lines = _lines(path)
+    entries = [entry for entry in map(bytes.split, lines) if entry]
+    try:
+        ranks = {base64.b64decode(piece, validate=True): int(rank) for piece, rank in entries}
+    except ValueError:
+        raise _rank_error(path, lines) from None
+    if len(ranks) < len(entries) or set(ranks.values()) != set(range(len(entries))):
+        raise _rank_error(path, lines)
+    absent = [byte for byte in range(256) if bytes([byte]) not in ranks]
+    if absent:
+        raise InputError(
+            f"rank file {path} has no rank for the byte {absent[0]:#04x}; allowed: a rank for "
+            "each of the 256 single bytes; replace the file or change --model"
+        )
+    return ranks
+
+
+def _rank_error(path: str | Path, lines: list[bytes]) -> InputError:
+    """What is wrong with the first bad line, or which rank is missing."""
+    where_rank: dict[int, int] = {}
+    where_piece: dict[bytes, int] = {}
+    advice = (
+        'allowed: "base64 rank" lines, ranks 0, 1, 2 ... once each; replace it or change --model'
+    )
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        start = f"rank file {path}, line {number}:"
+        try:
+            encoded, rank_text = line.split()
+            piece, rank = base64.b64decode(encoded, validate=True), int(rank_text)
+        except ValueError:
+            shown = line[:60].decode("utf-8", errors="replace")
+            return InputError(f"{start} {shown!r} is not base64 and a rank; {advice}")
+        if rank in where_rank:
+            return InputError(f"{start} rank {rank} is in line {where_rank[rank]} too; {advice}")
+        if piece in where_piece:
+            return InputError(f"{start} {piece!r} is in line {where_piece[piece]} too; {advice}")
+        where_rank[rank] = where_piece[piece] = number
+    missing = next(rank for rank in range(len(where_rank)) if rank not in where_rank)
+    highest = max(where_rank, key=lambda rank: (rank, where_rank[rank]))
+    return InputError(
+        f"rank file {path}: rank {missing} is missing, yet line {where_rank[highest]} holds rank "
+        f"{highest}; {advice}"
+    )
+
+
+def read_specials(path: str | Path) -> list[str]:
+    """The built-in special tokens followed by the lines of `path`, in order of their ids.
+
+    Raises:
+        InputError: a token is listed twice.
+    """
+    specials = dict.fromkeys(BUILT_IN_SPECIALS, 0)
+    for number, line in enumerate(_lines(path), 1):
+        token = line.decode("utf-8", errors="replace").strip()
+        if token in specials:
+            raise InputError(
+                f"special token file {path}, line {number}: {token!r} exists already; allowed: "
+                "each token once; replace the file or change --model"
+            )
+        if token:
+            specials[token] = number
+    return list(specials)
+
+
+def _lines(path: str | Path) -> list[bytes]:
+    try:
+        return Path(path).read_bytes().split(b"\n")
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror}; change --model") from None
+
+
+def _existing(path: str | Path | None, argument: str) -> str | Path:
+    if path is None:
+        raise InputError(
+            f"the tokenizer folder has no {VOCAB_FILES_NAMES[argument]}; allowed: a folder with "
+            f"{' and '.join(VOCAB_FILES_NAMES.values())}; change --model"
+        )
+    return path
+
+
+def _special_pattern(specials: list[str]) -> re.Pattern:
+    """Finds every special token; those of the usual shape share one alternative, for speed."""
+    odd = [token for token in specials if not re.fullmatch(SPECIAL_SHAPE, token)]
+    odd = [re.escape(token) for token in sorted(odd, key=len, reverse=True)]
+    return re.compile("(" + "|".join([*odd, SPECIAL_SHAPE]) + ")")
+
+
+def _encoding(ranks: dict[bytes, int]) -> tiktoken.Encoding:
+    return tiktoken.Encoding("emu3", pat_str=PATTERN, mergeable_ranks=ranks, special_tokens={})
