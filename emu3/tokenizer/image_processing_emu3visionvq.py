@@ -1,0 +1,315 @@
+"""Emu3VisionVQImageProcessor: pictures to the pixel values the VQ model reads, and back.
+
+Pixel values are float32 in about [-1, 1]. b, c, h, w: batch, channels, rows, columns. Pictures
+come as PIL images, numpy arrays or MindSpore tensors, one (2-D or 3-D), many (4-D) or in a list.
+"""
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+from transformers.feature_extraction_utils import BatchFeature
+from transformers.image_processing_utils import BaseImageProcessor
+
+from emu3.arrays import as_numpy
+from emu3.errors import InputError
+from emu3.files import atomic_path
+from emu3.hub import checkpoint_folder
+
+MAX_SIDE_RATIO = 5
+LAYOUTS = ("channels_first", "channels_last")
+OPTIONS = (
+    "do_resize",
+    "resample",
+    "do_rescale",
+    "rescale_factor",
+    "do_normalize",
+    "image_mean",
+    "image_std",
+    "do_convert_rgb",
+    "min_pixels",
+    "max_pixels",
+    "spatial_factor",
+    "do_round",
+)
+
+
+def smart_resize(
+    height: int,
+    width: int,
+    factor: int = 8,
+    min_pixels: int = 512 * 512,
+    max_pixels: int = 1024 * 1024,
+) -> tuple[int, int]:
+    """The (height, width) to resize to: multiples of `factor`, area within the two limits.
+
+    Raises:
+        InputError: a side is below `factor`, or the sides differ by more than 5 times.
+    """
+    if height < factor or width < factor:
+        raise InputError(
+            f"image of {width}x{height} pixels is too small; allowed: sides of at least {factor}; "
+            "choose another --image"
+        )
+    if max(height, width) > MAX_SIDE_RATIO * min(height, width):
+        raise InputError(
+            f"image of {width}x{height} pixels is too long; allowed: a long side of at most "
+            f"{MAX_SIDE_RATIO} times the short one; crop it or choose another --image"
+        )
+    h, w = round(height / factor) * factor, round(width / factor) * factor
+    if h * w > max_pixels:
+        scale = math.sqrt(height * width / max_pixels)
+        h = math.floor(height / scale / factor) * factor
+        w = math.floor(width / scale / factor) * factor
+    elif h * w < min_pixels:
+        scale = math.sqrt(min_pixels / (height * width))
+        h = math.ceil(height * scale / factor) * factor
+        w = math.ceil(width * scale / factor) * factor
+    if h < 1 or w < 1:
+        raise InputError(
+            f"max_pixels {max_pixels} leaves nothing of {width}x{height} pixels; allowed: at least "
+            f"{factor * factor * MAX_SIDE_RATIO}; change max_pixels in preprocessor_config.json"
+        )
+    return h, w
+
+
+class Emu3VisionVQImageProcessor(BaseImageProcessor):
+    """Resize, scale to [-1, 1] and back; every option may also be given to a single call.
+
+    `do_round` rounds to the nearest of 256 levels on the way back; the released processor
+    truncates.
+    """
+
+    model_input_names = ["pixel_values"]  # noqa: RUF012
+
+    def __init__(
+        self,
+        do_resize: bool = True,
+        resample: int = Image.Resampling.BICUBIC,
+        do_rescale: bool = True,
+        rescale_factor: float = 1 / 255,
+        do_normalize: bool = True,
+        image_mean: float | Sequence[float] = (0.5, 0.5, 0.5),
+        image_std: float | Sequence[float] = (0.5, 0.5, 0.5),
+        do_convert_rgb: bool = True,
+        min_pixels: int = 512 * 512,
+        max_pixels: int = 1024 * 1024,
+        spatial_factor: int = 8,
+        do_round: bool = False,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        self.do_resize = do_resize
+        self.resample = int(resample)
+        self.do_rescale = do_rescale
+        self.rescale_factor = rescale_factor
+        self.do_normalize = do_normalize
+        self.image_mean = image_mean
+        self.image_std = image_std
+        self.do_convert_rgb = do_convert_rgb
+        self.min_pixels = min_pixels
+        self.max_pixels = max_pixels
+        self.size = {"min_pixels": min_pixels, "max_pixels": max_pixels}
+        self.spatial_factor = spatial_factor
+        self.do_round = do_round
+        self._settings({})
+
+    @classmethod
+    def from_pretrained(cls, path_or_hub_id: str | Path, **kwargs) -> "Emu3VisionVQImageProcessor":
+        """Load preprocessor_config.json from a folder or a hub id; options replace those saved.
+
+        Raises:
+            InputError: no such folder or hub id, or its file is missing or broken.
+        """
+        folder = checkpoint_folder(path_or_hub_id, ["preprocessor_config.json"], "--vq-model")
+        try:
+            return super().from_pretrained(str(folder), **kwargs)
+        except OSError as error:
+            reason = str(error).strip().splitlines()[0]
+            raise InputError(
+                f"preprocessor_config.json in {folder} cannot be read: {reason}; change --vq-model"
+            ) from None
+
+    def to_json_file(self, json_file_path: str | Path) -> None:
+        """Write the options as JSON."""
+        with atomic_path(json_file_path) as temporary:
+            temporary.write_text(self.to_json_string(), encoding="utf-8")
+
+    def preprocess(
+        self,
+        images,
+        return_tensors: str | None = None,
+        input_data_format: str | None = None,
+        output_data_format: str = "channels_first",
+        **overrides,
+    ) -> BatchFeature:
+        """Pixel values of pictures: `pixel_values` (B, 3, h, w) float32.
+
+        A list of (3, h, w) arrays without `return_tensors`, else one "np" array or "ms" tensor.
+
+        Raises:
+            InputError: no picture, sizes that cannot be resized or stacked, an unknown option.
+        """
+        options = self._settings(overrides)
+        pixels = []
+        for image in _image_list(images):
+            array = _channels_last(image, input_data_format, options["do_convert_rgb"])
+            if options["do_resize"]:
+                array = _resize(array, options)
+            pixels.append(_laid_out(_scaled(array, options), output_data_format))
+        return BatchFeature({"pixel_values": _stacked(pixels, return_tensors)})
+
+    def postprocess(
+        self,
+        images,
+        return_tensors: str | None = None,
+        input_data_format: str | None = None,
+        output_data_format: str = "channels_first",
+        **overrides,
+    ) -> BatchFeature:
+        """Pictures of pixel values (B, 3, h, w) or (3, h, w): `pixel_values`, a list of PIL images.
+
+        With `return_tensors` "np" or "ms" one (B, 3, h, w) uint8 array. PIL images pass through.
+
+        Raises:
+            InputError: no pixel values, or options under which they cannot become pictures.
+        """
+        options = self._settings(overrides)
+        if not (options["do_rescale"] and options["do_normalize"]):
+            raise InputError(
+                "postprocess undoes scaling and normalisation; allowed: do_rescale and "
+                "do_normalize both true; change preprocessor_config.json"
+            )
+        pictures = []
+        for image in _image_list(images):
+            if not isinstance(image, Image.Image):
+                array = _channels_last(image, input_data_format, False)
+                image = Image.fromarray(_unscaled(array, options))
+            pictures.append(image)
+        if return_tensors in (None, "pil", "PIL.Image.Image"):
+            return BatchFeature({"pixel_values": pictures})
+        arrays = [_laid_out(np.asarray(picture), output_data_format) for picture in pictures]
+        return BatchFeature({"pixel_values": _stacked(arrays, return_tensors)})
+
+    def _settings(self, overrides: dict) -> dict:
+        """The options of one call, checked."""
+        unknown = sorted(set(overrides) - set(OPTIONS))
+        if unknown:
+            raise InputError(
+                f"image option {unknown[0]!r} is unknown; allowed: {', '.join(OPTIONS)}"
+            )
+        given = {name: value for name, value in overrides.items() if value is not None}
+        options = {name: getattr(self, name) for name in OPTIONS} | given
+        low, high, factor = (options[k] for k in ("min_pixels", "max_pixels", "spatial_factor"))
+        if not (0 < low <= high and factor >= 1):
+            raise InputError(
+                f"min_pixels {low}, max_pixels {high}, spatial_factor {factor}; allowed: "
+                "0 < min_pixels <= max_pixels, spatial_factor >= 1; change preprocessor_config.json"
+            )
+        return options
+
+
+def _image_list(images) -> list:
+    """One picture an item, whatever the nesting."""
+    if isinstance(images, Image.Image):
+        return [images]
+    if isinstance(images, list | tuple) and not np.isscalar(images[0] if images else 0):
+        return [picture for item in images for picture in _image_list(item)]
+    array = as_numpy(images)
+    if array.dtype.kind in "uif" and array.ndim in (2, 3, 4):
+        return list(array) if array.ndim == 4 else [array]
+    shown = f"{type(images).__name__} {getattr(images, 'shape', repr(images)[:60])}"
+    raise InputError(
+        f"{shown} is no picture; allowed: a PIL image, a 2-D to 4-D array or tensor of numbers, or "
+        "a list of these; change --image"
+    )
+
+
+def _channels_last(image, layout: str | None, convert_rgb: bool) -> np.ndarray:
+    """A picture as (h, w, c)."""
+    if isinstance(image, Image.Image):
+        try:
+            array = np.asarray(image.convert("RGB") if convert_rgb else image)
+        except OSError as error:
+            name = getattr(image, "filename", "") or "image"
+            raise InputError(f"{name} cannot be read: {error}; change --image") from None
+        return array if array.ndim == 3 else array[:, :, None]
+    array = image if image.ndim == 3 else image[None]
+    array = array if _layout(array, layout) == "channels_last" else array.transpose(1, 2, 0)
+    return np.repeat(array, 3, axis=2) if convert_rgb and array.shape[2] == 1 else array
+
+
+def _layout(array: np.ndarray, layout: str | None) -> str:
+    if layout in LAYOUTS:
+        return layout
+    if layout is not None:
+        raise InputError(f"data format {layout!r} is unknown; allowed: {', '.join(LAYOUTS)}")
+    for axis, name in ((0, LAYOUTS[0]), (2, LAYOUTS[1])):
+        if array.shape[axis] in (1, 3):
+            return name
+    raise InputError(
+        f"picture of shape {array.shape} has neither 1 nor 3 channels; allowed: (3, h, w) or "
+        "(h, w, 3); convert it to RGB, or give input_data_format"
+    )
+
+
+def _resize(array: np.ndarray, options: dict) -> np.ndarray:
+    """(h, w, c) at the size smart_resize gives: uint8 stays uint8, anything else is float32."""
+    limits = (options[name] for name in ("spatial_factor", "min_pixels", "max_pixels"))
+    h, w = smart_resize(*array.shape[:2], *limits)
+    if (h, w) == array.shape[:2]:
+        return array
+    depth = array.dtype if array.dtype == np.uint8 else np.float32
+    planes = [
+        Image.fromarray(np.ascontiguousarray(plane, dtype=depth)).resize(
+            (w, h), options["resample"]
+        )
+        for plane in array.transpose(2, 0, 1)
+    ]
+    return np.stack([np.asarray(plane) for plane in planes], axis=2)
+
+
+def _scaled(array: np.ndarray, options: dict) -> np.ndarray:
+    """(h, w, c) pixels as float32 pixel values."""
+    if options["do_rescale"]:
+        array = array.astype(np.float64) * options["rescale_factor"]
+    array = array.astype(np.float32)
+    if options["do_normalize"]:
+        mean, std = (np.float32(options[name]) for name in ("image_mean", "image_std"))
+        array = (array - mean) / std
+    return array
+
+
+def _unscaled(array: np.ndarray, options: dict) -> np.ndarray:
+    """(h, w, c) pixel values as uint8 pixels."""
+    mean, std = (np.float32(options[name]) for name in ("image_mean", "image_std"))
+    array = (array.astype(np.float32) + mean / std) * std
+    array = np.clip(array.astype(np.float64) / options["rescale_factor"], 0, 255)
+    return (np.rint(array) if options["do_round"] else array).astype(np.uint8)
+
+
+def _laid_out(array: np.ndarray, layout: str) -> np.ndarray:
+    if layout not in LAYOUTS:
+        raise InputError(f"data format {layout!r} is unknown; allowed: {', '.join(LAYOUTS)}")
+    return array if layout == "channels_last" else array.transpose(2, 0, 1)
+
+
+def _stacked(arrays: list[np.ndarray], return_tensors: str | None):
+    if return_tensors is None:
+        return arrays
+    if return_tensors not in ("np", "ms"):
+        raise InputError(f"return_tensors {return_tensors!r} is unknown; allowed: None, 'np', 'ms'")
+    shapes = sorted({array.shape for array in arrays})
+    if len(shapes) != 1:
+        raise InputError(
+            f"pictures of sizes {shapes} cannot be stacked; allowed: one size, or no "
+            "return_tensors; resize them or pass them one by one"
+        )
+    stack = np.stack(arrays)
+    if return_tensors == "np":
+        return stack
+    from mindspore import Tensor
+
+    return Tensor(stack)
