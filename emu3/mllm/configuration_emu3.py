@@ -1,0 +1,143 @@
+"""Emu3Config: the published fields of config.json with the released defaults."""
+
+from typing import Any
+
+from transformers.configuration_utils import PretrainedConfig
+
+from emu3.errors import InputError
+
+POSITIVE = (
+    "vocab_size",
+    "hidden_size",
+    "intermediate_size",
+    "num_hidden_layers",
+    "num_attention_heads",
+    "num_key_value_heads",
+    "max_position_embeddings",
+    "image_area",
+    "pretraining_tp",
+)
+
+
+class Emu3Config(PretrainedConfig):
+    """Sizes, ids and rotary settings of an Emu3 language model; unknown keys are kept.
+
+    `attention_dropout` also drives embedding and residual dropout, in training only.
+    `pretraining_tp` is kept for round trips and has no effect.
+
+    Raises:
+        InputError: a value no model can have.
+    """
+
+    model_type = "Emu3"
+    keys_to_ignore_at_inference = ("past_key_values",)
+
+    def __init__(
+        self,
+        vocab_size: int = 184622,
+        hidden_size: int = 4096,
+        intermediate_size: int = 14336,
+        num_hidden_layers: int = 32,
+        num_attention_heads: int = 32,
+        num_key_value_heads: int | None = 8,
+        hidden_act: str = "silu",
+        max_position_embeddings: int = 9216,
+        initializer_range: float = 0.02,
+        rms_norm_eps: float = 1e-5,
+        use_cache: bool = True,
+        pad_token_id: int | None = 151643,
+        bos_token_id: int = 151849,
+        eos_token_id: int | list[int] = 151850,
+        img_token_id: int = 151851,
+        boi_token_id: int = 151852,
+        eoi_token_id: int = 151853,
+        eol_token_id: int = 151846,
+        eof_token_id: int = 151847,
+        image_area: int = 720 * 720,
+        pretraining_tp: int = 1,
+        tie_word_embeddings: bool = False,
+        rope_theta: float = 1000000.0,
+        rope_scaling: dict[str, Any] | None = None,
+        attention_dropout: float = 0.1,
+        **kwargs: Any,
+    ) -> None:
+        self.vocab_size = vocab_size
+        self.hidden_size = hidden_size
+        self.intermediate_size = intermediate_size
+        self.num_hidden_layers = num_hidden_layers
+        self.num_attention_heads = num_attention_heads
+        self.num_key_value_heads = num_key_value_heads or num_attention_heads
+        self.hidden_act = hidden_act
+        self.max_position_embeddings = max_position_embeddings
+        self.initializer_range = initializer_range
+        self.rms_norm_eps = rms_norm_eps
+        self.use_cache = use_cache
+        self.img_token_id = img_token_id
+        self.boi_token_id = boi_token_id
+        self.eoi_token_id = eoi_token_id
+        self.eol_token_id = eol_token_id
+        self.eof_token_id = eof_token_id
+        self.image_area = image_area
+        self.pretraining_tp = pretraining_tp
+        self.rope_theta = rope_theta
+        self.rope_scaling = rope_scaling
+        self.attention_dropout = attention_dropout
+        super().__init__(
+            pad_token_id=pad_token_id,
+            bos_token_id=bos_token_id,
+            eos_token_id=eos_token_id,
+            tie_word_embeddings=tie_word_embeddings,
+            **kwargs,
+        )
+        self._check_sizes()
+        self._check_numbers()
+        self._check_rope_scaling()
+
+    @property
+    def head_dim(self) -> int:
+        """Width of one attention head."""
+        return self.hidden_size // self.num_attention_heads
+
+    def _check_sizes(self) -> None:
+        for name in POSITIVE:
+            value = getattr(self, name)
+            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+                _refuse(name, value, "a whole number >= 1")
+        heads, groups = self.num_attention_heads, self.num_key_value_heads
+        if self.hidden_size % (2 * heads):
+            _refuse("hidden_size", self.hidden_size, f"a multiple of 2 x {heads} attention heads")
+        if heads % groups:
+            _refuse("num_key_value_heads", groups, f"a divisor of num_attention_heads = {heads}")
+
+    def _check_numbers(self) -> None:
+        rules = (
+            ("rms_norm_eps", lambda x: x > 0, "a number > 0"),
+            ("rope_theta", lambda x: x > 0, "a number > 0"),
+            ("initializer_range", lambda x: x >= 0, "a number >= 0"),
+            ("attention_dropout", lambda x: 0 <= x < 1, "a number in [0, 1)"),
+        )
+        for name, fits, allowed in rules:
+            value = getattr(self, name)
+            if not isinstance(value, (int, float)) or not fits(value):
+                _refuse(name, value, allowed)
+        if self.hidden_act != "silu":
+            _refuse("hidden_act", self.hidden_act, "'silu'")
+        if self.tie_word_embeddings:
+            _refuse("tie_word_embeddings", True, "False: the head has its own weight")
+
+    def _check_rope_scaling(self) -> None:
+        scaling = self.rope_scaling
+        if scaling is None:
+            return
+        allowed = "None or {'type': 'linear' or 'dynamic', 'factor': a float > 1}"
+        if not isinstance(scaling, dict) or set(scaling) != {"type", "factor"}:
+            _refuse("rope_scaling", scaling, allowed)
+        factor = scaling["factor"]
+        if scaling["type"] not in ("linear", "dynamic"):
+            _refuse("rope_scaling", scaling, allowed)
+        if not isinstance(factor, float) or not factor > 1:
+            _refuse("rope_scaling", scaling, allowed)
+
+
+def _refuse(name: str, value: Any, allowed: str) -> None:
+    raise InputError(f"{name} = {value!r} is impossible; allowed: {allowed}; change the config")

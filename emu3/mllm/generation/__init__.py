@@ -1,0 +1,5 @@
+"""Decoding."""
+
+
+class GenerationMixin:
+    """What `Emu3ForCausalLM` inherits to decode."""

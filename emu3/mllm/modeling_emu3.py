@@ -1,0 +1,274 @@
+"""The Emu3 language model (Wang et al. 2024): a Llama-like decoder over text and visual ids.
+
+Shapes: B batch, T new tokens, S tokens in all (cached and new), C hidden width, H query heads,
+G key/value heads, D head width, V vocabulary.
+
+`Emu3ForCausalLM` prepares masks and positions on the host; `Emu3Model` is the network proper,
+which runs operator by operator, under ms.jit, and in graph mode.
+"""
+
+from dataclasses import dataclass
+
+import mindspore as ms
+import numpy as np
+from mindspore import Tensor, nn, ops
+from transformers.generation.configuration_utils import GenerationConfig
+from transformers.utils.generic import ModelOutput
+
+from emu3 import runtime
+from emu3.arrays import as_numpy
+from emu3.errors import InputError
+from emu3.mllm.configuration_emu3 import Emu3Config
+from emu3.mllm.generation import GenerationMixin
+from emu3.mllm.rotary import causal_bias, positions_from_mask, rope_table
+from emu3.nn.attention import attend, rotate
+from emu3.nn.linear import Embedding, Linear
+from emu3.nn.rmsnorm import RMSNorm
+from emu3.pretrained import PretrainedModel
+
+IGNORED_LABEL = -100
+KeyValues = tuple[tuple[Tensor, Tensor], ...]
+
+
+@dataclass
+class CausalLMOutput(ModelOutput):
+    """What a forward pass returns; also reads as a dict or, by index, as a tuple."""
+
+    loss: Tensor | None = None  # () float32
+    logits: Tensor | None = None  # (B, T, V) float32
+    past_key_values: KeyValues | None = None  # per layer: key, value (B, G, S, D)
+    hidden_states: tuple[Tensor, ...] | None = None  # each layer's input, then the normed output
+
+
+class Attention(nn.Cell):
+    """Self-attention with rotary positions; keys are cached after rotation."""
+
+    def __init__(self, config: Emu3Config) -> None:
+        super().__init__()
+        width, sigma = config.hidden_size, config.initializer_range
+        self.head_dim = config.head_dim
+        self.dropout = config.attention_dropout
+        self.attention = runtime.resolve_attention(config._attn_implementation)
+        groups = config.num_key_value_heads * config.head_dim
+        self.q_proj = Linear(width, width, sigma=sigma)
+        self.k_proj = Linear(width, groups, sigma=sigma)
+        self.v_proj = Linear(width, groups, sigma=sigma)
+        self.o_proj = Linear(width, width, sigma=sigma)
+
+    def construct(
+        self,
+        x: Tensor,
+        cos: Tensor,
+        sin: Tensor,
+        bias: Tensor,
+        past_key: Tensor | None = None,
+        past_value: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """x (B, T, C) -> (B, T, C), and all keys and values so far (B, G, S, D)."""
+        query = rotate(self._heads(self.q_proj(x)), cos, sin)
+        key = rotate(self._heads(self.k_proj(x)), cos, sin)
+        value = self._heads(self.v_proj(x))
+        if past_key is not None:
+            key = ops.cat((past_key, key), 2)
+            value = ops.cat((past_value, value), 2)
+        dropout = self.dropout if self.training else 0.0
+        out = attend(query, key, value, bias, self.attention, dropout)
+        return self.o_proj(out), key, value
+
+    def _heads(self, x: Tensor) -> Tensor:
+        b, t, width = x.shape
+        return x.reshape((b, t, width // self.head_dim, self.head_dim)).transpose((0, 2, 1, 3))
+
+
+class MLP(nn.Cell):
+    """SwiGLU: down(silu(gate(x)) * up(x))."""
+
+    def __init__(self, config: Emu3Config) -> None:
+        super().__init__()
+        width, inner = config.hidden_size, config.intermediate_size
+        self.gate_proj = Linear(width, inner, sigma=config.initializer_range)
+        self.up_proj = Linear(width, inner, sigma=config.initializer_range)
+        self.down_proj = Linear(inner, width, sigma=config.initializer_range)
+
+    def construct(self, x: Tensor) -> Tensor:
+        return self.down_proj(ops.silu(self.gate_proj(x)) * self.up_proj(x))
+
+
+class DecoderLayer(nn.Cell):
+    """Attention and MLP, each after a norm and inside a residual connection."""
+
+    def __init__(self, config: Emu3Config) -> None:
+        super().__init__()
+        self.self_attn = Attention(config)
+        self.mlp = MLP(config)
+        self.input_layernorm = RMSNorm(config.hidden_size, config.rms_norm_eps)
+        self.post_attention_layernorm = RMSNorm(config.hidden_size, config.rms_norm_eps)
+        self.dropout = nn.Dropout(p=config.attention_dropout)
+
+    def construct(
+        self,
+        x: Tensor,
+        cos: Tensor,
+        sin: Tensor,
+        bias: Tensor,
+        past_key: Tensor | None = None,
+        past_value: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """As `Attention.construct`."""
+        out, key, value = self.self_attn(
+            self.input_layernorm(x), cos, sin, bias, past_key, past_value
+        )
+        x = x + self.dropout(out)
+        x = x + self.dropout(self.mlp(self.post_attention_layernorm(x)))
+        return x, key, value
+
+
+class Emu3Model(nn.Cell):
+    """Embedding, decoder layers and final norm; everything between ids and the head."""
+
+    def __init__(self, config: Emu3Config) -> None:
+        super().__init__()
+        self.embed_tokens = Embedding(
+            config.vocab_size,
+            config.hidden_size,
+            sigma=config.initializer_range,
+            pad=config.pad_token_id,
+        )
+        self.layers = nn.CellList([DecoderLayer(config) for _ in range(config.num_hidden_layers)])
+        self.norm = RMSNorm(config.hidden_size, config.rms_norm_eps)
+        self.dropout = nn.Dropout(p=config.attention_dropout)
+
+    def construct(
+        self, embeds: Tensor, cos: Tensor, sin: Tensor, bias: Tensor, *past: Tensor
+    ) -> tuple[Tensor, tuple[Tensor, ...], tuple[Tensor, ...]]:
+        """The whole network.
+
+        Args:
+            embeds: (B, T, C).
+            cos, sin: rotary table rows of the new tokens, (B or 1, T, D).
+            bias: (B or 1, 1, T, S) float32, as `causal_bias` gives it.
+            past: cached key and value of each layer in turn, each (B, G, S - T, D); or nothing.
+
+        Returns:
+            Normed output (B, T, C), each layer's input, and key and value of each layer in turn.
+        """
+        x = self.dropout(embeds)
+        cos, sin = cos.astype(x.dtype).expand_dims(1), sin.astype(x.dtype).expand_dims(1)
+        states, cache = (), ()
+        for i, layer in enumerate(self.layers):
+            states += (x,)
+            past_key = past[2 * i] if past else None
+            past_value = past[2 * i + 1] if past else None
+            x, key, value = layer(x, cos, sin, bias, past_key, past_value)
+            cache += (key, value)
+        return self.norm(x), states, cache
+
+    def hidden(self, embeds: Tensor, cos: Tensor, sin: Tensor, bias: Tensor) -> Tensor:
+        """`construct` without a cache: (B, T, C) -> normed (B, T, C)."""
+        x, _, _ = self.construct(embeds, cos, sin, bias)
+        return x
+
+
+class Emu3ForCausalLM(GenerationMixin, PretrainedModel):
+    """The network with its untied head: ids in, logits and loss out; `generate` to decode."""
+
+    config_class = Emu3Config
+    main_input_name = "input_ids"
+
+    def __init__(self, config: Emu3Config) -> None:
+        super().__init__(config)
+        self.model = Emu3Model(config)
+        self.lm_head = Linear(config.hidden_size, config.vocab_size, sigma=config.initializer_range)
+        self.generation_config = GenerationConfig.from_model_config(config)
+
+    def __call__(self, *args, **kwargs) -> CausalLMOutput | tuple:
+        # A graph returns no dataclass: in graph mode this shell runs in Python, its parts compile.
+        if ms.get_context("mode") == ms.GRAPH_MODE:
+            return self.construct(*args, **kwargs)
+        return super().__call__(*args, **kwargs)
+
+    def construct(
+        self,
+        input_ids: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        position_ids: Tensor | None = None,
+        past_key_values: KeyValues | None = None,
+        inputs_embeds: Tensor | None = None,
+        labels: Tensor | None = None,
+        use_cache: bool | None = None,
+        output_hidden_states: bool | None = None,
+        return_dict: bool = True,
+    ) -> CausalLMOutput | tuple:
+        """One forward pass.
+
+        Args:
+            input_ids: int (B, T); or give `inputs_embeds` (B, T, C).
+            attention_mask: (B, S), 1 = keep, covering cached and new tokens; all ones when None.
+            position_ids: (B or 1, T); counted from the mask when None, padding on either side.
+            past_key_values: what an earlier pass returned. With dynamic RoPE, keys cached before
+                the base changed keep theirs (see `rope_table`).
+            labels: int (B, T), -100 = ignored; shifted here.
+            use_cache: return keys and values; config.use_cache outside training when None.
+            output_hidden_states: return each layer's input and the normed output.
+            return_dict: False returns the fields that are set, as a tuple.
+
+        Raises:
+            InputError: not exactly one of ids and embeddings, or a shape that does not fit.
+        """
+        if (input_ids is None) == (inputs_embeds is None):
+            raise InputError("give exactly one of input_ids and inputs_embeds")
+        if inputs_embeds is None:
+            inputs_embeds = self.model.embed_tokens(Tensor(as_numpy(input_ids), ms.int32))
+        past = [tensor for pair in past_key_values or () for tensor in pair]
+        cos, sin, bias = self._geometry(inputs_embeds.shape, attention_mask, position_ids, past)
+        hidden, states, cache = self.model(inputs_embeds, cos, sin, bias, *past)
+        logits = self.lm_head(hidden).astype(ms.float32)
+        if use_cache is None:
+            use_cache = self.config.use_cache and not self.training
+        output = CausalLMOutput(
+            loss=None if labels is None else causal_loss(logits, labels),
+            logits=logits,
+            past_key_values=tuple(zip(cache[::2], cache[1::2])) if use_cache else None,
+            hidden_states=(*states, hidden) if output_hidden_states else None,
+        )
+        return output if return_dict else output.to_tuple()
+
+    def _geometry(
+        self,
+        shape: tuple[int, ...],
+        attention_mask: Tensor | None,
+        position_ids: Tensor | None,
+        past: list[Tensor],
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """cos and sin (B or 1, T, D) and bias (B or 1, 1, T, S) of a pass, from the host."""
+        batch, new = shape[:2]
+        total = new + (past[0].shape[2] if past else 0)
+        mask = as_numpy(np.ones((1, total)) if attention_mask is None else attention_mask)
+        if attention_mask is not None and mask.shape != (batch, total):
+            raise InputError(
+                f"attention_mask has shape {mask.shape}; allowed: {(batch, total)}, one column for "
+                "each cached and each new token"
+            )
+        if position_ids is None:
+            positions = positions_from_mask(mask)[:, -new:]
+        else:
+            positions = as_numpy(position_ids).reshape(-1, new)
+        table = rope_table(self.config, max(total, int(positions.max()) + 1))
+        cos, sin = (Tensor(part[positions]) for part in table)
+        return cos, sin, Tensor(causal_bias(mask, new))
+
+
+def causal_loss(logits: Tensor, labels: Tensor) -> Tensor:
+    """Mean cross-entropy of each label given what stands before it; 0 when none counts.
+
+    logits (B, T, V) float32, labels (B, T), -100 = ignored -> () float32.
+    """
+    vocabulary = logits.shape[-1]
+    scores = logits[:, :-1].reshape((-1, vocabulary))
+    targets = Tensor(as_numpy(labels)[:, 1:].reshape(-1, 1), ms.int32)
+    counted = (targets != IGNORED_LABEL).astype(ms.float32)
+    # Log-sum-exp by hand: the library's cross-entropy is 2-5 times slower on CPU.
+    scores = scores - ops.stop_gradient(scores.max(-1, keepdims=True))
+    chosen = ops.gather_elements(scores, 1, ops.maximum(targets, 0))
+    losses = ops.log(ops.exp(scores).sum(-1, keepdims=True)) - chosen
+    return (losses * counted).sum() / ops.maximum(counted.sum(), 1.0)

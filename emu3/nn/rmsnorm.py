@@ -1,0 +1,24 @@
+"""Root-mean-square norm, computed in float32 whatever the model's dtype."""
+
+import mindspore as ms
+from mindspore import Parameter, Tensor, nn, ops
+from mindspore.common.initializer import initializer
+
+
+def rms_norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
+    """x (..., C), weight (C,) -> (..., C) in x's dtype; the product with weight is in float32."""
+    wide = x.astype(ms.float32)
+    scale = ops.rsqrt(ops.ReduceMean(True)(ops.square(wide), -1) + eps)
+    return (wide * scale * weight.astype(ms.float32)).astype(x.dtype)
+
+
+class RMSNorm(nn.Cell):
+    """x (..., C) -> x / rms(x) * weight, in x's dtype."""
+
+    def __init__(self, width: int, eps: float) -> None:
+        super().__init__()
+        self.eps = eps
+        self.weight = Parameter(initializer("ones", (width,), ms.float32))
+
+    def construct(self, x: Tensor) -> Tensor:
+        return rms_norm(x, self.weight, self.eps)
