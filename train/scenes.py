@@ -79,10 +79,13 @@ class Scene:
     shapes: tuple[Shape, ...]
 
 
-def relation(a: Shape, b: Shape) -> str | None:
-    """How `a` lies to `b`, by the dominant axis of their centres; None when that is unclear."""
+def relation(a: Shape, b: Shape, margin: float = 1.0) -> str | None:
+    """How `a` lies to `b`, by the dominant axis of their centres.
+
+    None when the axes differ by less than `margin` cells, so that neither dominates.
+    """
     dy, dx = a.centre[0] - b.centre[0], a.centre[1] - b.centre[1]
-    if abs(abs(dy) - abs(dx)) < 1:
+    if abs(abs(dy) - abs(dx)) < margin:
         return None
     if abs(dy) > abs(dx):
         return "above" if dy < 0 else "below"
