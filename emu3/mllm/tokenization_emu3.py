@@ -21,6 +21,7 @@ from emu3.arrays import as_numpy
 from emu3.errors import InputError
 from emu3.files import atomic_path
 from emu3.hub import checkpoint_folder
+from emu3.mllm.rank_files import BUILT_IN_SPECIALS, read_ranks, read_specials
 
 VOCAB_FILES_NAMES = {
     "vocab_file": "emu3.tiktoken",
@@ -29,12 +30,6 @@ VOCAB_FILES_NAMES = {
 PATTERN = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}"
     r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
-)
-BUILT_IN_SPECIALS = (
-    "<|endoftext|>",
-    "<|im_start|>",
-    "<|im_end|>",
-    *(f"<|extra_{k}|>" for k in range(205)),
 )
 SPECIAL_SHAPE = r"<\|[^<|>]*\|>"
 
@@ -73,7 +68,7 @@ class Emu3Tokenizer(PreTrainedTokenizer):
         self.eof_token = eof_token
         self._ranks = ranks
         self._pieces = sorted(ranks, key=ranks.get) + [token.encode() for token in specials]
-        self._special_ids = {token: len(ranks) + k for k, token in enumerate(specials)}
+        self.special_ids = {token: len(ranks) + k for k, token in enumerate(specials)}
         self._special_pattern = _special_pattern(specials)
         self._encoding = _encoding(ranks)
         super().__init__(
@@ -123,14 +118,14 @@ class Emu3Tokenizer(PreTrainedTokenizer):
             return self._ordinary_tokens(text)
         tokens = []
         for part in self.split_specials(text):
-            tokens += [part] if part in self._special_ids else self._ordinary_tokens(part)
+            tokens += [part] if part in self.special_ids else self._ordinary_tokens(part)
         return tokens
 
     def split_specials(self, text: str) -> list[str]:
         """`text` cut at its special tokens, which stay as parts of their own."""
         parts = [""]
         for part in self._special_pattern.split(text):
-            if part in self._special_ids:
+            if part in self.special_ids:
                 parts += [part, ""]
             else:
                 parts[-1] += part
@@ -160,7 +155,7 @@ class Emu3Tokenizer(PreTrainedTokenizer):
             f"{base64.b64encode(piece).decode()} {rank}\n"
             for rank, piece in enumerate(self._pieces[:count])
         ]
-        specials = [f"{token}\n" for token in self._special_ids if token not in BUILT_IN_SPECIALS]
+        specials = [f"{token}\n" for token in self.special_ids if token not in BUILT_IN_SPECIALS]
         for path, content in zip(paths, (lines, specials)):
             with atomic_path(path) as temporary:
                 temporary.write_text("".join(content), encoding="utf-8")
@@ -178,8 +173,8 @@ class Emu3Tokenizer(PreTrainedTokenizer):
 
     def _convert_token_to_id(self, token: str | bytes) -> int | None:
         if isinstance(token, str):
-            if token in self._special_ids:
-                return self._special_ids[token]
+            if token in self.special_ids:
+                return self.special_ids[token]
             token = token.encode()
         return self._ranks.get(token)
 
@@ -208,92 +203,13 @@ class Emu3Tokenizer(PreTrainedTokenizer):
         return super()._batch_encode_plus(*args, ordinary=split_special_tokens, **kwargs)
 
     def _add_tokens(self, new_tokens, special_tokens: bool = False) -> int:
-        unknown = [str(token) for token in new_tokens if str(token) not in self._special_ids]
+        unknown = [str(token) for token in new_tokens if str(token) not in self.special_ids]
         if unknown or (new_tokens and not special_tokens):
             raise InputError(
                 f"tokens {unknown or [str(token) for token in new_tokens]} cannot be added; "
                 f"allowed: special tokens listed in {VOCAB_FILES_NAMES['special_tokens_file']}"
             )
         return 0
-
-
-def read_ranks(path: str | Path) -> dict[bytes, int]:
-    """Byte strings and their ranks 0..R-1 from a file of "base64 rank" lines.
-
-    Raises:
-        InputError: a line is malformed, or a rank or byte string is doubled or missing.
-    """
-    lines = _lines(path)
-    entries = [entry for entry in map(bytes.split, lines) if entry]
-    try:
-        ranks = {base64.b64decode(piece, validate=True): int(rank) for piece, rank in entries}
-    except ValueError:
-        raise _rank_error(path, lines) from None
-    if len(ranks) < len(entries) or set(ranks.values()) != set(range(len(entries))):
-        raise _rank_error(path, lines)
-    absent = [byte for byte in range(256) if bytes([byte]) not in ranks]
-    if absent:
-        raise InputError(
-            f"rank file {path} has no rank for the byte {absent[0]:#04x}; allowed: a rank for "
-            "each of the 256 single bytes; replace the file or change --model"
-        )
-    return ranks
-
-
-def _rank_error(path: str | Path, lines: list[bytes]) -> InputError:
-    """What is wrong with the first bad line, or which rank is missing."""
-    where_rank: dict[int, int] = {}
-    where_piece: dict[bytes, int] = {}
-    advice = (
-        'allowed: "base64 rank" lines, ranks 0, 1, 2 ... once each; replace it or change --model'
-    )
-    for number, line in enumerate(lines, 1):
-        if not line.strip():
-            continue
-        start = f"rank file {path}, line {number}:"
-        try:
-            encoded, rank_text = line.split()
-            piece, rank = base64.b64decode(encoded, validate=True), int(rank_text)
-        except ValueError:
-            shown = line[:60].decode("utf-8", errors="replace")
-            return InputError(f"{start} {shown!r} is not base64 and a rank; {advice}")
-        if rank in where_rank:
-            return InputError(f"{start} rank {rank} is in line {where_rank[rank]} too; {advice}")
-        if piece in where_piece:
-            return InputError(f"{start} {piece!r} is in line {where_piece[piece]} too; {advice}")
-        where_rank[rank] = where_piece[piece] = number
-    missing = next(rank for rank in range(len(where_rank)) if rank not in where_rank)
-    highest = max(where_rank, key=lambda rank: (rank, where_rank[rank]))
-    return InputError(
-        f"rank file {path}: rank {missing} is missing, yet line {where_rank[highest]} holds rank "
-        f"{highest}; {advice}"
-    )
-
-
-def read_specials(path: str | Path) -> list[str]:
-    """The built-in special tokens followed by the lines of `path`, in order of their ids.
-
-    Raises:
-        InputError: a token is listed twice.
-    """
-    specials = dict.fromkeys(BUILT_IN_SPECIALS, 0)
-    for number, line in enumerate(_lines(path), 1):
-        token = line.decode("utf-8", errors="replace").strip()
-        if token in specials:
-            raise InputError(
-                f"special token file {path}, line {number}: {token!r} exists already; allowed: "
-                "each token once; replace the file or change --model"
-            )
-        if token:
-            specials[token] = number
-    return list(specials)
-
-
-def _lines(path: str | Path) -> list[bytes]:
-    try:
-        return Path(path).read_bytes().split(b"\n")
-    except OSError as error:
-        raise InputError(f"cannot read {path}: {error.strerror}; change --model") from None
 
 
 def _existing(path: str | Path | None, argument: str) -> str | Path:

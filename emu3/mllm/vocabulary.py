@@ -14,6 +14,7 @@ from emu3.errors import InputError
 
 FREE = -1  # in forced_ids: any visual id may stand here
 MAX_GRID_SIDE = 4096
+VISUAL_TEMPLATE = "<|visual token {token_id:0>6d}|>"
 
 
 @dataclass(frozen=True)
@@ -49,25 +50,24 @@ class Vocabulary:
         )
 
     @classmethod
-    def from_tokenizer(cls, tokenizer) -> "Vocabulary":
-        """The vocabulary of an Emu3Tokenizer.
+    def from_tokenizer(cls, tokenizer, visual_template: str = VISUAL_TEMPLATE) -> "Vocabulary":
+        """The vocabulary of an Emu3Tokenizer, whose visual tokens follow eoi.
 
         Raises:
-            InputError: a marker token is not in the tokenizer's special tokens.
+            InputError: the special token file lacks a marker or the visual tokens.
         """
         names = ("pad", "bos", "eos", "img", "boi", "eoi", "eol", "eof")
         tokens = {name: getattr(tokenizer, f"{name}_token") for name in names}
-        ids = {name: tokenizer.convert_tokens_to_ids(token) for name, token in tokens.items()}
-        for name, value in ids.items():
-            if value is None:
-                raise InputError(
-                    f"the tokenizer has no {name} token {tokens[name]!r}; allowed: a line of its "
-                    "special token file; change that file or the tokenizer folder (--model)"
-                )
-        visual_start = ids["eoi"] + 1
-        return cls(
-            **ids, visual_start=visual_start, visual_count=tokenizer.vocab_size - visual_start
-        )
+        tokens["visual_start"] = visual_template.format(token_id=0)
+        ids = {name: tokenizer.special_ids.get(token) for name, token in tokens.items()}
+        missing = [tokens[name] for name, value in ids.items() if value is None]
+        if missing or ids["visual_start"] != ids["eoi"] + 1:
+            raise InputError(
+                f"the special tokens lack, or have out of order: {missing or tokens['eoi']}; "
+                f"allowed: {tokens['img']}, {tokens['boi']}, {tokens['eoi']}, then the visual "
+                "tokens in order; change the special token file or --model"
+            )
+        return cls(**ids, visual_count=tokenizer.vocab_size - ids["visual_start"])
 
     @property
     def visual_end(self) -> int:

@@ -1,5 +1,7 @@
 """The vision side of Emu3: pixels to codes and back."""
 
+from emu3.tokenizer.configuration_emu3visionvq import Emu3VisionVQConfig
 from emu3.tokenizer.image_processing_emu3visionvq import Emu3VisionVQImageProcessor
+from emu3.tokenizer.modeling_emu3visionvq import Emu3VisionVQModel
 
-__all__ = ["Emu3VisionVQImageProcessor"]
+__all__ = ["Emu3VisionVQConfig", "Emu3VisionVQImageProcessor", "Emu3VisionVQModel"]

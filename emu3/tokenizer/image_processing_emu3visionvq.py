@@ -4,22 +4,20 @@ Pixel values are float32 in about [-1, 1]. b, c, h, w: batch, channels, rows, co
 come as PIL images, numpy arrays or MindSpore tensors, one (2-D or 3-D), many (4-D) or in a list.
 """
 
-import math
 from collections.abc import Sequence
 from pathlib import Path
 
+import mindspore as ms
 import numpy as np
 from PIL import Image
 from transformers.feature_extraction_utils import BatchFeature
 from transformers.image_processing_utils import BaseImageProcessor
 
-from emu3.arrays import as_numpy
 from emu3.errors import InputError
 from emu3.files import atomic_path
 from emu3.hub import checkpoint_folder
+from emu3.tokenizer.pictures import channels_last, image_list, laid_out, smart_resize
 
-MAX_SIDE_RATIO = 5
-LAYOUTS = ("channels_first", "channels_last")
 OPTIONS = (
     "do_resize",
     "resample",
@@ -34,45 +32,6 @@ OPTIONS = (
     "spatial_factor",
     "do_round",
 )
-
-
-def smart_resize(
-    height: int,
-    width: int,
-    factor: int = 8,
-    min_pixels: int = 512 * 512,
-    max_pixels: int = 1024 * 1024,
-) -> tuple[int, int]:
-    """The (height, width) to resize to: multiples of `factor`, area within the two limits.
-
-    Raises:
-        InputError: a side is below `factor`, or the sides differ by more than 5 times.
-    """
-    if height < factor or width < factor:
-        raise InputError(
-            f"image of {width}x{height} pixels is too small; allowed: sides of at least {factor}; "
-            "choose another --image"
-        )
-    if max(height, width) > MAX_SIDE_RATIO * min(height, width):
-        raise InputError(
-            f"image of {width}x{height} pixels is too long; allowed: a long side of at most "
-            f"{MAX_SIDE_RATIO} times the short one; crop it or choose another --image"
-        )
-    h, w = round(height / factor) * factor, round(width / factor) * factor
-    if h * w > max_pixels:
-        scale = math.sqrt(height * width / max_pixels)
-        h = math.floor(height / scale / factor) * factor
-        w = math.floor(width / scale / factor) * factor
-    elif h * w < min_pixels:
-        scale = math.sqrt(min_pixels / (height * width))
-        h = math.ceil(height * scale / factor) * factor
-        w = math.ceil(width * scale / factor) * factor
-    if h < 1 or w < 1:
-        raise InputError(
-            f"max_pixels {max_pixels} leaves nothing of {width}x{height} pixels; allowed: at least "
-            f"{factor * factor * MAX_SIDE_RATIO}; change max_pixels in preprocessor_config.json"
-        )
-    return h, w
 
 
 class Emu3VisionVQImageProcessor(BaseImageProcessor):
@@ -154,11 +113,11 @@ class Emu3VisionVQImageProcessor(BaseImageProcessor):
         """
         options = self._settings(overrides)
         pixels = []
-        for image in _image_list(images):
-            array = _channels_last(image, input_data_format, options["do_convert_rgb"])
+        for image in image_list(images):
+            array = channels_last(image, input_data_format, options["do_convert_rgb"])
             if options["do_resize"]:
                 array = _resize(array, options)
-            pixels.append(_laid_out(_scaled(array, options), output_data_format))
+            pixels.append(laid_out(_scaled(array, options), output_data_format))
         return BatchFeature({"pixel_values": _stacked(pixels, return_tensors)})
 
     def postprocess(
@@ -183,14 +142,14 @@ class Emu3VisionVQImageProcessor(BaseImageProcessor):
                 "do_normalize both true; change preprocessor_config.json"
             )
         pictures = []
-        for image in _image_list(images):
+        for image in image_list(images):
             if not isinstance(image, Image.Image):
-                array = _channels_last(image, input_data_format, False)
+                array = channels_last(image, input_data_format, False)
                 image = Image.fromarray(_unscaled(array, options))
             pictures.append(image)
         if return_tensors in (None, "pil", "PIL.Image.Image"):
             return BatchFeature({"pixel_values": pictures})
-        arrays = [_laid_out(np.asarray(picture), output_data_format) for picture in pictures]
+        arrays = [laid_out(np.asarray(picture), output_data_format) for picture in pictures]
         return BatchFeature({"pixel_values": _stacked(arrays, return_tensors)})
 
     def _settings(self, overrides: dict) -> dict:
@@ -209,50 +168,6 @@ class Emu3VisionVQImageProcessor(BaseImageProcessor):
                 "0 < min_pixels <= max_pixels, spatial_factor >= 1; change preprocessor_config.json"
             )
         return options
-
-
-def _image_list(images) -> list:
-    """One picture an item, whatever the nesting."""
-    if isinstance(images, Image.Image):
-        return [images]
-    if isinstance(images, list | tuple) and not np.isscalar(images[0] if images else 0):
-        return [picture for item in images for picture in _image_list(item)]
-    array = as_numpy(images)
-    if array.dtype.kind in "uif" and array.ndim in (2, 3, 4):
-        return list(array) if array.ndim == 4 else [array]
-    shown = f"{type(images).__name__} {getattr(images, 'shape', repr(images)[:60])}"
-    raise InputError(
-        f"{shown} is no picture; allowed: a PIL image, a 2-D to 4-D array or tensor of numbers, or "
-        "a list of these; change --image"
-    )
-
-
-def _channels_last(image, layout: str | None, convert_rgb: bool) -> np.ndarray:
-    """A picture as (h, w, c)."""
-    if isinstance(image, Image.Image):
-        try:
-            array = np.asarray(image.convert("RGB") if convert_rgb else image)
-        except OSError as error:
-            name = getattr(image, "filename", "") or "image"
-            raise InputError(f"{name} cannot be read: {error}; change --image") from None
-        return array if array.ndim == 3 else array[:, :, None]
-    array = image if image.ndim == 3 else image[None]
-    array = array if _layout(array, layout) == "channels_last" else array.transpose(1, 2, 0)
-    return np.repeat(array, 3, axis=2) if convert_rgb and array.shape[2] == 1 else array
-
-
-def _layout(array: np.ndarray, layout: str | None) -> str:
-    if layout in LAYOUTS:
-        return layout
-    if layout is not None:
-        raise InputError(f"data format {layout!r} is unknown; allowed: {', '.join(LAYOUTS)}")
-    for axis, name in ((0, LAYOUTS[0]), (2, LAYOUTS[1])):
-        if array.shape[axis] in (1, 3):
-            return name
-    raise InputError(
-        f"picture of shape {array.shape} has neither 1 nor 3 channels; allowed: (3, h, w) or "
-        "(h, w, 3); convert it to RGB, or give input_data_format"
-    )
 
 
 def _resize(array: np.ndarray, options: dict) -> np.ndarray:
@@ -290,12 +205,6 @@ def _unscaled(array: np.ndarray, options: dict) -> np.ndarray:
     return (np.rint(array) if options["do_round"] else array).astype(np.uint8)
 
 
-def _laid_out(array: np.ndarray, layout: str) -> np.ndarray:
-    if layout not in LAYOUTS:
-        raise InputError(f"data format {layout!r} is unknown; allowed: {', '.join(LAYOUTS)}")
-    return array if layout == "channels_last" else array.transpose(2, 0, 1)
-
-
 def _stacked(arrays: list[np.ndarray], return_tensors: str | None):
     if return_tensors is None:
         return arrays
@@ -310,6 +219,4 @@ def _stacked(arrays: list[np.ndarray], return_tensors: str | None):
     stack = np.stack(arrays)
     if return_tensors == "np":
         return stack
-    from mindspore import Tensor
-
-    return Tensor(stack)
+    return ms.Tensor(stack)

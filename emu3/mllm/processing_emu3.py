@@ -1,0 +1,274 @@
+"""Emu3Processor: texts and pictures to prompt ids, ids back to texts and pictures.
+
+B prompts, T ids; b c h w for pixels, but h, w of an image's codes are latent rows and columns.
+"""
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import mindspore as ms
+import numpy as np
+from PIL import Image
+from transformers.feature_extraction_utils import BatchFeature
+
+from emu3.arrays import as_numpy
+from emu3.errors import InputError
+from emu3.mllm.constraint import PrefixConstraint
+from emu3.mllm.prompts import IMAGE_AREA, PREFIX_TEMPLATE, PromptBuilder, latent_size
+from emu3.mllm.tokenization_emu3 import Emu3Tokenizer
+from emu3.mllm.vocabulary import VISUAL_TEMPLATE
+from emu3.tokenizer import Emu3VisionVQImageProcessor, Emu3VisionVQModel
+
+TOKENIZER_OPTIONS = (
+    "padding",
+    "padding_side",
+    "pad_to_multiple_of",
+    "truncation",
+    "max_length",
+    "return_token_type_ids",
+    "return_attention_mask",
+    "return_special_tokens_mask",
+    "return_length",
+)
+
+
+class Emu3Processor:
+    """Prompts as ids from texts and pictures; texts and pictures from ids.
+
+    Args:
+        image_processor: an Emu3VisionVQImageProcessor.
+        vision_tokenizer: an Emu3VisionVQModel.
+        tokenizer: an Emu3Tokenizer; with padding_side "left" for batches to generate from.
+        chat_template, prefix_template, visual_template, allow_special_tokens: see PromptBuilder.
+    """
+
+    def __init__(
+        self,
+        image_processor: Emu3VisionVQImageProcessor,
+        vision_tokenizer: Emu3VisionVQModel,
+        tokenizer: Emu3Tokenizer,
+        chat_template: str | None = None,
+        prefix_template: str = PREFIX_TEMPLATE,
+        visual_template: str = VISUAL_TEMPLATE,
+        allow_special_tokens: bool = False,
+    ):
+        self.image_processor = image_processor
+        self.vision_tokenizer = vision_tokenizer
+        self.tokenizer = tokenizer
+        self.prompts = PromptBuilder(
+            tokenizer, chat_template, prefix_template, visual_template, allow_special_tokens
+        )
+        self.vocabulary = self.prompts.vocabulary
+        config = getattr(vision_tokenizer, "config", None)
+        if config is None or config.codebook_size > self.vocabulary.visual_count:
+            raise InputError(
+                f"vision tokenizer {type(vision_tokenizer).__name__} with "
+                f"{getattr(config, 'codebook_size', 'no')} codes; allowed: an Emu3VisionVQModel of "
+                f"at most {self.vocabulary.visual_count} codes; change --vq-model"
+            )
+        self.vis_tok_spatial_factor = config.spatial_scale_factor
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        language_path: str | Path,
+        vision_path: str | Path,
+        vision_tokenizer: Emu3VisionVQModel | None = None,
+        mindspore_dtype: ms.Type | str | None = None,
+        padding_side: str = "left",
+        **options,
+    ) -> "Emu3Processor":
+        """A processor from a language and a vision folder or hub id.
+
+        `vision_tokenizer` saves loading that model twice; `options` are those of the class.
+        """
+        if vision_tokenizer is None:
+            vision_tokenizer = Emu3VisionVQModel.from_pretrained(
+                vision_path, mindspore_dtype=mindspore_dtype
+            ).set_train(False)
+        image_processor = Emu3VisionVQImageProcessor.from_pretrained(vision_path)
+        tokenizer = Emu3Tokenizer.from_pretrained(language_path, padding_side=padding_side)
+        return cls(image_processor, vision_tokenizer, tokenizer, **options)
+
+    @property
+    def model_input_names(self) -> list[str]:
+        """What the tokenizer and the image processor give."""
+        names = [*self.tokenizer.model_input_names, *self.image_processor.model_input_names]
+        return list(dict.fromkeys(names))
+
+    def __call__(
+        self,
+        text: str | Sequence[str],
+        image: Image.Image | Sequence[Image.Image] | None = None,
+        *,
+        mode: str = "G",
+        ratio: str | Sequence[str] = "1:1",
+        image_area: int = IMAGE_AREA,
+        height: int | Sequence[int] | None = None,
+        width: int | Sequence[int] | None = None,
+        padding_image: bool = False,
+        return_tensors: str | None = None,
+        **options,
+    ) -> BatchFeature:
+        """Prompt ids, attention mask and image_size (latent rows, columns) of each text.
+
+        Args:
+            text: one text or B of them.
+            image: mode "U": one PIL image a text.
+            mode: "G" asks for a picture, "U" asks about one.
+            ratio, image_area: mode "G": the picture's shape "width:height" and size in pixels.
+            height, width: mode "G": latent rows and columns instead of ratio and area.
+            padding_image: mode "U": images of several sizes are encoded together, grey-padded.
+            return_tensors: None (lists), "np" (int64) or "ms" (int32 tensors).
+            options: of the tokenizer, such as padding="longest" for texts of unequal length.
+
+        Raises:
+            InputError: counts, types, sizes or options that do not fit together.
+        """
+        texts = [text] if isinstance(text, str) else text
+        if not isinstance(texts, list | tuple) or not texts:
+            raise InputError(f"text {text!r}; allowed: one text or a list; change --prompt")
+        if mode == "G":
+            if image is not None:
+                raise InputError('mode "G" takes no image; leave it out or use mode "U"')
+            sizes = self._sizes(len(texts), ratio, image_area, height, width)
+            rows = [self.prompts.generation(t, *size) for t, size in zip(texts, sizes)]
+        elif mode == "U":
+            codes = self.tokenize_image(_images(image, len(texts)), padding_image=padding_image)
+            sizes = [c.shape for c in codes]
+            rows = [self.prompts.understanding(t, c) for t, c in zip(texts, codes)]
+        else:
+            raise InputError(f"mode {mode!r} is unknown; allowed: 'G', 'U'")
+        return self._batch(rows, [list(size) for size in sizes], return_tensors, options)
+
+    def tokenize_image(
+        self, images: Sequence[Image.Image], *, padding_image: bool = False
+    ) -> list[np.ndarray]:
+        """VQ codes (h, w) int32 of each picture.
+
+        Pictures of one size are encoded as one batch; others one by one, or, with
+        `padding_image`, padded to one size together, which changes codes near the border.
+        """
+        if len({image.size for image in images}) == 1:
+            return list(self._encode(self.image_processor(images, return_tensors="np")))
+        features = [self.image_processor(image, return_tensors="np") for image in images]
+        if not padding_image:
+            return [self._encode(feature)[0] for feature in features]
+        pixels = [feature["pixel_values"][0] for feature in features]
+        height, width = (max(p.shape[axis] for p in pixels) for axis in (1, 2))
+        batch = np.zeros((len(pixels), 3, height, width), np.float32)
+        for item, p in zip(batch, pixels):
+            item[:, : p.shape[1], : p.shape[2]] = p
+        factor = self.vis_tok_spatial_factor
+        codes = self._encode({"pixel_values": batch})
+        return [
+            c[: math.ceil(p.shape[1] / factor), : math.ceil(p.shape[2] / factor)]
+            for c, p in zip(codes, pixels)
+        ]
+
+    def build_prefix_constrained_fn(self, height, width) -> PrefixConstraint:
+        """The grid grammar for latent sizes: one of each for all rows, or one a row.
+
+        `height` and `width` are whole numbers, lists, arrays or tensors.
+
+        Raises:
+            InputError: their counts differ, or a side is out of range.
+        """
+        heights, widths = (
+            as_numpy(value).reshape(-1).astype(np.int64) for value in (height, width)
+        )
+        if heights.size != widths.size and 1 not in (heights.size, widths.size):
+            raise InputError(
+                f"{heights.size} heights and {widths.size} widths; allowed: equal counts, or one"
+            )
+        return PrefixConstraint(self.vocabulary, heights, widths)
+
+    def decode(self, ids, skip_special_tokens: bool = False, **kwargs):
+        """Texts and PIL images in a row of ids (T,), in order: a list, or a single piece bare.
+
+        With `skip_special_tokens` the row's plain text alone, "" when there is none.
+        """
+        ids = as_numpy(ids).reshape(-1)
+        if skip_special_tokens:
+            return self.tokenizer.decode(ids, skip_special_tokens=True, **kwargs)
+        pieces = [
+            self._picture(piece) if piece.ndim == 2 else self.tokenizer.decode(piece, **kwargs)
+            for piece in self.vocabulary.parse_images(ids)
+        ]
+        return pieces if len(pieces) > 1 else (pieces or [""])[0]
+
+    def batch_decode(self, sequences, skip_special_tokens: bool = False, **kwargs) -> list:
+        """`decode` of each row of (B, T) ids or of a list of rows."""
+        rows = as_numpy(sequences) if hasattr(sequences, "asnumpy") else sequences
+        return [self.decode(row, skip_special_tokens, **kwargs) for row in rows]
+
+    def _sizes(self, count: int, ratio, image_area, height, width) -> list[tuple[int, int]]:
+        """Latent (rows, columns) of each of `count` pictures."""
+        if (height is None) != (width is None):
+            raise InputError(f"height {height}, width {width}; allowed: both or neither")
+        if height is None:
+            ratios = [ratio] * count if isinstance(ratio, str) else list(ratio)
+            _check_count("ratios", len(ratios), count, "--ratio")
+            return [latent_size(r, image_area, self.vis_tok_spatial_factor) for r in ratios]
+        constraint = self.build_prefix_constrained_fn(height, width)
+        sizes = [(int(h), int(w)) for h, w in np.broadcast(constraint.heights, constraint.widths)]
+        sizes = sizes * count if len(sizes) == 1 else sizes
+        _check_count("heights and widths", len(sizes), count, "--height, --width")
+        return sizes
+
+    def _encode(self, feature) -> np.ndarray:
+        """Codes (b, h, w) of pixel_values (b, 3, H, W)."""
+        return as_numpy(self.vision_tokenizer.encode(ms.Tensor(feature["pixel_values"])))
+
+    def _picture(self, codes: np.ndarray) -> Image.Image:
+        """The picture of codes (h, w)."""
+        pixels = self.vision_tokenizer.decode(ms.Tensor(codes[None]))
+        return self.image_processor.postprocess(pixels)["pixel_values"][0]
+
+    def _batch(self, rows, sizes, return_tensors, options) -> BatchFeature:
+        unknown = sorted(set(options) - set(TOKENIZER_OPTIONS))
+        if unknown:
+            names = ", ".join(TOKENIZER_OPTIONS)
+            raise InputError(f"processor option {unknown[0]!r} is unknown; allowed: {names}")
+        if return_tensors not in (None, "np", "ms"):
+            raise InputError(f"return_tensors {return_tensors!r}; allowed: None, 'np', 'ms'")
+        try:
+            batch = self.tokenizer.batch_encode_plus([(row, None) for row in rows], **options)
+        except ValueError as error:
+            raise InputError(f"tokenizer options {options}: {error}") from None
+        feature = BatchFeature({**batch, "image_size": sizes})
+        if return_tensors is None:
+            return feature
+        lengths = sorted({len(row) for row in feature["input_ids"]})
+        if len(lengths) > 1:
+            raise InputError(
+                f"prompts of {lengths} ids make no array; allowed: padding='longest', or "
+                "return_tensors=None"
+            )
+        return BatchFeature({key: _tensor(value, return_tensors) for key, value in feature.items()})
+
+
+def _tensor(value: list, kind: str):
+    if kind == "np":
+        return np.asarray(value)
+    return ms.Tensor(np.asarray(value, np.int32))
+
+
+def _images(image, count: int) -> list[Image.Image]:
+    """A list of `count` PIL images."""
+    images = [image] if isinstance(image, Image.Image) else image
+    if not isinstance(images, list | tuple) or not all(
+        isinstance(item, Image.Image) for item in images
+    ):
+        raise InputError(
+            f'image {type(image).__name__}; allowed in mode "U": a PIL image, or one for each '
+            "text; change --image"
+        )
+    _check_count("images", len(images), count, "--image")
+    return list(images)
+
+
+def _check_count(what: str, got: int, count: int, flag: str) -> None:
+    if got != count:
+        raise InputError(f"{got} {what} for {count} texts; allowed: one a text; change {flag}")

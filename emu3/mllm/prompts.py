@@ -1,0 +1,134 @@
+"""How a prompt is put together, once: for inference and for training samples.
+
+    generation     bos, text, boi, "h*w", img                 the model goes on with visual ids
+    understanding  bos, chat template around image and text   the model goes on with its answer
+
+h, w are latent rows and columns. Text that stands side by side is tokenised together; an image
+and a special token separate it.
+"""
+
+import math
+import re
+
+import numpy as np
+
+from emu3.errors import InputError
+from emu3.mllm.tokenization_emu3 import Emu3Tokenizer
+from emu3.mllm.vocabulary import MAX_GRID_SIDE, VISUAL_TEMPLATE, Vocabulary
+
+CHAT_TEMPLATES = {
+    "chat": "You are a helpful assistant. USER: {image_prompt}{text_prompt}. ASSISTANT:",
+    "stage1": "{image_prompt}{text_prompt}",
+}
+PREFIX_TEMPLATE = "{H}*{W}"
+IMAGE_AREA = 720 * 720
+MAX_RATIO = 16
+
+
+def latent_size(ratio: str, image_area: int = IMAGE_AREA, factor: int = 8) -> tuple[int, int]:
+    """Latent (rows, columns) of a picture of `ratio` "width:height" and about `image_area` pixels.
+
+    Raises:
+        InputError: the ratio is malformed or beyond 16 to 1, or the area leaves no code.
+    """
+    width, _, height = str(ratio).partition(":")
+    if not (width.isdecimal() and height.isdecimal() and int(width) and int(height)):
+        raise InputError(f"ratio {ratio!r}; allowed: width:height such as 16:9; change --ratio")
+    w, h = int(width), int(height)
+    if max(h, w) > MAX_RATIO * min(h, w):
+        raise InputError(f"ratio {ratio!r}; allowed: at most {MAX_RATIO} to 1; change --ratio")
+    scale = math.sqrt(max(image_area, 0) / (w * h))
+    rows, columns = round(h * scale / factor), round(w * scale / factor)
+    if min(rows, columns) < 1 or max(rows, columns) > MAX_GRID_SIDE:
+        raise InputError(
+            f"image area {image_area} at ratio {ratio} gives {rows}x{columns} codes of "
+            f"{factor}x{factor} pixels; allowed: 1..{MAX_GRID_SIDE} each way; change --image-area"
+        )
+    return rows, columns
+
+
+class PromptBuilder:
+    """Prompts as ids, from texts and VQ codes; needs the tokenizer only.
+
+    Args:
+        tokenizer: an Emu3Tokenizer.
+        chat_template: "chat", "stage1" or a text with {image_prompt} and {text_prompt}; by default
+            the tokenizer's own chat_template, else "chat".
+        prefix_template: the size text, with {H} and {W}.
+        visual_template: the spelling of a visual token, with {token_id}.
+        allow_special_tokens: a special token written out in a user's text becomes its id, as in
+            the reference; by default it is ordinary text.
+
+    Raises:
+        InputError: a template lacks a field, or the tokenizer lacks a token.
+    """
+
+    def __init__(
+        self,
+        tokenizer: Emu3Tokenizer,
+        chat_template: str | None = None,
+        prefix_template: str = PREFIX_TEMPLATE,
+        visual_template: str = VISUAL_TEMPLATE,
+        allow_special_tokens: bool = False,
+    ):
+        template = chat_template or tokenizer.chat_template or "chat"
+        self.tokenizer = tokenizer
+        self.vocabulary = Vocabulary.from_tokenizer(tokenizer, visual_template)
+        self.chat_template = CHAT_TEMPLATES.get(template, template)
+        self.prefix_template = prefix_template
+        self.allow_special_tokens = allow_special_tokens
+        _check_fields("chat_template", self.chat_template, ("{image_prompt}", "{text_prompt}"))
+        _check_fields("prefix_template", prefix_template, ("{H}", "{W}"))
+
+    def size_ids(self, h: int, w: int) -> list[int]:
+        """Ids of the size text of an image of h x w codes."""
+        return self.tokenizer.encode_ordinary(self.prefix_template.format(H=h, W=w))
+
+    def generation(self, text: str, h: int, w: int) -> list[int]:
+        """The prompt that asks for a picture of h x w codes; ends in img."""
+        head = self.vocabulary.image_head(self.size_ids(h, w)).tolist()
+        return self._joined([[self.vocabulary.bos], *self._user(text), head])
+
+    def understanding(self, text: str, codes: np.ndarray) -> list[int]:
+        """The prompt that asks `text` about an image of codes (h, w)."""
+        image = self.vocabulary.image_block(codes, self.size_ids(*np.shape(codes))).tolist()
+        pieces = [[self.vocabulary.bos]]
+        for part in re.split(r"(\{image_prompt\}|\{text_prompt\})", self.chat_template):
+            if part == "{image_prompt}":
+                pieces.append(image)
+            elif part == "{text_prompt}":
+                pieces += self._user(text)
+            else:
+                pieces += self._split(part)
+        return self._joined(pieces)
+
+    def _user(self, text: str) -> list[str | list[int]]:
+        if not isinstance(text, str):
+            raise InputError(f"prompt {text!r} is no text; allowed: str; change --prompt")
+        return self._split(text) if self.allow_special_tokens else [text]
+
+    def _split(self, text: str) -> list[str | list[int]]:
+        """Special tokens as ids, the text between them as it is."""
+        ids = self.tokenizer.special_ids
+        return [
+            [ids[part]] if part in ids else part for part in self.tokenizer.split_specials(text)
+        ]
+
+    def _joined(self, pieces: list[str | list[int]]) -> list[int]:
+        """One row of ids; texts side by side are tokenised as one."""
+        row, text = [], ""
+        for piece in [*pieces, []]:
+            if isinstance(piece, str):
+                text += piece
+            else:
+                row += self.tokenizer.encode_ordinary(text) + piece
+                text = ""
+        return row
+
+
+def _check_fields(name: str, template: str, fields: tuple[str, ...]) -> None:
+    if not isinstance(template, str) or any(template.count(field) != 1 for field in fields):
+        raise InputError(
+            f"{name} {template!r} is not usable; allowed: a text with {' and '.join(fields)} once "
+            f"each, or a name: {', '.join(CHAT_TEMPLATES)}; change {name}"
+        )
