@@ -1,9 +1,279 @@
-"""Stub."""
+"""from_pretrained and save_pretrained for both models: config, safetensors, shards, dtype.
 
-from mindspore import nn
+Tensors go under their published names from file to parameter one at a time, straight into the
+dtype the device computes in; parameters are not filled beforehand.
+"""
+
+import inspect
+import json
+import math
+import re
+from pathlib import Path
+from typing import Any, ClassVar, TypeVar
+
+import mindspore as ms
+from mindspore import Parameter, Tensor, nn
+from mindspore.nn.utils import no_init_parameters
+from transformers.configuration_utils import PretrainedConfig
+from transformers.generation.configuration_utils import GenerationConfig
+
+from emu3.arrays import as_numpy
+from emu3.errors import InputError
+from emu3.files import atomic_path, writable_folder
+from emu3.hub import checkpoint_folder
+from emu3.runtime import DTYPES, notice, resolve_dtype
+from emu3.tensorfile import CODES, STORED, Entry, read_entries, write_tensors
+
+CONFIG = "config.json"
+GENERATION_CONFIG = "generation_config.json"
+WEIGHTS = "model.safetensors"
+INDEX = "model.safetensors.index.json"
+Model = TypeVar("Model", bound="PretrainedModel")  # typing.Self needs Python 3.11
+UNITS = {"": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9}
 
 
 class PretrainedModel(nn.Cell):
-    def __init__(self, config) -> None:
+    """A network with a configuration that loads and saves folders of published files."""
+
+    config_class: ClassVar[type[PretrainedConfig]]
+    path_flag: ClassVar[str] = "--model"  # the option that errors about a folder name
+
+    def __init__(self, config: PretrainedConfig) -> None:
         super().__init__()
         self.config = config
+
+    @property
+    def dtype(self) -> ms.Type:
+        """Dtype of the first parameter: what the network computes in."""
+        return next(iter(self.get_parameters())).dtype
+
+    @classmethod
+    def from_pretrained(
+        cls: type[Model],
+        path_or_hub_id: str | Path,
+        mindspore_dtype: ms.Type | str | None = None,
+        use_safetensors: bool = True,
+        attn_implementation: str | None = None,
+        **config_overrides: Any,
+    ) -> Model:
+        """The model of a folder or hub id, in evaluation mode.
+
+        Args:
+            path_or_hub_id: folder, or "owner/name", with config.json and safetensors files.
+            mindspore_dtype: dtype to compute in; None is the device's default.
+            use_safetensors: must stay True: pickled weights can run code and are refused.
+            attn_implementation: "eager", "flash_attention_2" or "sdpa"; None is the device's best.
+            config_overrides: replace fields of config.json.
+
+        Raises:
+            InputError: a file is missing, truncated or malformed, a tensor missing or mis-shaped,
+                or an option unknown.
+        """
+        if not use_safetensors:
+            raise InputError("use_safetensors = False is refused: pickled weights can run code")
+        dtype = resolve_dtype(mindspore_dtype)
+        patterns = [CONFIG, GENERATION_CONFIG, "*.safetensors", INDEX]
+        folder = checkpoint_folder(path_or_hub_id, patterns, cls.path_flag)
+        if attn_implementation is not None:
+            config_overrides["attn_implementation"] = attn_implementation
+        config = read_config(cls.config_class, folder, config_overrides)
+        with no_init_parameters():
+            model = cls(config)
+        load_weights(model, folder, dtype)
+        if (folder / GENERATION_CONFIG).exists() and hasattr(model, "generation_config"):
+            settings = _read_json(folder / GENERATION_CONFIG)
+            model.generation_config = GenerationConfig.from_dict(settings)
+        return model.set_train(False)
+
+    def save_pretrained(
+        self, folder: str | Path, dtype: str | None = None, max_shard_size: int | str = "5GB"
+    ) -> None:
+        """Write config.json, weights and, where there is one, generation_config.json.
+
+        Args:
+            folder: created if needed; other weights of an earlier save there are removed.
+            dtype: "float32", "float16" or "bfloat16" for floating-point tensors; None keeps the
+                parameters' own.
+            max_shard_size: bytes, or a number with KB, MB or GB; more than that is split.
+
+        Raises:
+            InputError: an unknown dtype or size, or a folder that cannot be written.
+        """
+        folder = writable_folder(folder)
+        name = _dtype_name(self.dtype if dtype is None else dtype)
+        _save_weights(self, folder, name, _byte_count(max_shard_size))
+        config = config_fields(self.config, type(self).__name__, name)
+        _write_json(folder / CONFIG, config)
+        if getattr(self, "generation_config", None) is not None:
+            _write_json(folder / GENERATION_CONFIG, self.generation_config.to_diff_dict())
+
+
+def read_config(
+    config_class: type[PretrainedConfig], folder: Path, overrides: dict[str, Any]
+) -> PretrainedConfig:
+    """The configuration of `folder` with `overrides`.
+
+    Raises:
+        InputError: no usable config.json, another kind of model, or an unknown override.
+    """
+    fields = _read_json(folder / CONFIG)
+    kind = fields.pop("model_type", config_class.model_type)
+    if kind != config_class.model_type:
+        raise InputError(
+            f"{folder / CONFIG} describes model_type {kind!r}; allowed: "
+            f"{config_class.model_type!r}; change the model folder"
+        )
+    fields.pop("transformers_version", None)
+    known = {"attn_implementation", *fields, *_field_names(config_class)}
+    for name in overrides:
+        if name not in known:
+            raise InputError(f"{name} is no field of {config_class.__name__}; leave it out")
+    return config_class(**{**fields, **overrides})
+
+
+def config_fields(config: PretrainedConfig, architecture: str, dtype: str) -> dict[str, Any]:
+    """What config.json holds: every field of the class, and others that differ from defaults."""
+    fields = config.to_diff_dict()
+    fields |= {name: getattr(config, name) for name in _field_names(type(config))}
+    fields.pop("dtype", None)
+    fields |= {"architectures": [architecture], "torch_dtype": dtype}
+    return dict(sorted(fields.items()))
+
+
+def _field_names(config_class: type[PretrainedConfig]) -> list[str]:
+    names = inspect.signature(config_class.__init__).parameters
+    return [name for name in names if name not in ("self", "kwargs")]
+
+
+def load_weights(model: nn.Cell, folder: Path, dtype: ms.Type) -> None:
+    """Fill the model's parameters from the safetensors files of `folder`.
+
+    Floating-point parameters become `dtype`; integers keep their own.
+
+    Raises:
+        InputError: as `PretrainedModel.from_pretrained`.
+    """
+    entries = {}
+    for path in weight_files(folder):
+        entries |= read_entries(path)
+    parameters = dict(model.parameters_and_names())
+    _check_tensors(folder, entries, parameters)
+    for name, parameter in parameters.items():
+        if parameter.is_floating_point():
+            parameter.set_dtype(dtype)
+        parameter.set_data(Tensor.from_numpy(entries[name].read()).astype(parameter.dtype))
+
+
+def weight_files(folder: Path) -> list[Path]:
+    """The safetensors files of a checkpoint folder: one, or those its index names.
+
+    Raises:
+        InputError: there are none, or the index is broken.
+    """
+    if (folder / WEIGHTS).exists():
+        return [folder / WEIGHTS]
+    if (folder / INDEX).exists():
+        table = _read_json(folder / INDEX).get("weight_map")
+        names = set(table.values()) if isinstance(table, dict) else set()
+        if not names or any(not isinstance(n, str) or Path(n).name != n for n in names):
+            raise InputError(f"{folder / INDEX} names no files beside it; fetch or save it again")
+        return [folder / name for name in sorted(names)]
+    pickled = [p.name for p in folder.iterdir() if p.suffix in (".bin", ".pt", ".pth", ".ckpt")]
+    hint = f"{pickled[0]} is pickled and refused: convert it; " if pickled else ""
+    raise InputError(f"{folder} holds neither {WEIGHTS} nor {INDEX}; {hint}change the model folder")
+
+
+def _check_tensors(
+    folder: Path, entries: dict[str, Entry], parameters: dict[str, Parameter]
+) -> None:
+    missing = [name for name in parameters if name not in entries]
+    if missing:
+        raise InputError(
+            f"{folder} lacks {len(missing)} of {len(parameters)} tensors, first {missing[0]}; "
+            "fetch or save it again"
+        )
+    for name, parameter in parameters.items():
+        entry, wanted = entries[name], tuple(parameter.shape)
+        if entry.shape != wanted:
+            raise InputError(
+                f"{entry.path}: {name} has shape {entry.shape}; {CONFIG} asks for {wanted}"
+            )
+    extra = [name for name in entries if name not in parameters]
+    if extra:
+        notice(f"{folder} holds {len(extra)} tensors the model does not use, first {extra[0]}")
+
+
+def _save_weights(model: nn.Cell, folder: Path, dtype: str, limit: int) -> None:
+    parameters = dict(model.parameters_and_names())
+    shards = _shards(parameters, dtype, limit)
+    names = [WEIGHTS]
+    if len(shards) > 1:
+        names = [
+            f"model-{i:05d}-of-{len(shards):05d}.safetensors" for i in range(1, len(shards) + 1)
+        ]
+    for name, shard in zip(names, shards):
+        write_tensors(folder / name, shard, lambda key: as_numpy(parameters[key]))
+    if len(shards) > 1:
+        total = sum(_size(*tensor) for shard in shards for tensor in shard.values())
+        table = {key: name for name, shard in zip(names, shards) for key in shard}
+        _write_json(folder / INDEX, {"metadata": {"total_size": total}, "weight_map": table})
+        names.append(INDEX)
+    for path in folder.iterdir():
+        ours = re.fullmatch(r"model(-\d+-of-\d+)?\.safetensors(\.index\.json)?", path.name)
+        if ours and path.name not in names:
+            path.unlink()
+
+
+def _shards(
+    parameters: dict[str, Parameter], dtype: str, limit: int
+) -> list[dict[str, tuple[str, tuple[int, ...]]]]:
+    shards, used = [{}], 0
+    for name, parameter in parameters.items():
+        floating = parameter.is_floating_point()
+        code = CODES[dtype if floating else str(parameter.dtype).lower()]
+        size = _size(code, tuple(parameter.shape))
+        if shards[-1] and used + size > limit:
+            shards.append({})
+            used = 0
+        shards[-1][name] = (code, tuple(parameter.shape))
+        used += size
+    return shards
+
+
+def _size(code: str, shape: tuple[int, ...]) -> int:
+    return STORED[code].itemsize * math.prod(shape)
+
+
+def _dtype_name(dtype: ms.Type | str) -> str:
+    if isinstance(dtype, str):
+        dtype = DTYPES.get(dtype, dtype)
+    if dtype not in DTYPES.values():
+        raise InputError(f"cannot save as {dtype!r}; allowed: {', '.join(DTYPES)}; change dtype")
+    return str(dtype).lower()
+
+
+def _byte_count(size: int | str) -> int:
+    match = re.fullmatch(r"(\d+)\s*([KMG]B)?", str(size).upper())
+    if not match or int(match[1]) == 0:
+        raise InputError(
+            f"max_shard_size {size!r} is no size; allowed: a number of bytes > 0, or such as 5GB"
+        )
+    return int(match[1]) * UNITS[match[2] or ""]
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror}; change the model folder") from None
+    except ValueError as error:
+        raise InputError(f"{path} is no JSON: {error}; fetch or save it again") from None
+    if not isinstance(content, dict):
+        raise InputError(f"{path} holds no JSON object; fetch or save it again")
+    return content
+
+
+def _write_json(path: Path, content: dict[str, Any]) -> None:
+    with atomic_path(path) as temporary:
+        text = json.dumps(content, indent=2, ensure_ascii=False)
+        temporary.write_text(text + "\n", encoding="utf-8")
