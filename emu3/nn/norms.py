@@ -27,13 +27,15 @@ class GroupNorm(nn.Cell):
     def normalise(self, x: Tensor) -> Tensor:
         """What `construct` does, for subclasses with another call."""
         b, c, h, w = x.shape
-        grouped = ops.cast(x, ms.float32).reshape(b * self.groups, -1)
+        g = self.groups
+        grouped = ops.cast(x, ms.float32).reshape(b * g, -1)
         centred = grouped - grouped.mean(-1, keep_dims=True)
-        variance = (centred * centred).mean(-1, keep_dims=True)
-        normal = (centred * ops.rsqrt(variance + self.eps)).reshape(b, c, h, w)
-        weight = ops.cast(self.weight, ms.float32).reshape(1, c, 1, 1)
-        bias = ops.cast(self.bias, ms.float32).reshape(1, c, 1, 1)
-        return ops.cast(normal * weight + bias, x.dtype)
+        rate = ops.rsqrt((centred * centred).mean(-1) + self.eps)  # (b * g,)
+        weight, bias = ops.cast(self.weight, ms.float32), ops.cast(self.bias, ms.float32)
+        scale = (rate.reshape(b, g, 1) * weight.reshape(1, g, c // g)).reshape(b * c, 1)
+        shift = ops.tile(bias, (b,)).reshape(b * c, 1)
+        normal = centred.reshape(b * c, h * w) * scale + shift
+        return ops.cast(normal.reshape(b, c, h, w), x.dtype)
 
 
 class BatchNorm3d(mint.nn.BatchNorm3d):

@@ -16,6 +16,7 @@ from transformers.image_processing_utils import BaseImageProcessor
 from emu3.errors import InputError
 from emu3.files import atomic_path
 from emu3.hub import checkpoint_folder
+from emu3.runtime import notice
 from emu3.tokenizer.pictures import channels_last, image_list, laid_out, smart_resize
 
 OPTIONS = (
@@ -115,6 +116,7 @@ class Emu3VisionVQImageProcessor(BaseImageProcessor):
         pixels = []
         for image in image_list(images):
             array = channels_last(image, input_data_format, options["do_convert_rgb"])
+            array = _as_pixels(array, options)
             if options["do_resize"]:
                 array = _resize(array, options)
             pixels.append(laid_out(_scaled(array, options), output_data_format))
@@ -156,18 +158,53 @@ class Emu3VisionVQImageProcessor(BaseImageProcessor):
         """The options of one call, checked."""
         unknown = sorted(set(overrides) - set(OPTIONS))
         if unknown:
-            raise InputError(
-                f"image option {unknown[0]!r} is unknown; allowed: {', '.join(OPTIONS)}"
-            )
+            names = ", ".join(OPTIONS)
+            raise InputError(f"image option {unknown[0]!r} is unknown; allowed: {names}")
         given = {name: value for name, value in overrides.items() if value is not None}
         options = {name: getattr(self, name) for name in OPTIONS} | given
-        low, high, factor = (options[k] for k in ("min_pixels", "max_pixels", "spatial_factor"))
-        if not (0 < low <= high and factor >= 1):
-            raise InputError(
-                f"min_pixels {low}, max_pixels {high}, spatial_factor {factor}; allowed: "
-                "0 < min_pixels <= max_pixels, spatial_factor >= 1; change preprocessor_config.json"
-            )
+        _check_options(options)
         return options
+
+
+def _check_options(options: dict) -> None:
+    """Raise InputError for values no picture can be processed with."""
+    sizes = [options[name] for name in ("min_pixels", "max_pixels", "spatial_factor")]
+    whole = all(isinstance(size, int) and size >= 1 for size in sizes)
+    if not whole or sizes[0] > sizes[1]:
+        raise InputError(
+            f"min_pixels {sizes[0]!r}, max_pixels {sizes[1]!r}, spatial_factor {sizes[2]!r}; "
+            "allowed: whole numbers >= 1, min_pixels <= max_pixels; change preprocessor_config.json"
+        )
+    scales = [options[name] for name in ("image_mean", "image_std", "rescale_factor")]
+    try:
+        shapes = [np.shape(np.asarray(value, np.float32)) for value in scales]
+        usable = np.all(np.asarray(scales[1], np.float32) > 0) and scales[2] > 0
+    except (TypeError, ValueError):
+        shapes, usable = [], False
+    if not usable or any(shape not in ((), (3,)) for shape in shapes[:2]):
+        raise InputError(
+            f"image_mean {scales[0]!r}, image_std {scales[1]!r}, rescale_factor {scales[2]!r}; "
+            "allowed: a number or three, std and factor above 0; change preprocessor_config.json"
+        )
+
+
+def _as_pixels(array: np.ndarray, options: dict) -> np.ndarray:
+    """(h, w, c) as uint8, or float as it is.
+
+    Raises:
+        InputError: whole numbers beyond 0..255.
+    """
+    if array.dtype.kind == "f":
+        if options["do_rescale"] and array.max() <= 1:
+            notice(
+                "a picture of floats up to 1 is nearly black; pass do_rescale=False to read 0..1"
+            )
+        return array
+    if array.min() < 0 or array.max() > 255:
+        raise InputError(
+            f"picture with values {array.min()}..{array.max()}; allowed: 0..255; convert --image"
+        )
+    return array.astype(np.uint8)
 
 
 def _resize(array: np.ndarray, options: dict) -> np.ndarray:

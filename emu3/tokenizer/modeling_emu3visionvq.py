@@ -161,6 +161,31 @@ class Emu3VisionVQModel(PretrainedModel):
         """Dtype the network computes in."""
         return self.encoder.conv_in.weight.dtype
 
+    def construct(
+        self, pixels: Tensor, quantised: float | Tensor = 1.0
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+        """The training forward (VQ-VAE, van den Oord et al. 2017), straight through the codes.
+
+        Args:
+            pixels: as in `encode`.
+            quantised: 1 passes code vectors to the decoder, 0 the encoder's own (warm-up).
+
+        Returns:
+            Reconstruction (shape of `pixels`, whose frames must be a multiple of 4), codes (n,),
+            encoder vectors (n, e), commitment loss and codebook loss (scalars, float32).
+        """
+        latent = self.encode_latent(pixels)
+        b, e, t, h, w = latent.shape
+        vectors = latent.transpose(0, 2, 3, 4, 1).reshape(-1, e)
+        codes = self.quantize.nearest(ops.stop_gradient(vectors))
+        nearest = self.quantize.embedding(codes)
+        commitment = ((vectors - ops.stop_gradient(nearest)) ** 2).mean()
+        codebook = ((ops.stop_gradient(vectors) - nearest) ** 2).mean()
+        mixed = vectors + quantised * ops.stop_gradient(nearest - vectors)
+        passed = mixed.reshape(b, t, h, w, e).transpose(0, 4, 1, 2, 3)
+        still = pixels.ndim == 4
+        return self.decode_latent(passed, still), codes, vectors, commitment, codebook
+
     def encode(self, pixels: Tensor) -> Tensor:
         """Pixels to codes.
 

@@ -52,7 +52,11 @@ def smart_resize(
 
 
 def image_list(images) -> list:
-    """One picture an item, whatever the nesting."""
+    """PIL images, or arrays of 2 or 3 dimensions, one picture an item, whatever the nesting.
+
+    Raises:
+        InputError: something that is no picture.
+    """
     if isinstance(images, Image.Image):
         return [images]
     if isinstance(images, list | tuple) and not np.isscalar(images[0] if images else 0):
@@ -68,7 +72,11 @@ def image_list(images) -> list:
 
 
 def channels_last(image, layout: str | None, convert_rgb: bool) -> np.ndarray:
-    """A picture as (h, w, c)."""
+    """A picture as (h, w, c); with `convert_rgb` grey becomes three channels.
+
+    Raises:
+        InputError: a broken picture file, or no axis of 1 or 3 channels.
+    """
     if isinstance(image, Image.Image):
         try:
             array = np.asarray(image.convert("RGB") if convert_rgb else image)
@@ -96,6 +104,7 @@ def _layout(array: np.ndarray, layout: str | None) -> str:
 
 
 def laid_out(array: np.ndarray, layout: str) -> np.ndarray:
+    """(h, w, c) in `layout`: channels_first or channels_last."""
     if layout not in LAYOUTS:
         raise InputError(f"data format {layout!r} is unknown; allowed: {', '.join(LAYOUTS)}")
     return array if layout == "channels_last" else array.transpose(2, 0, 1)

@@ -96,14 +96,11 @@ def ask(form: str, fields: dict[str, object], rng: np.random.Generator) -> str:
 def caption(facts: Facts, layout: str, rng: np.random.Generator) -> str:
     """Facts chosen by captions.plan_caption, in words."""
     body = LAYOUTS[layout](facts, rng)
-    if facts.ground is None:
-        return body
-    ground = _ground(facts.ground)
-    return (
-        f"{ground}上，{body}"
-        if layout != "list" and rng.random() < 0.5
-        else f"{body}，背景是{ground[:-2]}"
-    )
+    if facts.ground is not None:
+        ground = _ground(facts.ground)
+        first = layout != "list" and rng.random() < 0.5
+        body = f"{ground}上，{body}" if first else f"{body}，背景是{ground[:-2]}"
+    return body + "。" if rng.random() < 0.25 else body
 
 
 def describe(facts: Facts) -> str:

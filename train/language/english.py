@@ -3,6 +3,7 @@
 In every tuple of words the first is the usual one, and the only one that answers use.
 """
 
+import re
 from collections.abc import Sequence
 
 import numpy as np
@@ -114,9 +115,12 @@ def caption(facts: Facts, layout: str, rng: np.random.Generator) -> str:
         ground = "on " + _ground(facts.ground, rng)
         first = not opening and rng.random() < 0.3
         body = f"{ground}, {body}" if first else f"{body} {ground}"
-    body = opening + body
-    body = _spelling(body, rng)
-    return body[0].upper() + body[1:] if rng.random() < 0.3 else body
+    body = _spelling(opening + body, rng)
+    if rng.random() < 0.1:
+        body = re.sub(r"\ban? ", "", body)
+    if rng.random() < 0.3:
+        body = body[0].upper() + body[1:]
+    return body + "." if rng.random() < 0.25 else body
 
 
 def describe(facts: Facts) -> str:

@@ -1,0 +1,196 @@
+"""Train emu3-mini's vision tokenizer on drawn scenes: `python -m train.vision_tokenizer`.
+
+Order of a run: a warm-up without quantisation, a codebook seeded by k-means from the encoder's
+vectors, then straight-through training in which codes nobody uses are seeded anew.
+"""
+
+import argparse
+import time
+from pathlib import Path
+
+import mindspore as ms
+import numpy as np
+from mindspore import Tensor, nn, ops
+from scipy.cluster.vq import kmeans2
+from tqdm import tqdm
+
+from emu3 import runtime
+from emu3.tokenizer.configuration_emu3visionvq import Emu3VisionVQConfig
+from emu3.tokenizer.modeling_emu3visionvq import Emu3VisionVQModel
+from train.optimizer import AdamW, cosine_schedule
+from train.scenes import CELL, draw_array, foreground, random_scene
+from train.state import load_state, save_state
+
+MINI = dict(ch=32, ch_mult=[1, 1, 2, 4], num_res_blocks=1, attn_resolutions=[], codebook_size=2048)
+RESEED_EVERY = 200
+COMMITMENT = 0.25
+
+
+class TrainStep(nn.Cell):
+    """Forward, backward and update in one compiled graph."""
+
+    def __init__(self, model: Emu3VisionVQModel) -> None:
+        super().__init__()
+        self.model = model
+        self.parameters = ms.ParameterTuple(model.trainable_params())
+        self.optimizer = AdamW(list(self.parameters), betas=(0.9, 0.95), weight_decay=1e-4)
+        self.gradient = ops.GradOperation(get_by_list=True)
+
+    def loss(self, pixels: Tensor, weight: Tensor, quantised: Tensor) -> Tensor:
+        """Weighted absolute and squared error, plus commitment and codebook terms."""
+        picture, _, _, commitment, codebook = self.model(pixels, quantised)
+        error = picture - pixels
+        rebuilt = (weight * (ops.abs(error) + 2 * error * error)).mean()
+        return rebuilt + quantised * (COMMITMENT * commitment + codebook)
+
+    def construct(self, pixels: Tensor, weight: Tensor, quantised: Tensor, lr: Tensor):
+        """One step; returns loss and gradient norm."""
+        loss = self.loss(pixels, weight, quantised)
+        grads = self.gradient(self.loss, self.parameters)(pixels, weight, quantised)
+        return loss, self.optimizer(grads, lr)
+
+
+class Vectors(nn.Cell):
+    """Encoder vectors and their codes, for seeding the codebook."""
+
+    def __init__(self, model: Emu3VisionVQModel) -> None:
+        super().__init__()
+        self.model = model
+
+    def construct(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
+        """(b, 3, h, w) -> vectors (b * H * W, e), codes (b * H * W,)."""
+        latent = self.model.encode_latent(pixels)
+        vectors = latent.transpose(0, 2, 3, 4, 1).reshape(-1, latent.shape[1])
+        return vectors, self.model.quantize.nearest(vectors)
+
+
+class Batches:
+    """Random cell-aligned crops of training scenes with the weight of each pixel.
+
+    The plain ground dominates a picture, so shapes and what lies next to them count 6 times.
+    """
+
+    def __init__(self, seed: int, batch: int, cells: int) -> None:
+        self.seed, self.batch, self.cells = seed, batch, cells
+
+    def __call__(self, step: int) -> tuple[np.ndarray, np.ndarray]:
+        """Pixels (b, 3, s, s) in [-1, 1] and weights (b, 1, s, s), float32; same for same step."""
+        rng = np.random.default_rng((self.seed, self.cells, step))
+        pairs = [self._crop(rng) for _ in range(self.batch)]
+        pixels, weights = (np.stack(part) for part in zip(*pairs))
+        return pixels, weights
+
+    def _crop(self, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        ratio = "1:1" if self.cells > 9 else None
+        scene = random_scene(rng, "train", ratio)
+        top = CELL * int(rng.integers(0, scene.rows - self.cells + 1))
+        left = CELL * int(rng.integers(0, scene.cols - self.cells + 1))
+        window = np.s_[top : top + self.cells * CELL, left : left + self.cells * CELL]
+        pixels = draw_array(scene)[window].astype(np.float32).transpose(2, 0, 1) / 127.5 - 1
+        near = _widen(foreground(scene) > 0)[window]
+        return pixels, np.where(near, 6.0, 1.0).astype(np.float32)[None]
+
+
+def _widen(mask: np.ndarray, by: int = 2) -> np.ndarray:
+    """Grow a mask by `by` pixels in the four directions."""
+    padded = np.pad(mask, by)
+    shifts = [(dy, dx) for dy in (0, by, 2 * by) for dx in (0, by, 2 * by)]
+    rows, cols = mask.shape
+    return np.any([padded[dy : dy + rows, dx : dx + cols] for dy, dx in shifts], axis=0)
+
+
+def gather_vectors(vectors: Vectors, batches: Batches, first: int, count: int):
+    """Encoder vectors (n, e), their codes (n,), and which lie near a shape (n,), of some batches."""
+    found = []
+    for step in range(first, first + count):
+        pixels, weights = batches(step)
+        side = batches.cells
+        near = weights.reshape(-1, side, CELL, side, CELL).max((2, 4)).reshape(-1) > 1
+        out = vectors(Tensor(pixels))
+        found.append((out[0].asnumpy(), out[1].asnumpy(), near))
+    return tuple(np.concatenate(part) for part in zip(*found))
+
+
+def seed_codebook(model: Emu3VisionVQModel, vectors: np.ndarray, near: np.ndarray, seed: int):
+    """Set the codebook to the k-means centres of the vectors, mostly those near shapes."""
+    rng = np.random.default_rng(seed)
+    ground = np.flatnonzero(~near)
+    some = rng.choice(ground, min(len(ground), near.sum() // 5), replace=False)
+    points = vectors[np.concatenate([np.flatnonzero(near), some])]
+    table = model.quantize.embedding.weight
+    centres, _ = kmeans2(points, table.shape[0], iter=8, minit="points", seed=seed, missing="warn")
+    table.set_data(Tensor(centres.astype(np.float32)))
+
+
+def reseed_unused(model: Emu3VisionVQModel, vectors, codes, near, rng) -> int:
+    """Move every code that was not used onto a random vector near a shape; returns how many."""
+    table = model.quantize.embedding.weight.asnumpy()
+    unused = np.setdiff1d(np.arange(len(table)), codes)
+    table[unused] = rng.choice(vectors[near], len(unused))
+    table[unused] += rng.normal(0, 0.01, (len(unused), table.shape[1]))
+    model.quantize.embedding.weight.set_data(Tensor(table))
+    return len(unused)
+
+
+def train(args: argparse.Namespace) -> None:
+    """Run or resume training until `args.steps`; saves state and the model folder."""
+    model = Emu3VisionVQModel(Emu3VisionVQConfig(**MINI)).set_train(True)
+    step_cell, vectors = TrainStep(model), Vectors(model)
+    step_cell.set_train(True)
+    state, first = Path(args.state), 0
+    if state.exists():
+        first = load_state(state, step_cell)["step"]
+    rate = cosine_schedule(args.lr, args.lr / 50, 50, args.steps)
+    small, whole = Batches(args.seed, args.batch, 8), Batches(args.seed, args.batch // 2, 12)
+    saved = time.monotonic()
+    with tqdm(total=args.steps, initial=first, desc="vision tokenizer") as bar:
+        for step in range(first, args.steps):
+            batches = small if step < args.steps * (1 - args.whole) else whole
+            if step >= args.warmup:
+                _tend_codebook(args, model, vectors, small, step)
+            pixels, weights = batches(step)
+            quantised = Tensor(float(step >= args.warmup), ms.float32)
+            inputs = Tensor(pixels), Tensor(weights), quantised, Tensor(rate(step), ms.float32)
+            loss, norm = step_cell(*inputs)
+            bar.update()
+            if step % 20 == 0:
+                bar.write(f"step {step} loss {float(loss):.4f} norm {float(norm):.2f}")
+            if time.monotonic() - saved > args.save_every or step + 1 == args.steps:
+                save_state(state, step_cell, {"step": step + 1})
+                saved = time.monotonic()
+    model.set_train(False).save_pretrained(args.output)
+
+
+def _tend_codebook(args, model, vectors, batches, step: int) -> None:
+    """Seed the codebook when the warm-up ends; later look after unused codes, until the end."""
+    since = step - args.warmup
+    if since == 0:
+        found, _, near = gather_vectors(vectors, batches, 10**6, 60)
+        seed_codebook(model, found, near, args.seed)
+    elif since % RESEED_EVERY == 0 and step < args.steps * 0.8:
+        found, codes, near = gather_vectors(vectors, batches, 10**6 + step, 12)
+        count = reseed_unused(model, found, codes, near, np.random.default_rng((args.seed, step)))
+        tqdm.write(f"step {step}: {count} unused codes seeded anew")
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Parse options and train."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter
+    )
+    parser.add_argument("--output", default="outputs/vision", help="folder of the trained model")
+    parser.add_argument("--state", default="outputs/vision_state.safetensors", help="resume file")
+    parser.add_argument("--steps", type=int, default=4000, help="optimizer steps in all")
+    parser.add_argument("--warmup", type=int, default=400, help="steps without quantisation")
+    parser.add_argument("--whole", type=float, default=0.15, help="last share: whole pictures")
+    parser.add_argument("--batch", type=int, default=8, help="crops of 64x64 pixels a step")
+    parser.add_argument("--lr", type=float, default=1.5e-3, help="peak learning rate")
+    parser.add_argument("--seed", type=int, default=0, help="seed of data and initial weights")
+    parser.add_argument("--save-every", type=float, default=300, help="seconds between saves")
+    args = parser.parse_args(argv)
+    runtime.setup(device="CPU", mode="graph", seed=args.seed)
+    train(args)
+
+
+if __name__ == "__main__":
+    main()
