@@ -1,0 +1,72 @@
+"""Settings a checkpoint states for its own use, and the released models' where it is silent.
+
+Sampling settings stand in generation_config.json, everything else in config.json.
+"""
+
+import json
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+
+from emu3.errors import InputError
+from emu3.hub import checkpoint_folder
+
+CONFIG_FILES = ("config.json", "generation_config.json")
+
+
+@dataclass(frozen=True)
+class CheckpointDefaults:
+    """What a command uses when the user says nothing; the values here are the released models'.
+
+    `image_area` is in pixels; `chat_template` None means the tokenizer's own.
+    """
+
+    image_area: int = 720 * 720
+    example_prompt: str = "a portrait of young girl."
+    positive_prompt: str = " masterpiece, film grained, best quality."
+    negative_prompt: str = (
+        "lowres, bad anatomy, bad hands, text, error, missing fingers, extra digit, fewer digits, "
+        "cropped, worst quality, low quality, normal quality, jpeg artifacts, signature, "
+        "watermark, username, blurry."
+    )
+    guidance_scale: float = 3.0
+    temperature: float = 1.0
+    top_k: int = 2048
+    top_p: float = 1.0
+    chat_template: str | None = None
+
+    @classmethod
+    def from_pretrained(cls, path_or_hub_id: str | Path) -> "CheckpointDefaults":
+        """Read the two configuration files of a folder or a hub id.
+
+        Raises:
+            InputError: no such folder, or a file in it is no JSON object or holds a wrong type.
+        """
+        folder = checkpoint_folder(path_or_hub_id, list(CONFIG_FILES))
+        stated = {}
+        for name in CONFIG_FILES:
+            stated |= _read_object(folder / name)
+        known = {f.name: stated[f.name] for f in fields(cls) if stated.get(f.name) is not None}
+        released = cls()
+        for name, value in known.items():
+            _check_type(name, value, getattr(released, name), folder)
+        return replace(released, **known)
+
+
+def _read_object(path: Path) -> dict:
+    """The JSON object in `path`; empty when there is no such file."""
+    if not path.exists():
+        return {}
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path} cannot be read: {error}; change --model") from None
+    if not isinstance(content, dict):
+        raise InputError(f"{path} holds no JSON object; change --model")
+    return content
+
+
+def _check_type(name: str, value: object, released: object, folder: Path) -> None:
+    allowed = (int, float) if isinstance(released, float) else type(released or "")
+    if not isinstance(value, allowed) or isinstance(value, bool):
+        kind = "a number" if isinstance(released, int | float) else "a text"
+        raise InputError(f"{name} = {value!r} in {folder} is not {kind}; change --model")
