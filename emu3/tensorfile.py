@@ -79,7 +79,7 @@ def _entry(path: Path, name: str, raw: dict, base: int, size: int) -> Entry:
     try:
         begin, end = raw["data_offsets"]
         entry = Entry(path, raw["dtype"], tuple(raw["shape"]), base + begin)
-        fits = entry.size == end - begin and begin >= 0
+        fits = entry.size == end - begin and min((begin, *entry.shape)) >= 0
     except (KeyError, TypeError, ValueError):
         raise _broken(path, f"its entry for {name} is not understood: {raw}") from None
     if not fits:

@@ -1,0 +1,63 @@
+"""Emu3Config: released defaults, and refusal of what no model can have."""
+
+import pytest
+
+from emu3.errors import InputError
+from emu3.mllm.configuration_emu3 import Emu3Config
+
+
+def test_defaults_are_those_of_the_released_generation_model():
+    config = Emu3Config()
+    sizes = (config.vocab_size, config.hidden_size, config.intermediate_size)
+    assert sizes == (184622, 4096, 14336)
+    assert (config.num_hidden_layers, config.num_attention_heads) == (32, 32)
+    assert (config.num_key_value_heads, config.head_dim) == (8, 128)
+    assert (config.pad_token_id, config.bos_token_id, config.eos_token_id) == (
+        151643,
+        151849,
+        151850,
+    )
+    assert (config.max_position_embeddings, config.image_area) == (9216, 518400)
+
+
+def test_no_key_value_heads_means_one_for_each_query_head():
+    assert Emu3Config(num_key_value_heads=None).num_key_value_heads == 32
+
+
+def test_unknown_fields_are_kept():
+    config = Emu3Config(positive_prompt=" sharp")
+    assert config.positive_prompt == " sharp"
+    assert config.to_dict()["positive_prompt"] == " sharp"
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("vocab_size", 0),
+        ("num_hidden_layers", -1),
+        ("hidden_size", 100),
+        ("hidden_size", 64.0),
+        ("num_key_value_heads", 5),
+        ("num_attention_heads", True),
+        ("rms_norm_eps", 0),
+        ("rope_theta", "big"),
+        ("initializer_range", -0.1),
+        ("attention_dropout", 1.0),
+        ("hidden_act", "gelu"),
+        ("tie_word_embeddings", True),
+        ("rope_scaling", "linear"),
+        ("rope_scaling", {"type": "linear"}),
+        ("rope_scaling", {"type": "yarn", "factor": 2.0}),
+        ("rope_scaling", {"type": "linear", "factor": 2}),
+        ("rope_scaling", {"type": "dynamic", "factor": 1.0}),
+        ("rope_scaling", {"type": "dynamic", "factor": 2.0, "more": 1}),
+    ],
+)
+def test_impossible_values_are_refused_by_name(name, value):
+    with pytest.raises(InputError, match=name):
+        Emu3Config(**{name: value})
+
+
+@pytest.mark.parametrize("kind", ["linear", "dynamic"])
+def test_rope_scaling_of_the_known_kinds_is_accepted(kind):
+    assert Emu3Config(rope_scaling={"type": kind, "factor": 2.0}).rope_scaling["type"] == kind
