@@ -58,8 +58,8 @@ class Emu3Tokenizer(PreTrainedTokenizer):
         eof_token: str = "<|extra_201|>",
         **kwargs,
     ):
-        ranks = read_ranks(_existing(vocab_file, "vocab_file"))
-        specials = read_specials(_existing(special_tokens_file, "special_tokens_file"))
+        ranks = read_ranks(vocab_file)
+        specials = read_specials(special_tokens_file)
         self.errors = errors
         self.img_token = img_token
         self.boi_token = boi_token
@@ -82,8 +82,14 @@ class Emu3Tokenizer(PreTrainedTokenizer):
         Raises:
             InputError: no such folder or hub id, or its files are missing or broken.
         """
-        patterns = [*VOCAB_FILES_NAMES.values(), "*token*.json", "chat_template*"]
-        folder = checkpoint_folder(path_or_hub_id, patterns)
+        files = list(VOCAB_FILES_NAMES.values())
+        folder = checkpoint_folder(path_or_hub_id, [*files, "*token*.json", "chat_template*"])
+        missing = [name for name in files if not (folder / name).is_file()]
+        if missing:
+            raise InputError(
+                f"folder {folder} has no {missing[0]}; allowed: a folder with "
+                f"{' and '.join(files)}; change --model"
+            )
         try:
             return super().from_pretrained(str(folder), *args, **kwargs)
         except (OSError, json.JSONDecodeError) as error:
@@ -210,15 +216,6 @@ class Emu3Tokenizer(PreTrainedTokenizer):
                 f"allowed: special tokens listed in {VOCAB_FILES_NAMES['special_tokens_file']}"
             )
         return 0
-
-
-def _existing(path: str | Path | None, argument: str) -> str | Path:
-    if path is None:
-        raise InputError(
-            f"the tokenizer folder has no {VOCAB_FILES_NAMES[argument]}; allowed: a folder with "
-            f"{' and '.join(VOCAB_FILES_NAMES.values())}; change --model"
-        )
-    return path
 
 
 def _special_pattern(specials: list[str]) -> re.Pattern:

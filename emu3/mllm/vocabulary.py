@@ -6,6 +6,7 @@
 h, w are latent rows and columns. Ids never become strings here.
 """
 
+import itertools
 from dataclasses import dataclass
 
 import numpy as np
@@ -150,13 +151,14 @@ class Vocabulary:
     def parse_images(self, ids: np.ndarray) -> list[np.ndarray]:
         """Split a row of ids (T,) into text runs (1-D ids) and images (2-D codes), in order.
 
-        An image is a run of visual ids, eol and eof, with its head (boi ... img) and eoi when
-        they are there. A last row cut short is dropped unless it is the only one; any other row
-        of odd length is cut, or filled with its last code, to the commonest length.
+        An image reaches from its first visual id to its last visual id, eol or eof, with its head
+        (boi ... img) and eoi when they are there; ids that have no place in it are skipped. A
+        last row cut short is dropped unless it is the only one; any other row of odd length is
+        cut, or filled with its last code, to the commonest length.
         """
         ids = np.asarray(ids).reshape(-1)
         pieces, done = [], 0
-        for start, stop in self._grid_runs(ids):
+        for start, stop in self._grids(ids):
             head = self._head_start(ids, done, start)
             if head > done:
                 pieces.append(ids[done:head].astype(np.int32))
@@ -166,17 +168,19 @@ class Vocabulary:
             pieces.append(ids[done:].astype(np.int32))
         return pieces
 
-    def _grid_runs(self, ids: np.ndarray) -> list[tuple[int, int]]:
-        """[start, stop) of the runs that hold a visual id, from the first visual id on."""
+    def _grids(self, ids: np.ndarray) -> list[tuple[int, int]]:
+        """[start, stop) of each grid; markers other than eol and eof part one from the next."""
         visual = self.is_visual(ids)
         inside = visual | (ids == self.eol) | (ids == self.eof)
-        edges = np.flatnonzero(np.diff(np.concatenate([[0], inside.astype(np.int8), [0]])))
-        runs = []
-        for start, stop in edges.reshape(-1, 2):
-            hits = np.flatnonzero(visual[start:stop])
-            if hits.size:
-                runs.append((int(start + hits[0]), int(stop)))
-        return runs
+        bounds = np.isin(ids, (self.pad, self.bos, self.eos, self.img, self.boi, self.eoi))
+        edges = [-1, *np.flatnonzero(bounds).tolist(), len(ids)]
+        grids = []
+        for low, high in itertools.pairwise(edges):
+            first = np.flatnonzero(visual[low + 1 : high])
+            if first.size:
+                last = np.flatnonzero(inside[low + 1 : high])[-1]
+                grids.append((low + 1 + int(first[0]), low + 2 + int(last)))
+        return grids
 
     def _head_start(self, ids: np.ndarray, low: int, start: int) -> int:
         """Where the block begins whose grid begins at `start`; not before `low`."""
@@ -185,15 +189,15 @@ class Vocabulary:
             return low + int(begins[-1]) if begins.size else start - 1
         return start
 
-    def _code_matrix(self, run: np.ndarray) -> np.ndarray:
-        """The grid of a run of visual ids, eol and eof: (h, w) int32 codes."""
-        lines = np.split(run, np.flatnonzero(run == self.eol) + 1)
+    def _code_matrix(self, grid: np.ndarray) -> np.ndarray:
+        """Codes (h, w) int32 of a grid's ids."""
+        lines = np.split(grid, np.flatnonzero(grid == self.eol) + 1)
         lines = [line for line in lines if self.is_visual(line).any()]
-        rows = [line[self.is_visual(line)] - self.visual_start for line in lines]
+        rows = [self.codes_of(line[self.is_visual(line)]) for line in lines]
         ended = [line[-1] == self.eol for line in lines]
         lengths = [len(row) for row, end in zip(rows, ended) if end] or [len(rows[0])]
         width = int(np.bincount(lengths).argmax())
         if len(rows) > 1 and not ended[-1] and len(rows[-1]) < width:
             rows = rows[:-1]
         fitted = [np.pad(row[:width], (0, max(width - len(row), 0)), mode="edge") for row in rows]
-        return np.stack(fitted).astype(np.int32)
+        return np.stack(fitted)

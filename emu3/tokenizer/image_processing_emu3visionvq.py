@@ -60,6 +60,7 @@ class Emu3VisionVQImageProcessor(BaseImageProcessor):
         do_round: bool = False,
         **kwargs,
     ):
+        kwargs.pop("size", None)
         super().__init__(**kwargs)
         self.do_resize = do_resize
         self.resample = int(resample)
@@ -71,7 +72,6 @@ class Emu3VisionVQImageProcessor(BaseImageProcessor):
         self.do_convert_rgb = do_convert_rgb
         self.min_pixels = min_pixels
         self.max_pixels = max_pixels
-        self.size = {"min_pixels": min_pixels, "max_pixels": max_pixels}
         self.spatial_factor = spatial_factor
         self.do_round = do_round
         self._settings({})
@@ -85,12 +85,23 @@ class Emu3VisionVQImageProcessor(BaseImageProcessor):
         """
         folder = checkpoint_folder(path_or_hub_id, ["preprocessor_config.json"], "--vq-model")
         try:
-            return super().from_pretrained(str(folder), **kwargs)
+            processor = super().from_pretrained(str(folder), **kwargs)
         except OSError as error:
             reason = str(error).strip().splitlines()[0]
             raise InputError(
                 f"preprocessor_config.json in {folder} cannot be read: {reason}; change --vq-model"
             ) from None
+        processor._settings({})
+        return processor
+
+    @property
+    def size(self) -> dict[str, int]:
+        """The two limits of a picture's area, as published files repeat them."""
+        return {"min_pixels": self.min_pixels, "max_pixels": self.max_pixels}
+
+    def to_dict(self) -> dict:
+        """Every option, as preprocessor_config.json holds it."""
+        return {**super().to_dict(), "size": self.size}
 
     def to_json_file(self, json_file_path: str | Path) -> None:
         """Write the options as JSON."""

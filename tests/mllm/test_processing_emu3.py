@@ -1,0 +1,343 @@
+"""Emu3Processor: the reference's prompts, pictures back from ids, safe and honest with input.
+
+A fake vision tokenizer hands out the golden codes, so no VQ weights are needed.
+"""
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+
+import mindspore as ms
+import numpy as np
+import pytest
+from PIL import Image
+
+from emu3.errors import InputError
+from emu3.mllm import Emu3Processor
+from emu3.mllm.prompts import PromptBuilder, latent_size
+from emu3.tokenizer import Emu3VisionVQImageProcessor
+
+FOLDER = Path(__file__).parents[1] / "golden"
+GOLDEN = json.loads((FOLDER / "text_51.json").read_text())
+KEYS = ("input_ids", "attention_mask", "image_size")
+
+
+class FakeVision:
+    """Gives the queued codes in turn; decodes a code to a flat 8x8 patch of its value / 10."""
+
+    def __init__(self, codebook_size: int):
+        self.config = SimpleNamespace(codebook_size=codebook_size, spatial_scale_factor=8)
+        self.queue, self.shapes, self.pixels = [], [], []
+
+    def encode(self, pixels: ms.Tensor) -> ms.Tensor:
+        self.shapes.append(pixels.shape)
+        self.pixels.append(pixels.asnumpy())
+        if self.queue:
+            return ms.Tensor(self.queue.pop(0))
+        b, _, h, w = pixels.shape
+        return ms.ops.zeros((b, h // 8, w // 8), ms.int32)
+
+    def decode(self, codes: ms.Tensor) -> ms.Tensor:
+        flat = codes.asnumpy().repeat(8, axis=1).repeat(8, axis=2) / 10
+        return ms.Tensor(np.stack([flat] * 3, axis=1), ms.float32)
+
+
+@pytest.fixture
+def released(released_tokenizer) -> Emu3Processor:
+    images = Emu3VisionVQImageProcessor(min_pixels=32 * 32, max_pixels=96 * 96)
+    return Emu3Processor(images, FakeVision(32768), released_tokenizer)
+
+
+@pytest.fixture
+def tiny(tiny_tokenizer) -> Emu3Processor:
+    images = Emu3VisionVQImageProcessor(min_pixels=64, max_pixels=1024)
+    return Emu3Processor(images, FakeVision(16), tiny_tokenizer)
+
+
+def picture(width: int, height: int) -> Image.Image:
+    return Image.new("RGB", (width, height), (200, 10, 60))
+
+
+def golden_codes(processor: Emu3Processor, case: dict) -> list[np.ndarray]:
+    rows = [np.array(row) for row in case["input_ids"]]
+    return [processor.vocabulary.parse_images(row)[1] for row in rows]
+
+
+@pytest.mark.parametrize("case", GOLDEN["generation"], ids=lambda case: str(case["ratio"]))
+def test_generation_prompts_equal_the_reference(released, case):
+    call = {key: case[key] for key in ("text", "ratio", "image_area")}
+    inputs = released(**call, mode="G", padding="longest", return_tensors="np")
+    for key in KEYS:
+        assert inputs[key].tolist() == case[key], key
+
+
+@pytest.mark.parametrize("case", GOLDEN["understanding"], ids=lambda case: case["text"][-1])
+def test_understanding_prompts_equal_the_reference(released, case):
+    arrays = np.load(FOLDER / "images_51.npz")
+    images = [Image.fromarray(arrays[f"image_{i}"]) for i in case["images"]]
+    codes = golden_codes(released, case)
+    if len({c.shape for c in codes}) == 1:
+        released.vision_tokenizer.queue = [np.stack(codes)]
+    elif case["padding_image"]:
+        h, w = (max(c.shape[axis] for c in codes) for axis in (0, 1))
+        fill = [np.pad(c, ((0, h - c.shape[0]), (0, w - c.shape[1]))) for c in codes]
+        released.vision_tokenizer.queue = [np.stack(fill)]
+    else:
+        released.vision_tokenizer.queue = [c[None] for c in codes]
+    inputs = released(
+        case["text"],
+        images,
+        mode="U",
+        padding_image=case["padding_image"],
+        padding="longest",
+        return_tensors="np",
+    )
+    for key in KEYS:
+        assert inputs[key].tolist() == case[key], key
+
+
+@pytest.mark.parametrize("case", GOLDEN["grammar"], ids=lambda c: f"{c['height']}x{c['width']}")
+def test_the_grammar_equals_the_reference(released, case):
+    vocabulary = released.vocabulary
+    allowed_ids = released.build_prefix_constrained_fn(case["height"], case["width"])
+    row = [vocabulary.bos, vocabulary.img]
+    for expected in case["allowed"]:
+        allowed = allowed_ids(0, ms.Tensor(row))
+        if expected == "visual":
+            assert (allowed[0], allowed[-1], len(allowed)) == (151854, 184621, 32768)
+        else:
+            assert allowed == [getattr(vocabulary, expected)]
+        row.append(allowed[0])
+    assert allowed_ids(0, row) == [vocabulary.pad]
+
+
+@pytest.mark.parametrize("width", [1, 2])
+def test_narrow_grids_end_properly(tiny, width):
+    allowed_ids = tiny.build_prefix_constrained_fn(np.array(2), ms.Tensor(width))
+    row = [tiny.vocabulary.img]
+    while row[-1] != tiny.vocabulary.pad:
+        row.append(allowed_ids(0, row)[0])
+    v = tiny.vocabulary
+    line = [v.visual_start] * width + [v.eol]
+    assert row == [v.img, *line, *line, v.eof, v.eoi, v.eos, v.pad]
+
+
+def test_each_row_has_its_own_grid(tiny):
+    allowed_ids = tiny.build_prefix_constrained_fn([1, 1], ms.Tensor([1, 3]))
+    row = [tiny.vocabulary.img, tiny.vocabulary.visual_start]
+    assert allowed_ids(0, row) == [tiny.vocabulary.eol]
+    assert len(allowed_ids(1, row)) == 16
+    with pytest.raises(InputError, match="row 2"):
+        allowed_ids(2, row)
+
+
+def test_a_constraint_serves_prompts_of_any_length(tiny):
+    allowed_ids = tiny.build_prefix_constrained_fn(1, 1)
+    v = tiny.vocabulary
+    assert allowed_ids(0, [v.img, v.visual_start]) == [v.eol]
+    assert allowed_ids(0, [v.bos, 97, v.img, v.visual_start]) == [v.eol]
+
+
+def test_special_tokens_in_a_users_text_are_text(tiny):
+    row = tiny("<|image token|>", height=1, width=1)["input_ids"][0]
+    v = tiny.vocabulary
+    assert row == [v.bos, *b"<|image token|>", v.boi, *b"1*1", v.img]
+
+
+def test_special_tokens_in_a_users_text_are_kept_on_request(tiny):
+    processor = Emu3Processor(
+        tiny.image_processor, tiny.vision_tokenizer, tiny.tokenizer, allow_special_tokens=True
+    )
+    row = processor("<|image token|>", height=1, width=1)["input_ids"][0]
+    v = tiny.vocabulary
+    assert row == [v.bos, v.img, v.boi, *b"1*1", v.img]
+
+
+def test_a_special_token_cannot_grow_across_text_and_template(tiny):
+    prompts = PromptBuilder(tiny.tokenizer, "{image_prompt}{text_prompt}start|>")
+    row = prompts.understanding("<|image ", np.zeros((1, 1), int))
+    assert row[-15:] == list(b"<|image start|>")
+
+
+def test_special_tokens_of_a_template_are_special(tiny):
+    prompts = PromptBuilder(tiny.tokenizer, "<|im_start|>{image_prompt}{text_prompt}<|im_end|>")
+    row = prompts.understanding("x", np.zeros((1, 1), int))
+    first, last = tiny.tokenizer.convert_tokens_to_ids(["<|im_start|>", "<|im_end|>"])
+    assert (row[1], row[-1]) == (first, last)
+
+
+def test_the_template_is_chosen_by_name_text_or_tokenizer(tiny_tokenizer):
+    codes = np.zeros((1, 1), int)
+    bare = PromptBuilder(tiny_tokenizer, "stage1").understanding("x", codes)
+    assert tiny_tokenizer.decode(bare[-2:]) == "<|image end|>x"
+    assert PromptBuilder(tiny_tokenizer, "{image_prompt}{text_prompt}").chat_template == (
+        PromptBuilder(tiny_tokenizer, "stage1").chat_template
+    )
+    assert "ASSISTANT" in PromptBuilder(tiny_tokenizer).chat_template
+    tiny_tokenizer.chat_template = "Q {image_prompt}{text_prompt}"
+    assert PromptBuilder(tiny_tokenizer).chat_template == "Q {image_prompt}{text_prompt}"
+
+
+@pytest.mark.parametrize(
+    "options", [{"chat_template": "{text_prompt}"}, {"prefix_template": "{H}"}]
+)
+def test_a_template_without_its_fields_is_refused(tiny_tokenizer, options):
+    with pytest.raises(InputError, match=next(iter(options))):
+        PromptBuilder(tiny_tokenizer, **options)
+
+
+def test_the_size_text_follows_the_prefix_template(tiny_tokenizer):
+    prompts = PromptBuilder(tiny_tokenizer, prefix_template="{W}x{H}")
+    assert prompts.size_ids(3, 4) == list(b"4x3")
+
+
+def test_visual_tokens_may_have_another_spelling(tiny_folder, tiny_tokenizer):
+    path = tiny_folder / "emu3_vision_tokens.txt"
+    path.write_text(path.read_text().replace("visual token 0000", "v"))
+    tokenizer = type(tiny_tokenizer).from_pretrained(tiny_folder)
+    with pytest.raises(InputError, match="visual token"):
+        PromptBuilder(tokenizer)
+    vocabulary = PromptBuilder(tokenizer, visual_template="<|v{token_id:0>2d}|>").vocabulary
+    assert vocabulary.visual_count == 16
+
+
+@pytest.mark.parametrize(
+    "area, ratio, size",
+    [
+        (518400, "1:1", (90, 90)),
+        (518400, "4:3", (78, 104)),
+        (518400, "3:4", (104, 78)),
+        (518400, "16:9", (68, 120)),
+        (518400, "9:16", (120, 68)),
+        (518400, "3:2", (73, 110)),
+        (262144, "1:1", (64, 64)),
+        (262144, "16:9", (48, 85)),
+        (262144, "4:3", (55, 74)),
+    ],
+)
+def test_latent_sizes_equal_the_reference(area, ratio, size):
+    assert latent_size(ratio, area) == size
+
+
+def test_explicit_sizes_replace_ratio_and_area(tiny):
+    assert tiny(["a", "b"], height=3, width=[2, 5])["image_size"] == [[3, 2], [3, 5]]
+
+
+def test_tensors_are_int32(tiny):
+    inputs = tiny(["a", "abc x"], padding="longest", return_tensors="ms")
+    for key in KEYS:
+        assert inputs[key].dtype == ms.int32
+    assert inputs.attention_mask.asnumpy()[0, :2].tolist() == [0, 0]
+
+
+def test_images_of_one_size_are_encoded_together(tiny):
+    assert len(tiny.tokenize_image([picture(16, 24)] * 2)) == 2
+    assert tiny.vision_tokenizer.shapes == [(2, 3, 24, 16)]
+
+
+def test_images_of_several_sizes_are_encoded_one_by_one(tiny):
+    codes = tiny.tokenize_image([picture(16, 24), picture(24, 8)])
+    assert [c.shape for c in codes] == [(3, 2), (1, 3)]
+    assert tiny.vision_tokenizer.shapes == [(1, 3, 24, 16), (1, 3, 8, 24)]
+
+
+def test_padded_images_are_grey_beyond_their_border(tiny):
+    codes = tiny.tokenize_image([picture(16, 24), picture(24, 8)], padding_image=True)
+    assert [c.shape for c in codes] == [(3, 2), (1, 3)]
+    (pixels,) = tiny.vision_tokenizer.pixels
+    assert pixels.shape == (2, 3, 24, 24)
+    assert not pixels[0, :, :, 16:].any() and not pixels[1, :, 8:].any()
+    assert pixels[0, :, :, :16].all() and pixels[1, :, :8].all()
+
+
+def test_decoding_gives_texts_and_pictures_in_order(tiny):
+    codes = np.array([[0, 10, 0], [0, 0, 10]])
+    ids = [*tiny.prompts.understanding("abc", codes), *b"yes"]
+    before, image, after = tiny.decode(ms.Tensor(ids))
+    assert before.endswith("USER: ") and after == "abc. ASSISTANT:yes"
+    assert image.size == (24, 16)
+    assert image.getpixel((12, 4)) == (255, 255, 255)
+    assert image.getpixel((4, 12)) == (127, 127, 127)
+
+
+def test_a_single_piece_comes_bare(tiny):
+    image = tiny.vocabulary.image_block(np.zeros((2, 1), int), [50])
+    assert tiny.decode(image).size == (8, 16)
+    assert tiny.decode(list(b"only text")) == "only text"
+
+
+def test_an_empty_answer_is_an_empty_text(tiny):
+    assert tiny.decode([]) == ""
+    rows = np.array([[tiny.vocabulary.eos, tiny.vocabulary.pad], [97, 98]])
+    assert tiny.batch_decode(rows, skip_special_tokens=True) == ["", "ab"]
+
+
+def test_a_truncated_image_decodes_to_its_whole_rows(tiny):
+    row = tiny("abc", height=3, width=2)["input_ids"][0]
+    row += tiny.vocabulary.image_body(np.zeros((3, 2), int)).tolist()[:7]
+    assert tiny.decode(row)[1].size == (16, 16)
+
+
+def test_batches_of_tensors_decode_row_by_row(tiny):
+    rows = ms.Tensor([[97, 98], [257, 99]])
+    assert tiny.batch_decode(rows) == ["ab", "abcc"]
+
+
+@pytest.mark.parametrize(
+    "call, named",
+    [
+        ({"text": []}, "--prompt"),
+        ({"text": [5]}, "5"),
+        ({"text": "x", "mode": "Q"}, "'Q'"),
+        ({"text": "x", "image": picture(8, 8)}, 'mode "G"'),
+        ({"text": "x", "ratio": "1:0"}, "--ratio"),
+        ({"text": "x", "ratio": "wide"}, "wide"),
+        ({"text": "x", "ratio": "100:1"}, "16 to 1"),
+        ({"text": "x", "ratio": ["1:1", "4:3"]}, "2 ratios"),
+        ({"text": "x", "image_area": 3}, "--image-area"),
+        ({"text": "x", "image_area": -1}, "-1"),
+        ({"text": "x", "image_area": 10**12}, "--image-area"),
+        ({"text": "x", "height": 3}, "both or neither"),
+        ({"text": "x", "height": 0, "width": 2}, "0x2"),
+        ({"text": "x", "height": [1, 2], "width": 2}, "2 heights"),
+        ({"text": "x", "height": [1, 2], "width": [1, 2, 3]}, "3 widths"),
+        ({"text": "x", "mode": "U"}, "--image"),
+        ({"text": "x", "mode": "U", "image": "cat.png"}, "--image"),
+        ({"text": "x", "mode": "U", "image": [picture(8, 8)] * 2}, "2 images"),
+        ({"text": "x", "mode": "U", "image": picture(80, 8)}, "80x8"),
+        ({"text": "x", "colour": 1}, "colour"),
+        ({"text": "x", "padding": "somehow"}, "somehow"),
+        ({"text": "x", "return_tensors": "pt"}, "pt"),
+        ({"text": ["x", "longer"], "return_tensors": "np"}, "padding"),
+    ],
+)
+def test_bad_calls_are_named(tiny, call, named):
+    with pytest.raises(InputError, match=named):
+        tiny(**call)
+
+
+def test_a_constraint_needs_an_image_prompt(tiny):
+    with pytest.raises(InputError, match="img"):
+        tiny.build_prefix_constrained_fn(1, 1)(0, [97])
+
+
+@pytest.mark.parametrize("vision", [None, FakeVision(17)])
+def test_a_vision_tokenizer_that_does_not_fit_is_refused(tiny, vision):
+    with pytest.raises(InputError, match="--vq-model"):
+        Emu3Processor(tiny.image_processor, vision, tiny.tokenizer)
+
+
+def test_a_processor_loads_from_two_folders(tiny, tiny_folder, tmp_path):
+    tiny.image_processor.save_pretrained(tmp_path / "vision")
+    loaded = Emu3Processor.from_pretrained(
+        tiny_folder, tmp_path / "vision", tiny.vision_tokenizer, chat_template="stage1"
+    )
+    assert loaded.image_processor.max_pixels == 1024
+    assert loaded.tokenizer.padding_side == "left"
+    assert loaded.prompts.chat_template == "{image_prompt}{text_prompt}"
+    assert loaded.model_input_names == [
+        "input_ids",
+        "token_type_ids",
+        "attention_mask",
+        "pixel_values",
+    ]
