@@ -1,0 +1,105 @@
+"""Draw scenes, encode them and write feature folders: `python -m train.prepare_scene_data`.
+
+Writes OUTPUT/t2i (captions) and OUTPUT/vqa (questions and answers), each with a list per split.
+A run that was stopped goes on where it left off.
+"""
+
+import argparse
+from pathlib import Path
+
+import mindspore as ms
+import numpy as np
+from mindspore import Tensor, nn
+from tqdm import tqdm
+
+from emu3 import runtime
+from emu3.tokenizer import Emu3VisionVQModel
+from train.features import Feature, write_feature, write_list
+from train.language import caption, questions
+from train.scenes import RATIOS, Scene, draw_array, random_scene
+
+
+class Encode(nn.Cell):
+    """Pixels to codes in one compiled graph."""
+
+    def __init__(self, model: Emu3VisionVQModel) -> None:
+        super().__init__()
+        self.model = model
+
+    def construct(self, pixels: Tensor) -> Tensor:
+        """(b, 3, h, w) -> codes (b * H * W,)."""
+        latent = self.model.encode_latent(pixels)
+        vectors = latent.transpose(0, 2, 3, 4, 1).reshape(-1, latent.shape[1])
+        return self.model.quantize.nearest(vectors)
+
+
+def encode_scenes(encode: Encode, scenes: list[Scene]) -> np.ndarray:
+    """Codes int32 (n, rows, cols) of scenes of one size."""
+    pixels = np.stack([draw_array(scene) for scene in scenes]).transpose(0, 3, 1, 2)
+    codes = encode(Tensor(pixels.astype(np.float32) / 127.5 - 1)).asnumpy()
+    return codes.reshape(len(scenes), scenes[0].rows, scenes[0].cols)
+
+
+def t2i_feature(name: str, scene: Scene, codes: np.ndarray, rng, wordings: int) -> Feature:
+    """Several captions of one picture, in English and Chinese by turns."""
+    texts = [caption(scene, rng, ("en", "zh")[i % 2])[0] for i in range(wordings)]
+    return Feature(name, codes, texts[0], captions=texts)
+
+
+def vqa_feature(name: str, scene: Scene, codes: np.ndarray, rng) -> Feature:
+    """Every question about one picture in both languages; the last one also as texts, response."""
+    turns = [turn[:2] for language in ("en", "zh") for turn in questions(scene, rng, language)]
+    question, answer = turns[-1]
+    return Feature(name, codes, question, answer, turns=turns)
+
+
+def prepare(args: argparse.Namespace) -> None:
+    """Write the features that are missing, then the lists."""
+    encode = Encode(Emu3VisionVQModel.from_pretrained(args.vq_model).set_train(False))
+    ratios = np.random.default_rng((args.seed, 0)).choice(
+        list(RATIOS), args.scenes, p=[0.4, 0.15, 0.15, 0.15, 0.15]
+    )
+    output, bar = Path(args.output), tqdm(total=args.scenes, desc="scenes")
+    for ratio in RATIOS:
+        numbers = np.flatnonzero(ratios == ratio)
+        for start in range(0, len(numbers), args.batch):
+            _write_batch(output, encode, numbers[start : start + args.batch], ratio, args)
+            bar.update(min(args.batch, len(numbers) - start))
+    names = [f"{i:06d}.ckpt" for i in range(args.scenes)]
+    for task in ("t2i", "vqa"):
+        write_list(output / task, "train", names[args.held_back :])
+        write_list(output / task, "test", names[: args.held_back])
+
+
+def _write_batch(output: Path, encode: Encode, numbers, ratio: str, args) -> None:
+    names = [f"{i:06d}" for i in numbers]
+    if all((output / "vqa" / "feature" / f"{name}.ckpt").exists() for name in names):
+        return
+    generators = [np.random.default_rng((args.seed, 1, int(i))) for i in numbers]
+    scenes = [random_scene(rng, "train", ratio) for rng in generators]
+    padded = scenes + scenes[-1:] * (args.batch - len(scenes))  # one shape, one compiled graph
+    for name, scene, codes, rng in zip(names, scenes, encode_scenes(encode, padded), generators):
+        write_feature(output / "t2i", t2i_feature(name, scene, codes, rng, args.wordings))
+        write_feature(output / "vqa", vqa_feature(name, scene, codes, rng))
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Parse options and prepare."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter
+    )
+    parser.add_argument("--vq-model", default="assets/emu3-mini/vision", help="vision tokenizer")
+    parser.add_argument("--output", default="outputs/scenes", help="folder to write")
+    parser.add_argument("--scenes", type=int, default=20000, help="pictures to draw")
+    parser.add_argument("--held-back", type=int, default=200, help="pictures of the test lists")
+    parser.add_argument("--wordings", type=int, default=6, help="captions per picture")
+    parser.add_argument("--batch", type=int, default=32, help="pictures encoded at once")
+    parser.add_argument("--seed", type=int, default=0, help="seed of scenes and texts")
+    args = parser.parse_args(argv)
+    runtime.setup(device="CPU", mode="graph")
+    ms.set_seed(args.seed)
+    prepare(args)
+
+
+if __name__ == "__main__":
+    main()
