@@ -1,0 +1,103 @@
+"""The evaluation command, with models that paint and answer perfectly or not at all."""
+
+import json
+
+import numpy as np
+import pytest
+
+from emu3.cli import evaluate
+from train.evaluation import make_prompts, make_questions
+from train.scenes import draw
+
+
+class PerfectModels:
+    """Paints the scene a prompt was written for, answers what is right, rebuilds exactly."""
+
+    def __init__(self, options):
+        self.options = options
+        self.settings = {"seed": options.seed}
+        self.prompts = {p.text: p for p in make_prompts(20, options.seed)}
+        self.answers = {q.text: q.answer for q in make_questions(18, options.seed)}
+        self.seeds = []
+
+    def draw(self, texts, sizes, seeds):
+        self.seeds += seeds
+        scenes = [self.prompts[text].scene for text in texts]
+        assert [(s.rows, s.cols) for s in scenes] == [tuple(size) for size in sizes]
+        return [np.asarray(draw(scene)) for scene in scenes]
+
+    def answer(self, texts, images):
+        assert len({image.size for image in images}) == 1
+        return [self.answers[text] for text in texts]
+
+    def rebuild(self, images):
+        return [np.asarray(image) for image in images]
+
+
+class BlankModels(PerfectModels):
+    """Paints nothing and says nothing."""
+
+    def draw(self, texts, sizes, seeds):
+        return [np.full((8 * h, 8 * w, 3), 250, np.uint8) for h, w in sizes]
+
+    def answer(self, texts, images):
+        return [""] * len(texts)
+
+    def rebuild(self, images):
+        return [np.full_like(np.asarray(image), 250) for image in images]
+
+
+def report(monkeypatch, folder, models, task, *options):
+    """The JSON report of a run."""
+    monkeypatch.setattr(evaluate, "Models", models)
+    file = folder / "report.json"
+    arguments = [task, "--output", str(file), "--batch-size", "3", "--device", "CPU", *options]
+    assert evaluate.main(arguments) == 0
+    return json.loads(file.read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize("task, count", [("t2i", 20), ("vqa", 18), ("reconstruction", 10)])
+def test_perfect_models_get_everything_right(monkeypatch, tmp_path, task, count):
+    result = report(monkeypatch, tmp_path, PerfectModels, task, "--count", str(count))[task]
+    for groups in result["right_of_total"].values():
+        assert all(right == total for right, total in groups.values())
+    assert result["right_of_total"]["all"]["right"] == [count, count]
+    assert len(result["records"]) == count
+
+
+@pytest.mark.parametrize("task", ["t2i", "vqa", "reconstruction"])
+def test_blank_models_get_nothing_right(monkeypatch, tmp_path, task):
+    result = report(monkeypatch, tmp_path, BlankModels, task, "--count", "10")[task]
+    assert result["right_of_total"]["all"]["right"] == [0, 10]
+
+
+def test_all_measures_every_task_and_prints_a_table(monkeypatch, tmp_path, capsys):
+    result = report(monkeypatch, tmp_path, PerfectModels, "all", "--count", "10")
+    assert {"t2i", "vqa", "reconstruction"} < set(result)
+    printed = capsys.readouterr().out
+    assert "t2i (" in printed
+    assert "10 of   10  100.0 %" in printed
+    assert "PSNR inf dB, SSIM 1.0000" in printed
+
+
+def test_pictures_are_saved_on_request(monkeypatch, tmp_path):
+    folder = tmp_path / "pictures"
+    report(monkeypatch, tmp_path, PerfectModels, "t2i", "--count", "4", "--pictures", str(folder))
+    assert sorted(p.name for p in folder.iterdir()) == [f"t2i_{i:04d}.png" for i in range(4)]
+
+
+def test_batches_hold_one_size_and_miss_nothing():
+    sizes = [(12, 12), (9, 16), (12, 12), (12, 12), (9, 16)]
+    assert list(evaluate.batches_of_one_size(sizes, 2)) == [[0, 2], [3], [1, 4]]
+
+
+def test_results_come_back_in_order():
+    results, _ = evaluate.in_batches(lambda some: some, [(1, 1), (2, 2), (1, 1)], 2, "test")
+    assert results == [0, 1, 2]
+
+
+def test_an_unknown_task_is_refused(capsys):
+    with pytest.raises(SystemExit) as stop:
+        evaluate.main(["t3i"])
+    assert stop.value.code == 2
+    assert "t2i" in capsys.readouterr().err
