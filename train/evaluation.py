@@ -21,7 +21,7 @@ from train.language import (
 from train.language.facts import OPPOSITE
 from train.scenes import RATIOS, Scene, combination_held_out, random_scene
 
-# Training seeds its generators with one whole number, never with this pair.
+# Training seeds its generators with its --seed first, never with this number.
 STREAM = 20261123
 KINDS_OF_QUESTION = (
     "colour",
