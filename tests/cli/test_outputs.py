@@ -1,0 +1,63 @@
+"""Numbered files, codes files, and what a picture's metadata holds."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from emu3.cli.outputs import Codes, new_file, new_folder, save_picture
+from emu3.errors import InputError
+
+
+def touch(path) -> None:
+    path.write_text("x")
+
+
+def test_numbers_go_up_and_nothing_is_overwritten(tmp_path):
+    paths = [new_file(tmp_path, "image", ".npz", touch) for _ in range(3)]
+    assert [p.name for p in paths] == ["image_0000.npz", "image_0001.npz", "image_0002.npz"]
+    assert new_folder(tmp_path, "image").name == "image_0003"
+
+
+def test_a_failed_write_leaves_nothing(tmp_path):
+    def fail(path) -> None:
+        raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        new_file(tmp_path, "image", ".npz", fail)
+    assert not list(tmp_path.iterdir())
+
+
+def test_codes_come_back_with_their_settings(tmp_path):
+    codes = np.arange(6, dtype=np.int32).reshape(2, 3)
+    Codes(codes, {"prompt": "红色", "seed": 3}).save(tmp_path / "a.npz")
+    back = Codes.load(tmp_path / "a.npz")
+    assert np.array_equal(back.codes, codes)
+    assert back.settings == {"prompt": "红色", "seed": 3}
+
+
+def test_finished_rows_end_at_the_first_hole():
+    codes = np.array([[1, 2], [3, 4], [5, -1], [6, 7]])
+    assert Codes(codes).finished_rows == 2
+    assert Codes(codes[:2]).finished_rows == 2
+    assert Codes(codes[2:]).finished_rows == 0
+
+
+@pytest.mark.parametrize("content", [b"", b"no archive", b"PK\x03\x04 cut"])
+def test_a_broken_codes_file_is_named(tmp_path, content):
+    (tmp_path / "a.npz").write_bytes(content)
+    with pytest.raises(InputError, match=r"a\.npz is no codes file"):
+        Codes.load(tmp_path / "a.npz")
+
+
+def test_codes_of_another_kind_are_refused(tmp_path):
+    np.savez(tmp_path / "a.npz", codes=np.ones((2, 2)), settings=np.array("{}"))
+    with pytest.raises(InputError, match="float64 codes of shape"):
+        Codes.load(tmp_path / "a.npz")
+
+
+def test_a_picture_carries_its_settings(tmp_path):
+    settings = {"prompt": "红色圆形", "seed": 7, "guidance": 2.0}
+    save_picture(Image.new("RGB", (8, 8)), settings, tmp_path / "a.png")
+    with Image.open(tmp_path / "a.png") as image:
+        assert image.text["prompt"] == "红色圆形"
+        assert (image.text["seed"], image.text["guidance"]) == ("7", "2.0")

@@ -1,0 +1,41 @@
+"""A checkpoint's own defaults win over the released models'."""
+
+import json
+
+import pytest
+
+from emu3.errors import InputError
+from emu3.mllm.defaults import CheckpointDefaults
+
+
+def write(folder, name: str, content: object) -> None:
+    (folder / name).write_text(json.dumps(content))
+
+
+def test_a_silent_checkpoint_gets_the_released_defaults(tmp_path):
+    write(tmp_path, "config.json", {"vocab_size": 10})
+    write(tmp_path, "generation_config.json", {"eos_token_id": 1})
+    defaults = CheckpointDefaults.from_pretrained(tmp_path)
+    assert defaults == CheckpointDefaults()
+    assert (defaults.guidance_scale, defaults.top_k, defaults.image_area) == (3.0, 2048, 518400)
+    assert defaults.positive_prompt == " masterpiece, film grained, best quality."
+
+
+def test_what_the_two_files_state_wins(tmp_path):
+    write(tmp_path, "config.json", {"image_area": 9216, "positive_prompt": "", "top_p": None})
+    write(tmp_path, "generation_config.json", {"guidance_scale": 2, "top_k": 64})
+    defaults = CheckpointDefaults.from_pretrained(tmp_path)
+    assert (defaults.image_area, defaults.positive_prompt) == (9216, "")
+    assert (defaults.guidance_scale, defaults.top_k, defaults.top_p) == (2, 64, 1.0)
+
+
+def test_a_default_of_the_wrong_type_is_named(tmp_path):
+    write(tmp_path, "config.json", {"image_area": "large"})
+    with pytest.raises(InputError, match=r"image_area = 'large'.*a number.*--model"):
+        CheckpointDefaults.from_pretrained(tmp_path)
+
+
+def test_a_broken_file_is_named(tmp_path):
+    (tmp_path / "generation_config.json").write_text("{")
+    with pytest.raises(InputError, match=r"generation_config\.json.*--model"):
+        CheckpointDefaults.from_pretrained(tmp_path)
