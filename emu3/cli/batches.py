@@ -10,8 +10,8 @@ import numpy as np
 
 from emu3.cli import common
 
-# The longest description of three shapes takes about half of this in either language.
-ANSWER_TOKENS = 192
+# The longest description of three shapes takes about a third of this in either language.
+ANSWER_TOKENS = 96
 
 
 class Models:
