@@ -1,6 +1,7 @@
 """The two files a tokenizer is made of: byte-pair ranks, and a list of special tokens."""
 
 import base64
+from functools import partial
 from pathlib import Path
 
 from emu3.errors import InputError
@@ -19,14 +20,17 @@ def read_ranks(path: str | Path) -> dict[bytes, int]:
     Raises:
         InputError: a line is malformed, or a rank or byte string is doubled or missing.
     """
-    lines = _lines(path)
-    entries = [entry for entry in map(bytes.split, lines) if entry]
+    content = _content(path)
+    fields = content.split()
+    count = sum(map(bool, map(bytes.strip, content.splitlines())))
     try:
-        ranks = {base64.b64decode(piece, validate=True): int(rank) for piece, rank in entries}
+        pieces = map(partial(base64.b64decode, validate=True), fields[::2])
+        ranks = dict(zip(pieces, map(int, fields[1::2])))
     except ValueError:
-        raise _rank_error(path, lines) from None
-    if len(ranks) < len(entries) or set(ranks.values()) != set(range(len(entries))):
-        raise _rank_error(path, lines)
+        raise _rank_error(path, content) from None
+    complete = set(ranks.values()) == set(range(count))
+    if not complete or not len(ranks) == count == len(fields) / 2:
+        raise _rank_error(path, content)
     absent = [byte for byte in range(256) if bytes([byte]) not in ranks]
     if absent:
         raise InputError(
@@ -36,14 +40,14 @@ def read_ranks(path: str | Path) -> dict[bytes, int]:
     return ranks
 
 
-def _rank_error(path: str | Path, lines: list[bytes]) -> InputError:
+def _rank_error(path: str | Path, content: bytes) -> InputError:
     """What is wrong with the first bad line, or which rank is missing."""
     where_rank: dict[int, int] = {}
     where_piece: dict[bytes, int] = {}
     advice = (
         'allowed: "base64 rank" lines, ranks 0, 1, 2 ... once each; replace it or change --model'
     )
-    for number, line in enumerate(lines, 1):
+    for number, line in enumerate(content.splitlines(), 1):
         if not line.strip():
             continue
         start = f"rank file {path}, line {number}:"
@@ -73,7 +77,7 @@ def read_specials(path: str | Path) -> list[str]:
         InputError: a token is listed twice.
     """
     specials = dict.fromkeys(BUILT_IN_SPECIALS, 0)
-    for number, line in enumerate(_lines(path), 1):
+    for number, line in enumerate(_content(path).splitlines(), 1):
         token = line.decode("utf-8", errors="replace").strip()
         if token in specials:
             raise InputError(
@@ -85,8 +89,8 @@ def read_specials(path: str | Path) -> list[str]:
     return list(specials)
 
 
-def _lines(path: str | Path) -> list[bytes]:
+def _content(path: str | Path) -> bytes:
     try:
-        return Path(path).read_bytes().split(b"\n")
+        return Path(path).read_bytes()
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror}; change --model") from None
