@@ -16,7 +16,7 @@ SCENE = Scene(
         Shape("square", "green", "medium", row=7, col=5),
     ),
 )
-FRAMES = 18
+FRAMES = 16
 FRAMES_A_STEP = 4  # the square rests this long on each cell
 
 
