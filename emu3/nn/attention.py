@@ -16,9 +16,8 @@ MASKED = float(np.finfo(np.float32).min) / 2
 
 def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     """Rotary embedding of x (B, H, T, D) by cos, sin (B or 1, 1, T, D), halves of D paired."""
-    half = x.shape[-1] // 2
-    turned = ops.cat((-x[..., half:], x[..., :half]), -1)
-    return x * cos + turned * sin
+    first, second = ops.split(x, x.shape[-1] // 2, -1)
+    return x * cos + ops.cat((-second, first), -1) * sin
 
 
 def attend(
