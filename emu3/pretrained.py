@@ -81,8 +81,7 @@ class PretrainedModel(nn.Cell):
             model = cls(config)
         load_weights(model, folder, dtype)
         if (folder / GENERATION_CONFIG).exists() and hasattr(model, "generation_config"):
-            settings = _read_json(folder / GENERATION_CONFIG)
-            model.generation_config = GenerationConfig.from_dict(settings)
+            model.generation_config = _generation_config(folder / GENERATION_CONFIG)
         return model.set_train(False)
 
     def save_pretrained(
@@ -259,6 +258,14 @@ def _byte_count(size: int | str) -> int:
             f"max_shard_size {size!r} is no size; allowed: a number of bytes > 0, or such as 5GB"
         )
     return int(match[1]) * UNITS[match[2] or ""]
+
+
+def _generation_config(path: Path) -> GenerationConfig:
+    settings = _read_json(path)
+    try:
+        return GenerationConfig.from_dict(settings)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"{path} is no generation configuration: {error}") from None
 
 
 def _read_json(path: Path) -> dict[str, Any]:

@@ -205,6 +205,13 @@ def test_broken_config_is_named(folder, text):
         load(folder)
 
 
+@pytest.mark.parametrize("text", ["{", '{"max_new_tokens": -1}'])
+def test_broken_generation_config_is_named(folder, text):
+    (folder / "generation_config.json").write_text(text)
+    with pytest.raises(InputError, match=r"generation_config\.json"):
+        load(folder)
+
+
 def test_missing_config_and_missing_folder_are_named(folder):
     (folder / "config.json").unlink()
     with pytest.raises(InputError, match=r"config\.json"):

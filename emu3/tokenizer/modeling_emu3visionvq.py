@@ -145,6 +145,7 @@ class Emu3VisionVQModel(PretrainedModel):
 
     config_class = Emu3VisionVQConfig
     main_input_name = "pixel_values"
+    path_flag = "--vq-model"
 
     def __init__(self, config: Emu3VisionVQConfig) -> None:
         super().__init__(config)
