@@ -1,0 +1,48 @@
+"""What a running generation tells its watchers: progress bar, preview, web page."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class PrefillDone:
+    """The prompts are in the cache: `tokens` of them, padding not counted."""
+
+    tokens: int
+    seconds: float
+
+
+@dataclass(frozen=True)
+class RowDone:
+    """Row `row` of the picture of `sequence` is made: codes (w,) int32."""
+
+    sequence: int
+    row: int
+    codes: np.ndarray
+
+
+@dataclass(frozen=True)
+class TextPiece:
+    """The next ids (n,) int32 of `sequence`, n >= 1; ids from eos on are not sent."""
+
+    sequence: int
+    ids: np.ndarray
+
+
+@dataclass(frozen=True)
+class Done:
+    """The end: `sequences` (B, T + new) int32, prompt included, finished rows padded.
+
+    `tokens` counts the new ones before padding, over all sequences; `seconds` is the whole
+    generation, `compile_seconds` the part that went into compiling; `seeds` (B,) make it again.
+    """
+
+    sequences: np.ndarray
+    tokens: int
+    seconds: float
+    compile_seconds: float
+    seeds: tuple[int, ...]
+
+
+Event = PrefillDone | RowDone | TextPiece | Done

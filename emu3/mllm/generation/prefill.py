@@ -1,0 +1,43 @@
+"""Prompts through the model's own network in chunks, and their keys and values for the cache.
+
+Shapes: U distinct prompts, P prompt slots, T tokens of a chunk, C hidden width, G key/value
+heads, D head width.
+"""
+
+from dataclasses import dataclass
+
+import mindspore as ms
+import numpy as np
+from mindspore import Tensor
+
+from emu3.mllm.generation.rows import Rows
+from emu3.mllm.rotary import causal_bias, positions_from_mask, rope_table
+
+CHUNK = 512
+
+
+@dataclass(frozen=True)
+class Prefill:
+    """What the prompts leave behind: the last hidden state (U, C) and, per layer, key and value.
+
+    `cache` holds key, value of each layer in turn, each (U, G, P, D); `mask` is (U, P).
+    """
+
+    hidden: Tensor
+    cache: tuple[Tensor, ...]
+    mask: np.ndarray
+
+
+def prefill(model, rows: Rows, slots: int) -> Prefill:
+    """Run the distinct prompts, packed into `slots` columns, through `model` once."""
+    ids, mask = rows.packed(slots, pad=0)
+    table = rope_table(model.config, max(slots, model.config.max_position_embeddings))
+    positions = positions_from_mask(mask)
+    past: tuple[Tensor, ...] = ()
+    for start in range(0, slots, CHUNK):
+        stop = min(start + CHUNK, slots)
+        embeds = model.model.embed_tokens(Tensor(ids[:, start:stop], ms.int32))
+        cos, sin = (Tensor(part[positions[:, start:stop]]) for part in table)
+        bias = Tensor(causal_bias(mask[:, :stop], stop - start))
+        hidden, _, past = model.model(embeds, cos, sin, bias, *past)
+    return Prefill(hidden[:, -1], past, mask)

@@ -1,0 +1,117 @@
+"""Logits processors handed to generate(): the two of the reference's loop, and everybody else's.
+
+UnbatchedClassifierFreeGuidanceLogitsProcessor and PrefixConstrainedLogitsProcessor (mindone's or
+transformers') are known by class name and attributes, without importing either library, and become
+settings of the fast path. Any other one is called at every step with (input_ids, scores).
+
+Shapes: N sequences, T tokens so far, V vocabulary.
+"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+import mindspore as ms
+import numpy as np
+from mindspore import Tensor
+
+from emu3.arrays import as_numpy
+from emu3.errors import InputError
+from emu3.mllm.generation.settings import Settings
+
+GUIDANCE = "UnbatchedClassifierFreeGuidanceLogitsProcessor"
+CONSTRAINT = "PrefixConstrainedLogitsProcessor"
+FORBIDDEN = np.float32(-np.inf)
+Processor = Callable[[np.ndarray, np.ndarray], np.ndarray]
+
+
+@dataclass(frozen=True)
+class Recognised:
+    """What a processor list asks for: fields the fast path takes over, and the rest to call."""
+
+    fields: dict
+    others: list
+
+
+def recognise(processors: Iterable | None) -> Recognised:
+    """Sort a LogitsProcessorList into fields for the fast path and processors to call.
+
+    `fields` may hold guidance_scale, negative_prompt_ids, negative_prompt_attention_mask and
+    constraint (an object with heights, widths and vocabulary).
+    """
+    fields, others = {}, []
+    for processor in processors or ():
+        name = type(processor).__name__
+        if name == GUIDANCE and hasattr(processor, "unconditional_context"):
+            context = processor.unconditional_context
+            fields["guidance_scale"] = processor.guidance_scale
+            fields["negative_prompt_ids"] = context["input_ids"]
+            fields["negative_prompt_attention_mask"] = context["attention_mask"]
+        elif name == CONSTRAINT and _is_grid(getattr(processor, "_prefix_allowed_tokens_fn", None)):
+            fields["constraint"] = processor._prefix_allowed_tokens_fn
+        else:
+            others.append(processor)
+    return Recognised(fields, others)
+
+
+def _is_grid(function) -> bool:
+    return all(hasattr(function, name) for name in ("heights", "widths", "vocabulary"))
+
+
+def own_processors(settings: Settings, prompt_length: int) -> list[Processor]:
+    """Processors for the settings that need every logit: penalties and suppressed ids."""
+    chain: list[Processor] = []
+    if settings.repetition_penalty != 1:
+        chain.append(_repetition(settings.repetition_penalty))
+    if settings.suppressed:
+        chain.append(_suppress(settings.suppressed, 0, None))
+    if settings.suppressed_first:
+        chain.append(_suppress(settings.suppressed_first, prompt_length, prompt_length + 1))
+    if settings.min_new_tokens and settings.eos:
+        stop = prompt_length + settings.min_new_tokens
+        chain.append(_suppress(settings.eos, 0, stop))
+    return chain
+
+
+def _repetition(penalty: float) -> Processor:
+    def process(ids: np.ndarray, scores: np.ndarray) -> np.ndarray:
+        seen = np.take_along_axis(scores, ids, 1)
+        seen = np.where(seen < 0, seen * penalty, seen / penalty)
+        scores = scores.copy()
+        np.put_along_axis(scores, ids, seen.astype(scores.dtype), 1)
+        return scores
+
+    return process
+
+
+def _suppress(tokens: tuple[int, ...], first: int, stop: int | None) -> Processor:
+    """Forbid `tokens` while the sequence has first <= T < stop tokens."""
+
+    def process(ids: np.ndarray, scores: np.ndarray) -> np.ndarray:
+        if first <= ids.shape[1] and (stop is None or ids.shape[1] < stop):
+            scores = scores.copy()
+            scores[:, list(tokens)] = FORBIDDEN
+        return scores
+
+    return process
+
+
+def apply_foreign(processor: Callable, ids: np.ndarray, scores: np.ndarray) -> np.ndarray:
+    """Call somebody else's processor on ids (N, T) and scores (N, V) float32.
+
+    It gets MindSpore tensors, or numpy arrays where it works on those (mindone's own have kernels
+    for Ascend only, and take numpy as well).
+
+    Raises:
+        InputError: it changes the shape of the scores.
+    """
+    if type(processor).__module__.startswith("mindone."):
+        result = processor(ids.astype(np.int64), scores)
+    else:
+        result = processor(Tensor(ids, ms.int32), Tensor(scores))
+    result = as_numpy(result)
+    if result.shape != scores.shape:
+        raise InputError(
+            f"logits processor {type(processor).__name__} returned shape {result.shape}; "
+            f"allowed: {scores.shape}"
+        )
+    return result.astype(np.float32)

@@ -1,0 +1,153 @@
+"""Settings of one generation: a GenerationConfig and overrides, checked and resolved.
+
+The config is the caller's, or the checkpoint's when none is given; an override replaces a field.
+What this decoder cannot do is refused by name, never ignored.
+"""
+
+import copy
+from dataclasses import dataclass
+from typing import Any
+
+from transformers.generation.configuration_utils import GenerationConfig
+
+from emu3.errors import InputError
+
+DEFAULT_MAX_LENGTH = 20  # transformers' "nobody said anything"
+REFUSED = {
+    "num_beams": (1, None),
+    "num_beam_groups": (1, None),
+    "penalty_alpha": (None, 0, 0.0),
+    "typical_p": (1, 1.0, None),
+    "epsilon_cutoff": (0, 0.0, None),
+    "eta_cutoff": (0, 0.0, None),
+    "min_p": (None, 0, 0.0),
+    "no_repeat_ngram_size": (0, None),
+    "encoder_no_repeat_ngram_size": (0, None),
+    "encoder_repetition_penalty": (1, 1.0, None),
+    "diversity_penalty": (0, 0.0, None),
+    "bad_words_ids": (None,),
+    "force_words_ids": (None,),
+    "constraints": (None,),
+    "forced_bos_token_id": (None,),
+    "forced_eos_token_id": (None,),
+    "sequence_bias": (None,),
+    "exponential_decay_length_penalty": (None,),
+    "watermarking_config": (None,),
+    "prompt_lookup_num_tokens": (None,),
+    "dola_layers": (None,),
+    "stop_strings": (None,),
+    "max_time": (None,),
+    "return_dict_in_generate": (False, None),
+    "output_scores": (False, None),
+    "output_logits": (False, None),
+    "output_attentions": (False, None),
+    "output_hidden_states": (False, None),
+}
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a generation does. `new_tokens` is the ceiling asked for, None = as many as fit."""
+
+    do_sample: bool
+    temperature: float
+    top_k: int
+    top_p: float
+    guidance_scale: float
+    new_tokens: int | None
+    min_new_tokens: int
+    pictures: int
+    eos: tuple[int, ...]
+    pad: int
+    repetition_penalty: float
+    suppressed: tuple[int, ...]
+    suppressed_first: tuple[int, ...]
+
+
+def resolve_settings(
+    stated: GenerationConfig, overrides: dict[str, Any], prompt_length: int, pad: int
+) -> Settings:
+    """Merge and check.
+
+    Args:
+        stated: the caller's configuration or the checkpoint's; not changed.
+        overrides: fields that replace it.
+        prompt_length: columns of input_ids, which max_length and min_length count.
+        pad: what finished rows hold when the configuration names no pad token.
+
+    Raises:
+        InputError: an unknown or unsupported field, or a value out of range.
+    """
+    config = copy.deepcopy(stated)
+    unknown = config.update(**overrides)
+    if unknown:
+        raise InputError(
+            f"generate() does not know {', '.join(sorted(unknown))}; allowed: fields of "
+            "GenerationConfig, negative_prompt_ids, negative_prompt_attention_mask, image_size, jit"
+        )
+    for name, idle in REFUSED.items():
+        value = getattr(config, name, None)
+        if value not in idle:
+            raise InputError(
+                f"{name} = {value!r} is not supported; allowed: {idle[0]!r}; change {name}"
+            )
+    number = _Numbers(config)
+    new_tokens = config.max_new_tokens
+    if new_tokens is not None:
+        new_tokens = number.whole("max_new_tokens", 1)
+    elif config.max_length not in (None, DEFAULT_MAX_LENGTH):
+        new_tokens = number.whole("max_length", prompt_length + 1) - prompt_length
+    least = number.whole("min_new_tokens", 0, 0) or max(
+        number.whole("min_length", 0, 0) - prompt_length, 0
+    )
+    return Settings(
+        do_sample=bool(config.do_sample),
+        temperature=number.real("temperature", 0.0, 1.0, above=True),
+        top_k=number.whole("top_k", 0, 0),
+        top_p=number.real("top_p", 0.0, 1.0, above=True, most=1.0),
+        guidance_scale=number.real("guidance_scale", 0.0, 1.0),
+        new_tokens=new_tokens,
+        min_new_tokens=least,
+        pictures=number.whole("num_return_sequences", 1, 1),
+        eos=_ids(config.eos_token_id),
+        pad=pad if config.pad_token_id is None else int(config.pad_token_id),
+        repetition_penalty=number.real("repetition_penalty", 0.0, 1.0, above=True),
+        suppressed=_ids(config.suppress_tokens),
+        suppressed_first=_ids(config.begin_suppress_tokens),
+    )
+
+
+class _Numbers:
+    """Numbers of a configuration within their limits."""
+
+    def __init__(self, config: GenerationConfig) -> None:
+        self.config = config
+
+    def whole(self, name: str, least: int, default: int | None = None) -> int:
+        value = getattr(self.config, name, None)
+        value = default if value is None else value
+        if isinstance(value, bool) or value != int(value) or value < least:
+            raise InputError(
+                f"{name} = {value!r}; allowed: whole numbers from {least}; change {name}"
+            )
+        return int(value)
+
+    def real(
+        self, name: str, least: float, default: float, above: bool = False, most: float = 1e30
+    ) -> float:
+        value = getattr(self.config, name, None)
+        value = float(default if value is None else value)
+        if not least <= value <= most or (above and value == least):
+            relation = "above" if above else "from"
+            limit = f" up to {most:g}" if most < 1e30 else ""
+            raise InputError(
+                f"{name} = {value:g}; allowed: numbers {relation} {least:g}{limit}; change {name}"
+            )
+        return value
+
+
+def _ids(value: int | list[int] | None) -> tuple[int, ...]:
+    if value is None:
+        return ()
+    values = value if isinstance(value, list | tuple) else [value]
+    return tuple(int(v) for v in values)

@@ -1,0 +1,180 @@
+"""The decoding step: one new token for every row, on a cache of fixed shape, compiled.
+
+Shapes: N sequences, R rows of the network (N, or 2N with guidance), S slots, C hidden width,
+H query heads, G key/value heads, D head width, V candidates.
+
+Everything that changes from step to step is an argument of fixed shape or a Parameter written in
+place, so one compiled graph runs a whole block of steps with no word to the host.
+"""
+
+from dataclasses import dataclass
+
+import mindspore as ms
+import numpy as np
+from mindspore import Parameter, Tensor, nn, ops
+
+from emu3.mllm.generation.sampling import Sampler, SamplerKind
+from emu3.mllm.generation.weights import StepWeights
+from emu3.mllm.rotary import rope_table
+from emu3.nn.attention import MASKED, attend, rotate
+from emu3.nn.rmsnorm import rms_norm
+
+
+@dataclass(frozen=True)
+class StepKind:
+    """What a compiled step is compiled for; equal kinds share it."""
+
+    rows: int
+    sequences: int
+    slots: int
+    head_range: tuple[int, int]
+    sampler: SamplerKind
+
+    @property
+    def guided(self) -> bool:
+        """Whether each sequence has an unconditional row besides its own."""
+        return self.rows > self.sequences
+
+
+def _zeros(name: str, shape: tuple[int, ...], dtype: ms.Type) -> Parameter:
+    return Parameter(Tensor(np.zeros(shape, np.float32), dtype), name=name, requires_grad=False)
+
+
+class StepLayer(nn.Cell):
+    """One decoder layer on the cache; its weights are the model's own Parameters or joined."""
+
+    def __init__(self, layer, weights: StepWeights, index: int, config, kind: StepKind) -> None:
+        super().__init__(auto_prefix=False)
+        self.rows, self.slots = kind.rows, kind.slots
+        self.heads, self.groups = config.num_attention_heads, config.num_key_value_heads
+        self.head_dim, self.inner = config.head_dim, config.intermediate_size
+        self.eps = config.rms_norm_eps
+        self.attention = layer.self_attn.attention
+        self.fused = weights.fused
+        self.input_norm = layer.input_layernorm.weight
+        self.post_norm = layer.post_attention_layernorm.weight
+        if self.fused:
+            (self.qkv,), (self.gate_up,) = weights.qkv[index], weights.gate_up[index]
+        else:
+            self.query, self.key, self.value = weights.qkv[index]
+            self.gate, self.up = weights.gate_up[index]
+        self.output, self.down = layer.self_attn.o_proj.weight, layer.mlp.down_proj.weight
+        shape = (self.rows * self.groups * self.slots, self.head_dim)
+        name, dtype = f"cache.{index}", layer.self_attn.k_proj.weight.dtype
+        self.keys = _zeros(f"{name}.keys", shape, dtype)
+        self.values = _zeros(f"{name}.values", shape, dtype)
+        self.matmul = ops.MatMul(transpose_b=True)
+        self.write = ops.ScatterUpdate()
+
+    def construct(self, x: Tensor, cos: Tensor, sin: Tensor, bias: Tensor, places: Tensor):
+        """x (R, C), cos and sin (R, 1, D), bias (R, 1, 1, S), places (R*G,) -> (R, C)."""
+        width = self.heads * self.head_dim
+        turned, value = self._project(rms_norm(x, self.input_norm, self.eps))
+        turned = rotate(turned, cos, sin)
+        query, key = ops.split(turned, [self.heads, self.groups], 1)
+        cache = (self.rows, self.groups, self.slots, self.head_dim)
+        flat = (self.rows * self.groups, self.head_dim)
+        keys = self.write(self.keys, places, key.reshape(flat)).reshape(cache)
+        values = self.write(self.values, places, value.reshape(flat)).reshape(cache)
+        query = query.reshape((self.rows, self.heads, 1, self.head_dim))
+        out = attend(query, keys, values, bias, self.attention)
+        x = x + self.matmul(out.reshape((self.rows, width)), self.output)
+        gate, up = self._widen(rms_norm(x, self.post_norm, self.eps))
+        return x + self.matmul(ops.silu(gate) * up, self.down)
+
+    def _project(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """x (R, C) -> query and key heads (R, H+G, D), value heads (R, G, D)."""
+        if self.fused:
+            joined = self.matmul(x, self.qkv)
+        else:
+            parts = (self.query, self.key, self.value)
+            joined = ops.concat([self.matmul(x, part) for part in parts], 1)
+        joined = joined.reshape((self.rows, self.heads + 2 * self.groups, self.head_dim))
+        return ops.split(joined, [self.heads + self.groups, self.groups], 1)
+
+    def _widen(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """x (R, C) -> gate and up (R, inner)."""
+        if self.fused:
+            return ops.split(self.matmul(x, self.gate_up), [self.inner, self.inner], 1)
+        return self.matmul(x, self.gate), self.matmul(x, self.up)
+
+    def load(self, keys: Tensor, values: Tensor) -> None:
+        """Fill the first slots from keys and values (R, G, T, D), T <= S."""
+        for target, source in ((self.keys, keys), (self.values, values)):
+            rest = (*source.shape[:2], self.slots - source.shape[2], self.head_dim)
+            full = ops.concat((source, Tensor(np.zeros(rest, np.float32), source.dtype)), 2)
+            ops.assign(target, full.reshape(target.shape).astype(target.dtype))
+
+    def saved(self) -> tuple[Tensor, Tensor]:
+        """Keys and values (R, G, S, D) as they stand."""
+        shape = (self.rows, self.groups, self.slots, self.head_dim)
+        return self.keys.value().reshape(shape), self.values.value().reshape(shape)
+
+
+class Step(nn.Cell):
+    """The network around its layers, guidance and sampling, for one block of steps."""
+
+    def __init__(self, model, weights: StepWeights, kind: StepKind) -> None:
+        super().__init__(auto_prefix=False)
+        config = model.config
+        self.kind, self.eps = kind, config.rms_norm_eps
+        self.guided, self.sequences, self.first_id = kind.guided, kind.sequences, kind.head_range[0]
+        self.embedding = model.model.embed_tokens.weight
+        self.norm, self.head = model.model.norm.weight, weights.head
+        layers = [
+            StepLayer(layer, weights, i, config, kind) for i, layer in enumerate(model.model.layers)
+        ]
+        self.layers = nn.CellList(layers, auto_prefix=False)
+        self.sampler = Sampler(kind.sampler, kind.head_range[1] - kind.head_range[0])
+        table = rope_table(config, max(kind.slots, config.max_position_embeddings))
+        cos, sin = (Tensor(part[: kind.slots]) for part in table)
+        self.cos, self.sin = Parameter(cos, "step.cos", False), Parameter(sin, "step.sin", False)
+        self.matmul, self.write = ops.MatMul(transpose_b=True), ops.ScatterUpdate()
+        self.slot_numbers = Tensor(np.arange(kind.slots, dtype=np.int32).reshape(1, 1, 1, -1))
+        groups = kind.rows * config.num_key_value_heads
+        self.first_places = Tensor(np.arange(groups, dtype=np.int32) * kind.slots)
+        self.open, self.masked = Tensor(0.0, ms.float32), Tensor(MASKED, ms.float32)
+        # Written by `begin` for each generation, by slot where it makes sense.
+        self.offset = _zeros("step.offset", (kind.rows,), ms.int32)
+        self.padding = _zeros("step.padding", (kind.rows, 1, 1, kind.slots), ms.float32)
+        by_slot = (kind.slots, kind.sequences)
+        self.forced = _zeros("step.forced", by_slot, ms.int32)
+        self.uniform = _zeros("step.uniform", by_slot, ms.float32)
+        self.tokens = _zeros("step.tokens", by_slot, ms.int32)
+
+    def construct(self, token, slot, end, guidance, temperature, top_p):
+        """Steps from `slot` (1,) to `end` (); token (N,) stands at `slot`. -> token at `end`."""
+        while slot[0] < end:
+            token = self.choose(self.logits(token, slot, guidance), slot, temperature, top_p)
+            slot = slot + 1
+        return token
+
+    def logits(self, token: Tensor, slot: Tensor, guidance: Tensor) -> Tensor:
+        """Run token (N,) at slot (1,): guided logits (N, V) float32 for the slot after it."""
+        ids = ops.concat((token, token)) if self.guided else token
+        x = ops.gather(self.embedding, ids, 0)
+        positions = self.offset + slot
+        cos = ops.gather(self.cos, positions, 0).expand_dims(1).astype(x.dtype)
+        sin = ops.gather(self.sin, positions, 0).expand_dims(1).astype(x.dtype)
+        bias = ops.select(self.slot_numbers <= slot, self.padding, self.masked)
+        places = self.first_places + slot
+        for layer in self.layers:
+            x = layer(x, cos, sin, bias, places)
+        return self.score(rms_norm(x, self.norm, self.eps), guidance)
+
+    def score(self, hidden: Tensor, guidance: Tensor) -> Tensor:
+        """Normed hidden (R, C) -> guided logits (N, V) float32."""
+        logits = self.matmul(hidden, self.head).astype(ms.float32)
+        if self.guided:
+            wanted, unwanted = ops.split(logits, self.sequences, 0)
+            logits = unwanted + guidance * (wanted - unwanted)
+        return logits
+
+    def choose(self, logits: Tensor, slot: Tensor, temperature: Tensor, top_p: Tensor) -> Tensor:
+        """Forced or sampled token (N,) for the slot after `slot`, written down and returned."""
+        uniform = ops.gather(self.uniform, slot + 1, 0).reshape((-1,))
+        forced = ops.gather(self.forced, slot + 1, 0).reshape((-1,))
+        sampled = self.sampler(logits, uniform, temperature, top_p) + self.first_id
+        token = ops.select(forced < 0, sampled, forced)
+        self.write(self.tokens, slot + 1, token.expand_dims(0))
+        return token
