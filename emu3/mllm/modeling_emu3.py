@@ -217,12 +217,13 @@ class Emu3ForCausalLM(GenerationMixin, PretrainedModel):
             return_dict: False returns the fields that are set, as a tuple.
 
         Raises:
-            InputError: not exactly one of ids and embeddings, or a shape that does not fit.
+            InputError: not exactly one of ids and embeddings, an id outside the vocabulary, or a
+                shape that does not fit.
         """
         if (input_ids is None) == (inputs_embeds is None):
             raise InputError("give exactly one of input_ids and inputs_embeds")
         if inputs_embeds is None:
-            inputs_embeds = self.model.embed_tokens(Tensor(as_numpy(input_ids), ms.int32))
+            inputs_embeds = self.model.embed_tokens(self._checked(input_ids))
         past = [tensor for pair in past_key_values or () for tensor in pair]
         cos, sin, bias = self._geometry(inputs_embeds.shape, attention_mask, position_ids, past)
         hidden, states, cache = self.model(inputs_embeds, cos, sin, bias, *past)
@@ -236,6 +237,16 @@ class Emu3ForCausalLM(GenerationMixin, PretrainedModel):
             hidden_states=(*states, hidden) if output_hidden_states else None,
         )
         return output if return_dict else output.to_tuple()
+
+    def _checked(self, input_ids: Tensor) -> Tensor:
+        ids = as_numpy(input_ids)
+        if ids.ndim != 2 or ids.size == 0:
+            raise InputError(f"input_ids have shape {ids.shape}; allowed: (B, T), both at least 1")
+        if ids.min() < 0 or ids.max() >= self.config.vocab_size:
+            raise InputError(
+                f"input_ids span {ids.min()}..{ids.max()}; allowed: 0..{self.config.vocab_size - 1}"
+            )
+        return Tensor(ids, ms.int32)
 
     def _geometry(
         self,
@@ -256,7 +267,12 @@ class Emu3ForCausalLM(GenerationMixin, PretrainedModel):
         if position_ids is None:
             positions = positions_from_mask(mask)[:, -new:]
         else:
-            positions = as_numpy(position_ids).reshape(-1, new)
+            positions = as_numpy(position_ids)
+            if positions.shape not in ((1, new), (batch, new)) or positions.min() < 0:
+                raise InputError(
+                    f"position_ids have shape {positions.shape} and start at {positions.min()}; "
+                    f"allowed: {(1, new)} or {(batch, new)}, none below 0"
+                )
         table = rope_table(self.config, max(total, int(positions.max()) + 1))
         cos, sin = (Tensor(part[positions]) for part in table)
         return cos, sin, Tensor(causal_bias(mask, new))

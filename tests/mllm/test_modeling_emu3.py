@@ -3,14 +3,13 @@
 import mindspore as ms
 import numpy as np
 import pytest
-from mindspore import Tensor, nn
+from mindspore import Tensor
 from mindspore.nn.utils import no_init_parameters
 
 from emu3 import runtime
 from emu3.errors import InputError
 from emu3.mllm.configuration_emu3 import Emu3Config
 from emu3.mllm.modeling_emu3 import Emu3ForCausalLM, causal_loss
-from emu3.mllm.rotary import causal_bias, rope_table
 from tests.tiny import GOLDEN, golden_config, golden_model, golden_shapes, random_ids
 
 NAMES = ["lm_gqa", "lm_linear_rope"]
@@ -235,6 +234,18 @@ def test_both_ids_and_embeddings_or_neither_is_refused():
             model(**given)
 
 
+@pytest.mark.parametrize("ids", [[[5, 640]], [[-1, 5]], [5, 6], [[]]])
+def test_ids_outside_the_vocabulary_or_of_another_shape_are_refused(ids):
+    with pytest.raises(InputError, match="input_ids"):
+        golden_model()(np.array(ids, np.int32))
+
+
+@pytest.mark.parametrize("positions", [[[0, 1]], [[-1, 0, 1]], [0, 1, 2]])
+def test_positions_that_do_not_fit_are_refused(positions):
+    with pytest.raises(InputError, match="position_ids"):
+        golden_model()(Tensor(random_ids(1, 3)), position_ids=Tensor(positions))
+
+
 def test_mask_that_does_not_cover_the_cache_is_refused():
     model, ids = golden_model(), Tensor(random_ids(1, 4))
     past = model(ids).past_key_values
@@ -253,67 +264,6 @@ def test_flash_attention_on_cpu_becomes_eager_with_a_notice(monkeypatch, capsys)
 def test_unknown_attention_is_refused():
     with pytest.raises(InputError, match="fancy"):
         golden_model(attn_implementation="fancy")
-
-
-def inputs_of_the_core(model, ids):
-    """Embeddings, tables and bias that `Emu3Model.hidden` takes."""
-    tokens = ids.shape[1]
-    cos, sin = (Tensor(part[None]) for part in rope_table(model.config, tokens))
-    embeds = model.model.embed_tokens(Tensor(ids))
-    return embeds, cos, sin, Tensor(causal_bias(np.ones((1, tokens)), tokens))
-
-
-def test_core_compiled_with_jit_equals_pynative():
-    model, ids = golden_model(), random_ids(2, 7)
-    core, inputs = model.model, inputs_of_the_core(model, ids)
-
-    @ms.jit
-    def compiled(embeds, cos, sin, bias):
-        return core.hidden(embeds, cos, sin, bias)
-
-    plain = model(Tensor(ids), output_hidden_states=True).hidden_states[-1]
-    np.testing.assert_allclose(compiled(*inputs).asnumpy(), plain.asnumpy(), atol=1e-4)
-
-
-class MeanSquare(nn.Cell):
-    """A loss on the logits that holds the whole model, as a training cell does."""
-
-    def __init__(self, network):
-        super().__init__()
-        self.network = network
-
-    def construct(self, ids, cos, sin, bias):
-        embeds = self.network.model.embed_tokens(ids)
-        logits = self.network.lm_head(self.network.model.hidden(embeds, cos, sin, bias))
-        return (logits * logits).mean()
-
-
-def test_training_cell_compiles_in_graph_mode_to_the_same_gradients():
-    model, ids = golden_model(attention_dropout=0.0, num_hidden_layers=1), random_ids(2, 5)
-    cell, weights = MeanSquare(model.set_train(True)), model.trainable_params()
-    inputs = (Tensor(ids), *inputs_of_the_core(model, ids)[1:])
-    step = ms.value_and_grad(cell, None, weights)
-    plain_loss, plain = step(*inputs)
-    ms.set_context(mode=ms.GRAPH_MODE)
-    try:
-        loss, gradients = ms.value_and_grad(cell, None, weights)(*inputs)
-    finally:
-        ms.set_context(mode=ms.PYNATIVE_MODE)
-    assert float(loss) == pytest.approx(float(plain_loss), rel=1e-5)
-    for one, other in zip(gradients, plain):
-        np.testing.assert_allclose(one.asnumpy(), other.asnumpy(), atol=1e-5)
-
-
-def test_graph_mode_equals_pynative():
-    model, ids = golden_model(num_hidden_layers=1), Tensor(random_ids(2, 5))
-    plain = model(ids, labels=ids)
-    ms.set_context(mode=ms.GRAPH_MODE)
-    try:
-        graph = model(ids, labels=ids)
-    finally:
-        ms.set_context(mode=ms.PYNATIVE_MODE)
-    np.testing.assert_allclose(graph.logits.asnumpy(), plain.logits.asnumpy(), atol=1e-4)
-    assert float(graph.loss) == pytest.approx(float(plain.loss), abs=1e-5)
 
 
 def test_gradients_reach_every_parameter():
