@@ -6,6 +6,9 @@ import numpy as np
 import pytest
 
 from emu3.cli import evaluate
+from emu3.mllm import Emu3Config, Emu3ForCausalLM
+from emu3.tokenizer import Emu3VisionVQConfig, Emu3VisionVQImageProcessor, Emu3VisionVQModel
+from tests.support import tiny_config, tiny_vision_config, write_tokenizer
 from train.evaluation import make_prompts, make_questions
 from train.scenes import draw
 
@@ -94,6 +97,30 @@ def test_batches_hold_one_size_and_miss_nothing():
 def test_results_come_back_in_order():
     results, _ = evaluate.in_batches(lambda some: some, [(1, 1), (2, 2), (1, 1)], 2, "test")
     assert results == [0, 1, 2]
+
+
+@pytest.fixture
+def random_models(tmp_path) -> list[str]:
+    """Options naming tiny random models whose sizes fit drawn scenes."""
+    language, vision = tmp_path / "language", tmp_path / "vision"
+    write_tokenizer(language)
+    config = Emu3Config(**{**tiny_config().to_dict(), "max_position_embeddings": 512})
+    Emu3ForCausalLM(config).save_pretrained(language)
+    sizes = {**tiny_vision_config().to_dict(), "ch_mult": [1, 1, 1, 1], "attn_resolutions": []}
+    Emu3VisionVQModel(Emu3VisionVQConfig(**sizes)).save_pretrained(vision)
+    Emu3VisionVQImageProcessor(min_pixels=4096, max_pixels=65536).save_pretrained(vision)
+    return ["--model", str(language), "--vq-model", str(vision)]
+
+
+@pytest.mark.parametrize("task", ["t2i", "vqa", "reconstruction"])
+def test_real_models_are_measured(random_models, tmp_path, task):
+    file = tmp_path / "report.json"
+    arguments = [task, "--count", "2", "--output", str(file), "--device", "CPU"]
+    assert evaluate.main([*arguments, *random_models]) == 0
+    result = json.loads(file.read_text(encoding="utf-8"))
+    assert len(result[task]["records"]) == 2
+    if task == "reconstruction":
+        assert 0 < result[task]["psnr"] < 40
 
 
 def test_an_unknown_task_is_refused(capsys):
