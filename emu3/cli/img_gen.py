@@ -212,10 +212,20 @@ def latent_sizes(options: argparse.Namespace, count: int, factor: int) -> list[t
 
 
 def _snapped(height: int, width: int, factor: int) -> tuple[int, int]:
-    """Latent (rows, columns) nearest to a size in pixels."""
+    """Latent (rows, columns) nearest to a size in pixels.
+
+    Raises:
+        InputError: a side no picture can have.
+    """
+    from emu3.mllm.vocabulary import MAX_GRID_SIDE
     from emu3.runtime import notice
 
     rows, columns = (max(1, round(side / factor)) for side in (height, width))
+    if max(rows, columns) > MAX_GRID_SIDE:
+        raise InputError(
+            f"height {height}, width {width}; allowed: up to {MAX_GRID_SIDE * factor} pixels; "
+            "change --height or --width"
+        )
     if (rows * factor, columns * factor) != (height, width):
         notice(
             f"height {height}, width {width} become {rows * factor}, {columns * factor}: "

@@ -130,5 +130,5 @@ def _check_fields(name: str, template: str, fields: tuple[str, ...]) -> None:
     if not isinstance(template, str) or any(template.count(field) != 1 for field in fields):
         raise InputError(
             f"{name} {template!r} is not usable; allowed: a text with {' and '.join(fields)} once "
-            f"each, or a name: {', '.join(CHAT_TEMPLATES)}; change {name}"
+            f"each, or a name: {', '.join(CHAT_TEMPLATES)}; change {name} (--template)"
         )

@@ -148,7 +148,7 @@ def _new_tokens(rows: Rows, grid: Grid | None, settings: Settings, positions: in
     if longest >= positions:
         raise InputError(
             f"a prompt has {longest} tokens; allowed: up to {positions - 1} with this model "
-            "(max_position_embeddings); shorten the prompt or the image"
+            "(max_position_embeddings); shorten --prompt or --question, or choose a smaller --image"
         )
     if grid is None:
         room = positions - longest
@@ -158,7 +158,7 @@ def _new_tokens(rows: Rows, grid: Grid | None, settings: Settings, positions: in
     if longest + grid.free_until - 1 > positions:
         raise InputError(
             f"a prompt of {longest} tokens and a picture of {count} need more than the model's "
-            f"{positions} positions; change --image-area, --height, --width or the prompt"
+            f"{positions} positions; change --image-area, --height, --width or --prompt"
         )
     return count
 

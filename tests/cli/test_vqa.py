@@ -1,0 +1,103 @@
+"""Questions about images: pairing, answers, options, and what is refused."""
+
+import pytest
+
+from emu3.cli import vqa
+from emu3.errors import InputError
+from emu3.mllm import Emu3ForCausalLM
+
+
+def ask(tiny, image, *extra: str) -> int:
+    models = ["--model", tiny[0], "--vq-model", tiny[1]]
+    return vqa.main([*models, "--image", str(image), "--max-new-tokens", "8", *extra])
+
+
+def answers(capsys) -> list[str]:
+    lines = capsys.readouterr().out.splitlines()
+    return [line[5:] for line in lines if line.startswith("  A: ")]
+
+
+def test_the_default_questions_are_english_and_chinese(tiny, image_file, capsys):
+    assert ask(tiny, image_file) == 0
+    out = capsys.readouterr().out
+    assert "Q: Please describe the image" in out
+    assert "Q: 请描述该图片" in out
+    assert "2 answer(s) in" in out
+
+
+def test_without_options_the_bundled_image_is_asked_about():
+    assert vqa.EXAMPLE_IMAGE.exists()
+
+
+def test_an_answer_does_not_depend_on_the_batch(tiny, image_file, capsys):
+    questions = ["--question", "a", "--question", "what colour", "--question", "c"]
+    assert ask(tiny, image_file, *questions) == 0
+    together = answers(capsys)
+    assert ask(tiny, image_file, *questions, "--batch-size", "1") == 0
+    assert answers(capsys) == together
+
+
+@pytest.mark.parametrize("extra", [("--seed", "1"), ("--top-k", "2"), ("--top-p", "0.2")])
+def test_sampling_options_have_an_effect(tiny, image_file, capsys, extra):
+    hot = ("--temperature", "2", "--max-new-tokens", "16", "--question", "a")
+    assert ask(tiny, image_file, *hot) == 0
+    plain = answers(capsys)
+    assert ask(tiny, image_file, *hot, *extra) == 0
+    assert answers(capsys) != plain
+
+
+def test_the_template_is_what_surrounds_the_question(tiny, image_file, monkeypatch):
+    seen = []
+    stream = Emu3ForCausalLM.stream
+
+    def recorded(self, input_ids, *args, **kwargs):
+        seen.append(input_ids.shape[1])
+        return stream(self, input_ids, *args, **kwargs)
+
+    monkeypatch.setattr(Emu3ForCausalLM, "stream", recorded)
+    for template in ("chat", "stage1", "{image_prompt}{text_prompt}!!"):
+        assert ask(tiny, image_file, "--question", "a", "--template", template) == 0
+    assert seen[2] == seen[1] + 2 < seen[0]
+
+
+def test_one_image_or_one_question_serves_all_others():
+    assert vqa.pair_up(["i"], ["a", "b"]) == [("i", "a"), ("i", "b")]
+    assert vqa.pair_up(["i", "j"], ["a"]) == [("i", "a"), ("j", "a")]
+    assert vqa.pair_up(["i", "j"], ["a", "b"]) == [("i", "a"), ("j", "b")]
+    with pytest.raises(InputError, match="2 images and 3 questions"):
+        vqa.pair_up(["i", "j"], ["a", "b", "c"])
+
+
+def test_ctrl_c_prints_the_answers_so_far(tiny, image_file, monkeypatch, capsys):
+    stream = Emu3ForCausalLM.stream
+
+    def interrupted(self, *args, **kwargs):
+        for event in stream(self, *args, **kwargs):
+            yield event
+            if type(event).__name__ == "TextPiece":
+                raise KeyboardInterrupt
+
+    monkeypatch.setattr(Emu3ForCausalLM, "stream", interrupted)
+    assert ask(tiny, image_file, "--question", "a") == 130
+    assert len(answers(capsys)) == 1
+
+
+@pytest.mark.parametrize(
+    ("extra", "part"),
+    [
+        (("--image", "nowhere.png"), "change --image"),
+        (("--question", "why " * 200), "--question"),
+        (("--template", "no fields"), "--template"),
+        (("--model", "nowhere"), "--model"),
+    ],
+)
+def test_bad_options_are_one_line_with_the_flag(tiny, image_file, capsys, extra, part):
+    assert ask(tiny, image_file, *extra) == 2
+    (message,) = [line for line in capsys.readouterr().err.splitlines() if "error" in line]
+    assert part in message
+
+
+def test_a_file_that_is_no_image_is_named(tiny, tmp_path, capsys):
+    (tmp_path / "text.jpg").write_text("no image")
+    assert ask(tiny, tmp_path / "text.jpg") == 2
+    assert "text.jpg cannot be read as an image" in capsys.readouterr().err
