@@ -77,8 +77,7 @@ def setup(
         raise InputError(f"device {device} is not usable: {reason}; change --device") from None
     if device == "CPU":
         # The asynchronous pipeline stalls in 4 ms quanta on few cores: 10x on small operators.
-        # Operators side by side fight for the same cores: one at a time is up to 2x faster.
-        ms.set_context(pynative_synchronize=True, inter_op_parallel_num=1)
+        ms.set_context(pynative_synchronize=True)
     if threads is not None:
         ms.runtime.set_cpu_affinity(False)
         ms.set_context(runtime_num_threads=threads)

@@ -21,7 +21,15 @@ from train.optimizer import AdamW, cosine_schedule
 from train.scenes import CELL, draw_array, foreground, random_scene
 from train.state import load_state, save_state
 
-MINI = dict(ch=32, ch_mult=[1, 1, 2, 4], num_res_blocks=1, attn_resolutions=[], codebook_size=2048)
+MINI = dict(
+    ch=32,
+    ch_mult=[1, 1, 2, 4],
+    num_res_blocks=1,
+    attn_resolutions=[],
+    embed_dim=12,
+    z_channels=12,
+    codebook_size=4096,
+)
 RESEED_EVERY = 200
 COMMITMENT = 0.25
 
@@ -180,11 +188,11 @@ def main(argv: list[str] | None = None) -> None:
     )
     parser.add_argument("--output", default="outputs/vision", help="folder of the trained model")
     parser.add_argument("--state", default="outputs/vision_state.safetensors", help="resume file")
-    parser.add_argument("--steps", type=int, default=4000, help="optimizer steps in all")
-    parser.add_argument("--warmup", type=int, default=400, help="steps without quantisation")
+    parser.add_argument("--steps", type=int, default=2200, help="optimizer steps in all")
+    parser.add_argument("--warmup", type=int, default=900, help="steps without quantisation")
     parser.add_argument("--whole", type=float, default=0.15, help="last share: whole pictures")
     parser.add_argument("--batch", type=int, default=8, help="crops of 64x64 pixels a step")
-    parser.add_argument("--lr", type=float, default=1.5e-3, help="peak learning rate")
+    parser.add_argument("--lr", type=float, default=2e-3, help="peak learning rate")
     parser.add_argument("--seed", type=int, default=0, help="seed of data and initial weights")
     parser.add_argument("--save-every", type=float, default=300, help="seconds between saves")
     args = parser.parse_args(argv)
