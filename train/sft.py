@@ -6,6 +6,7 @@ fixed shape. Stopping loses at most the steps since the last save; the same comm
 
 import argparse
 import csv
+import json
 import time
 from pathlib import Path
 
@@ -25,6 +26,7 @@ from train.samples import Batch, collate, conversation_sample, t2i_sample
 from train.state import load_state, save_state
 
 MASKED = -1e9
+SPECIAL_IDS = ("pad", "bos", "eos", "img", "boi", "eoi", "eol", "eof")
 
 
 class Loss(nn.Cell):
@@ -121,15 +123,10 @@ class Task:
 
 def new_model(config_path: str, tokenizer: Emu3Tokenizer, seed: int) -> Emu3ForCausalLM:
     """A model from scratch: the sizes of a JSON file, the ids of the tokenizer."""
-    import json
-
-    ids = PromptBuilder(tokenizer).vocabulary
-    config = Emu3Config(
-        **json.loads(Path(config_path).read_text(encoding="utf-8")),
-        vocab_size=tokenizer.vocab_size,
-        **{f"{name}_token_id": getattr(ids, name) for name in
-           ("pad", "bos", "eos", "img", "boi", "eoi", "eol", "eof")},
-    )
+    vocabulary = PromptBuilder(tokenizer).vocabulary
+    sizes = json.loads(Path(config_path).read_text(encoding="utf-8"))
+    ids = {f"{name}_token_id": getattr(vocabulary, name) for name in SPECIAL_IDS}
+    config = Emu3Config(**sizes, **ids, vocab_size=tokenizer.vocab_size)
     ms.set_seed(seed)
     return Emu3ForCausalLM(config)
 

@@ -5,6 +5,7 @@ vectors, then straight-through training in which codes nobody uses are seeded an
 """
 
 import argparse
+import json
 import time
 from pathlib import Path
 
@@ -21,15 +22,6 @@ from train.optimizer import AdamW, cosine_schedule
 from train.scenes import CELL, draw_array, foreground, random_scene
 from train.state import load_state, save_state
 
-MINI = dict(
-    ch=32,
-    ch_mult=[1, 1, 2, 4],
-    num_res_blocks=1,
-    attn_resolutions=[],
-    embed_dim=12,
-    z_channels=12,
-    codebook_size=4096,
-)
 RESEED_EVERY = 200
 COMMITMENT = 0.25
 
@@ -142,7 +134,8 @@ def reseed_unused(model: Emu3VisionVQModel, vectors, codes, near, rng) -> int:
 
 def train(args: argparse.Namespace) -> None:
     """Run or resume training until `args.steps`; saves state and the model folder."""
-    model = Emu3VisionVQModel(Emu3VisionVQConfig(**MINI)).set_train(True)
+    sizes = json.loads(Path(args.config).read_text(encoding="utf-8"))
+    model = Emu3VisionVQModel(Emu3VisionVQConfig(**sizes)).set_train(True)
     step_cell, vectors = TrainStep(model), Vectors(model)
     step_cell.set_train(True)
     state, first = Path(args.state), 0
@@ -150,7 +143,7 @@ def train(args: argparse.Namespace) -> None:
         first = load_state(state, step_cell)["step"]
     rate = cosine_schedule(args.lr, args.lr / 50, 50, args.steps)
     small, whole = Batches(args.seed, args.batch, 8), Batches(args.seed, args.batch // 2, 12)
-    saved = time.monotonic()
+    begun = saved = time.monotonic()
     with tqdm(total=args.steps, initial=first, desc="vision tokenizer") as bar:
         for step in range(first, args.steps):
             batches = small if step < args.steps * (1 - args.whole) else whole
@@ -163,9 +156,13 @@ def train(args: argparse.Namespace) -> None:
             bar.update()
             if step % 20 == 0:
                 bar.write(f"step {step} loss {float(loss):.4f} norm {float(norm):.2f}")
-            if time.monotonic() - saved > args.save_every or step + 1 == args.steps:
+            now = time.monotonic()
+            last = step + 1 == args.steps or now - begun > args.minutes * 60
+            if last or now - saved > args.save_every:
                 save_state(state, step_cell, {"step": step + 1})
-                saved = time.monotonic()
+                saved = now
+            if last:
+                break
     model.set_train(False).save_pretrained(args.output)
 
 
@@ -186,9 +183,11 @@ def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter
     )
+    parser.add_argument("--config", default="configs/emu3_mini_vision.json", help="sizes")
     parser.add_argument("--output", default="outputs/vision", help="folder of the trained model")
     parser.add_argument("--state", default="outputs/vision_state.safetensors", help="resume file")
     parser.add_argument("--steps", type=int, default=2200, help="optimizer steps in all")
+    parser.add_argument("--minutes", type=float, default=1e9, help="stop and save after these")
     parser.add_argument("--warmup", type=int, default=900, help="steps without quantisation")
     parser.add_argument("--whole", type=float, default=0.15, help="last share: whole pictures")
     parser.add_argument("--batch", type=int, default=8, help="crops of 64x64 pixels a step")
