@@ -11,7 +11,7 @@ import numpy as np
 from mindspore import Tensor, ops
 
 from emu3.mllm.generation.cache import capacities
-from emu3.mllm.generation.prefill import Prefill, prefill
+from emu3.mllm.generation.prefill import prefill
 from emu3.mllm.generation.rows import Rows
 from emu3.mllm.generation.step import Step, StepKind
 from emu3.mllm.generation.weights import StepWeights
@@ -33,7 +33,7 @@ class CompiledStep:
     def run(self, token: Tensor, start: int, stop: int, scalars: tuple[Tensor, ...]) -> Tensor:
         """Steps at slots start..stop-1; token (N,) stands at `start`; the token at `stop`."""
         if self.jit:
-            return self.block(token, _slot(start), Tensor(stop, ms.int32), *scalars)
+            return self.block(token, _slot(start), _slot(stop), *scalars)
         guidance, *choice = scalars
         for slot in map(_slot, range(start, stop)):
             token = self.step.choose(self.step.logits(token, slot, guidance), slot, *choice)

@@ -36,7 +36,8 @@ class Sampler(nn.Cell):
         self.topk = ops.TopK(sorted=True)
         self.softmax = ops.Softmax(-1)
         self.cumsum = ops.CumSum()
-        self.total = ops.ReduceSum(keep_dims=True)
+        self.sum = ops.ReduceSum(keep_dims=True)
+        self.slice, self.take, self.minimum = ops.Slice(), ops.GatherD(), ops.Minimum()
 
     def construct(
         self, logits: Tensor, uniform: Tensor, temperature: Tensor, top_p: Tensor
@@ -52,12 +53,13 @@ class Sampler(nn.Cell):
         if self.use_top_p:
             chance = chance * (below - chance < top_p).astype(ms.float32)
             below = self.cumsum(chance, -1)
-        target = uniform.reshape((-1, 1)) * below[:, -1:]
-        place = self.total((below <= target).astype(ms.float32), -1).astype(ms.int32)
+        total = self.slice(below, (0, self.count - 1), (logits.shape[0], 1))
+        target = uniform.reshape((-1, 1)) * total
+        place = self.sum((below <= target).astype(ms.float32), -1).astype(ms.int32)
         # Rounding may push the target onto the total; the last candidate is then as good as any.
-        place = ops.minimum(place, self.count - 1)
+        place = self.minimum(place, self.count - 1)
         if self.sorts:
-            place = ops.gather_elements(order, 1, place)
+            place = self.take(order, 1, place)
         return place.reshape((-1,))
 
 

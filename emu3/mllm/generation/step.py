@@ -16,7 +16,7 @@ from mindspore import Parameter, Tensor, nn, ops
 from emu3.mllm.generation.sampling import Sampler, SamplerKind
 from emu3.mllm.generation.weights import StepWeights
 from emu3.mllm.rotary import rope_table
-from emu3.nn.attention import MASKED, attend, rotate
+from emu3.nn.attention import MASKED, attend
 from emu3.nn.rmsnorm import rms_norm
 
 
@@ -40,8 +40,16 @@ def _zeros(name: str, shape: tuple[int, ...], dtype: ms.Type) -> Parameter:
     return Parameter(Tensor(np.zeros(shape, np.float32), dtype), name=name, requires_grad=False)
 
 
+def _table(name: str, values: np.ndarray) -> Parameter:
+    return Parameter(Tensor(values.astype(np.float32)), name=name, requires_grad=False)
+
+
 class StepLayer(nn.Cell):
-    """One decoder layer on the cache; its weights are the model's own Parameters or joined."""
+    """One decoder layer on the cache; its weights are the model's own Parameters or joined.
+
+    Primitives rather than tensor methods and slices: each of those costs parsing at compile time
+    and a kernel more in every step.
+    """
 
     def __init__(self, layer, weights: StepWeights, index: int, config, kind: StepKind) -> None:
         super().__init__(auto_prefix=False)
@@ -63,39 +71,59 @@ class StepLayer(nn.Cell):
         name, dtype = f"cache.{index}", layer.self_attn.k_proj.weight.dtype
         self.keys = _zeros(f"{name}.keys", shape, dtype)
         self.values = _zeros(f"{name}.values", shape, dtype)
-        self.matmul = ops.MatMul(transpose_b=True)
-        self.write = ops.ScatterUpdate()
+        half = np.arange(self.head_dim // 2, dtype=np.int32)
+        self.swapped = Tensor(np.concatenate((half + len(half), half)))
+        self.matmul, self.write, self.gather = (
+            ops.MatMul(False, True),
+            ops.ScatterUpdate(),
+            ops.Gather(),
+        )
+        self.concat, self.slice, self.halves = ops.Concat(1), ops.Slice(), ops.Split(1, 2)
 
     def construct(self, x: Tensor, cos: Tensor, sin: Tensor, bias: Tensor, places: Tensor):
-        """x (R, C), cos and sin (R, 1, D), bias (R, 1, 1, S), places (R*G,) -> (R, C)."""
-        width = self.heads * self.head_dim
-        turned, value = self._project(rms_norm(x, self.input_norm, self.eps))
-        turned = rotate(turned, cos, sin)
-        query, key = ops.split(turned, [self.heads, self.groups], 1)
+        """x (R, C), cos and sin (R, H+2G, D), bias (R, 1, 1, S), places (R*G,) -> (R, C).
+
+        cos and sin are `Step`'s: sin carries the sign of the turned half, and value heads have
+        cos 1, sin 0, so that all heads turn at once.
+        """
+        heads = self._project(rms_norm(x, self.input_norm, self.eps))
+        heads = heads * cos + self.gather(heads, self.swapped, 2) * sin
+        query, key, value = self._cut(heads)
         cache = (self.rows, self.groups, self.slots, self.head_dim)
         flat = (self.rows * self.groups, self.head_dim)
         keys = self.write(self.keys, places, key.reshape(flat)).reshape(cache)
         values = self.write(self.values, places, value.reshape(flat)).reshape(cache)
         query = query.reshape((self.rows, self.heads, 1, self.head_dim))
         out = attend(query, keys, values, bias, self.attention)
+        width = self.heads * self.head_dim
         x = x + self.matmul(out.reshape((self.rows, width)), self.output)
         gate, up = self._widen(rms_norm(x, self.post_norm, self.eps))
         return x + self.matmul(ops.silu(gate) * up, self.down)
 
-    def _project(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """x (R, C) -> query and key heads (R, H+G, D), value heads (R, G, D)."""
+    def _project(self, x: Tensor) -> Tensor:
+        """x (R, C) -> query, key and value heads (R, H+2G, D)."""
         if self.fused:
             joined = self.matmul(x, self.qkv)
         else:
-            parts = (self.query, self.key, self.value)
-            joined = ops.concat([self.matmul(x, part) for part in parts], 1)
-        joined = joined.reshape((self.rows, self.heads + 2 * self.groups, self.head_dim))
-        return ops.split(joined, [self.heads + self.groups, self.groups], 1)
+            parts = (self.matmul(x, self.query), self.matmul(x, self.key))
+            joined = self.concat((*parts, self.matmul(x, self.value)))
+        return joined.reshape((self.rows, self.heads + 2 * self.groups, self.head_dim))
+
+    def _cut(self, heads: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """(R, H+2G, D) -> query (R, H, D), key and value (R, G, D)."""
+        query = (self.rows, self.heads, self.head_dim)
+        group = (self.rows, self.groups, self.head_dim)
+        first, second = self.heads, self.heads + self.groups
+        return (
+            self.slice(heads, (0, 0, 0), query),
+            self.slice(heads, (0, first, 0), group),
+            self.slice(heads, (0, second, 0), group),
+        )
 
     def _widen(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """x (R, C) -> gate and up (R, inner)."""
         if self.fused:
-            return ops.split(self.matmul(x, self.gate_up), [self.inner, self.inner], 1)
+            return self.halves(self.matmul(x, self.gate_up))
         return self.matmul(x, self.gate), self.matmul(x, self.up)
 
     def load(self, keys: Tensor, values: Tensor) -> None:
@@ -126,14 +154,27 @@ class Step(nn.Cell):
         ]
         self.layers = nn.CellList(layers, auto_prefix=False)
         self.sampler = Sampler(kind.sampler, kind.head_range[1] - kind.head_range[0])
-        table = rope_table(config, max(kind.slots, config.max_position_embeddings))
-        cos, sin = (Tensor(part[: kind.slots]) for part in table)
-        self.cos, self.sin = Parameter(cos, "step.cos", False), Parameter(sin, "step.sin", False)
-        self.matmul, self.write = ops.MatMul(transpose_b=True), ops.ScatterUpdate()
-        self.slot_numbers = Tensor(np.arange(kind.slots, dtype=np.int32).reshape(1, 1, 1, -1))
+        cos, sin = rope_table(config, max(kind.slots, config.max_position_embeddings))
+        sin = sin * np.where(np.arange(config.head_dim) < config.head_dim // 2, -1, 1)
+        self.cos = _table("step.cos", cos[: kind.slots])
+        self.sin = _table("step.sin", sin[: kind.slots])
+        counts = (
+            config.num_attention_heads + config.num_key_value_heads,
+            config.num_key_value_heads,
+        )
+        turning = np.repeat(np.array([1, 0], np.float32), counts).reshape(1, -1, 1)
+        self.turning, self.still = Tensor(turning), Tensor(1 - turning)
+        self.matmul, self.write, self.gather = (
+            ops.MatMul(False, True),
+            ops.ScatterUpdate(),
+            ops.Gather(),
+        )
+        self.pair, self.halves, self.select = ops.Concat(0), ops.Split(0, 2), ops.Select()
+        numbers = np.arange(kind.slots, dtype=np.int32)
+        self.slot_numbers = Tensor(np.tile(numbers, (kind.rows, 1, 1, 1)))
+        self.masked = Tensor(np.full((kind.rows, 1, 1, kind.slots), MASKED, np.float32))
         groups = kind.rows * config.num_key_value_heads
         self.first_places = Tensor(np.arange(groups, dtype=np.int32) * kind.slots)
-        self.open, self.masked = Tensor(0.0, ms.float32), Tensor(MASKED, ms.float32)
         # Written by `begin` for each generation, by slot where it makes sense.
         self.offset = _zeros("step.offset", (kind.rows,), ms.int32)
         self.padding = _zeros("step.padding", (kind.rows, 1, 1, kind.slots), ms.float32)
@@ -143,20 +184,20 @@ class Step(nn.Cell):
         self.tokens = _zeros("step.tokens", by_slot, ms.int32)
 
     def construct(self, token, slot, end, guidance, temperature, top_p):
-        """Steps from `slot` (1,) to `end` (); token (N,) stands at `slot`. -> token at `end`."""
-        while slot[0] < end:
+        """Steps from `slot` to `end`, (1,) each; token (N,) stands at `slot`. -> token at `end`."""
+        while slot < end:
             token = self.choose(self.logits(token, slot, guidance), slot, temperature, top_p)
             slot = slot + 1
         return token
 
     def logits(self, token: Tensor, slot: Tensor, guidance: Tensor) -> Tensor:
         """Run token (N,) at slot (1,): guided logits (N, V) float32 for the slot after it."""
-        ids = ops.concat((token, token)) if self.guided else token
-        x = ops.gather(self.embedding, ids, 0)
-        positions = self.offset + slot
-        cos = ops.gather(self.cos, positions, 0).expand_dims(1).astype(x.dtype)
-        sin = ops.gather(self.sin, positions, 0).expand_dims(1).astype(x.dtype)
-        bias = ops.select(self.slot_numbers <= slot, self.padding, self.masked)
+        ids = self.pair((token, token)) if self.guided else token
+        x = self.gather(self.embedding, ids, 0)
+        positions = (self.offset + slot).reshape((-1, 1))
+        cos = (self.gather(self.cos, positions, 0) * self.turning + self.still).astype(x.dtype)
+        sin = (self.gather(self.sin, positions, 0) * self.turning).astype(x.dtype)
+        bias = self.select(self.slot_numbers <= slot, self.padding, self.masked)
         places = self.first_places + slot
         for layer in self.layers:
             x = layer(x, cos, sin, bias, places)
@@ -166,15 +207,16 @@ class Step(nn.Cell):
         """Normed hidden (R, C) -> guided logits (N, V) float32."""
         logits = self.matmul(hidden, self.head).astype(ms.float32)
         if self.guided:
-            wanted, unwanted = ops.split(logits, self.sequences, 0)
+            wanted, unwanted = self.halves(logits)
             logits = unwanted + guidance * (wanted - unwanted)
         return logits
 
     def choose(self, logits: Tensor, slot: Tensor, temperature: Tensor, top_p: Tensor) -> Tensor:
         """Forced or sampled token (N,) for the slot after `slot`, written down and returned."""
-        uniform = ops.gather(self.uniform, slot + 1, 0).reshape((-1,))
-        forced = ops.gather(self.forced, slot + 1, 0).reshape((-1,))
+        following = slot + 1
+        uniform = self.gather(self.uniform, following, 0).reshape((-1,))
+        forced = self.gather(self.forced, following, 0).reshape((-1,))
         sampled = self.sampler(logits, uniform, temperature, top_p) + self.first_id
-        token = ops.select(forced < 0, sampled, forced)
-        self.write(self.tokens, slot + 1, token.expand_dims(0))
+        token = self.select(forced < 0, sampled, forced)
+        self.write(self.tokens, following, token.reshape((1, -1)))
         return token
