@@ -25,12 +25,20 @@ emu3_supported_python() {
 }
 
 emu3_make_venv() {
-    local base
+    local base venv="$ROOT/.venv/bin/python"
     base="$(emu3_supported_python)" || return 1
     echo "emu3: installing the requirements into $ROOT/.venv (once; a few minutes)" >&2
-    [ -x "$ROOT/.venv/bin/python" ] || "$base" -m venv "$ROOT/.venv" || return 1
-    "$ROOT/.venv/bin/python" -m pip install --quiet --disable-pip-version-check \
-        -r "$ROOT/requirements.txt"
+    # Also repairs a .venv whose making was cut short.
+    "$venv" -m pip --version >/dev/null 2>&1 || "$base" -m venv --clear "$ROOT/.venv" || return 1
+    "$venv" -m pip install --quiet --disable-pip-version-check -r "$ROOT/requirements.txt"
+}
+
+# Only one process at a time may make .venv; the others wait and find it ready.
+emu3_locked_venv() {
+    (
+        if command -v flock >/dev/null 2>&1; then flock 9; fi
+        emu3_ready "$ROOT/.venv/bin/python" "$@" || emu3_make_venv
+    ) 9>"$ROOT/.venv.lock"
 }
 
 emu3_find_python() {
@@ -41,7 +49,7 @@ emu3_find_python() {
             return
         fi
     done
-    if ! emu3_make_venv || ! "$ROOT/.venv/bin/python" "$ROOT/scripts/check_env.py" "$@" >&2; then
+    if ! emu3_locked_venv "$@" || ! "$ROOT/.venv/bin/python" "$ROOT/scripts/check_env.py" "$@" >&2; then
         echo "emu3: set-up failed; run 'python -m pip install -r requirements.txt' by hand" >&2
         exit 1
     fi

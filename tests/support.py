@@ -21,7 +21,7 @@ def write_tiny_checkpoint(folder: Path) -> tuple[Path, Path]:
     language, vision = folder / "language", folder / "vision"
     write_tokenizer(language)
     randomised(Emu3ForCausalLM(tiny_config()), 0).save_pretrained(language)
-    state = {"guidance_scale": 2.0, "top_k": 16}
+    state = {"guidance_scale": 2.0, "top_k": 16, "do_sample": True}
     (language / "generation_config.json").write_text(json.dumps(state))
     randomised(Emu3VisionVQModel(tiny_vision_config()), 1).save_pretrained(vision)
     processor = Emu3VisionVQImageProcessor(min_pixels=64, max_pixels=1024, spatial_factor=4)

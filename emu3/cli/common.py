@@ -5,9 +5,12 @@ Heavy modules are imported inside functions, so that --help answers at once.
 
 import argparse
 import os
+import signal
 import sys
+import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from emu3.errors import InputError
@@ -45,7 +48,8 @@ def run_command(
     os.environ.setdefault("GLOG_v", "3")
     os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")
     try:
-        run(options)
+        with interruptible():
+            run(options)
     except InputError as error:
         return _complain(parser, str(error), BAD_INPUT)
     except OSError as error:
@@ -54,6 +58,35 @@ def run_command(
     except KeyboardInterrupt as interruption:
         return _complain(parser, str(interruption) or "interrupted", INTERRUPTED)
     return 0
+
+
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """Let SIGTERM raise KeyboardInterrupt too.
+
+    Inside a compiled graph MindSpore answers Ctrl-C with a SIGTERM to its own process.
+    """
+
+    def interrupt(number: int, frame: object) -> None:
+        raise KeyboardInterrupt
+
+    if threading.current_thread() is not threading.main_thread():
+        yield  # only the main thread may set handlers
+        return
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def leave(code: int) -> None:
+    """End the process; after Ctrl-C at once, for a half-imported MindSpore cannot clean up."""
+    if code == INTERRUPTED:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    sys.exit(code)
 
 
 def _complain(parser: argparse.ArgumentParser, message: str, code: int) -> int:

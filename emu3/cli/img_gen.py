@@ -5,7 +5,6 @@ alone. Its codes are in an .npz file from the start on, its PNG carries prompt a
 """
 
 import argparse
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -251,4 +250,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    common.leave(main())

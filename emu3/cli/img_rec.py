@@ -5,7 +5,6 @@ rebuilt pixels, and PSNR and SSIM say how close they come to the input as the mo
 """
 
 import argparse
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -170,4 +169,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    common.leave(main())

@@ -1,7 +1,6 @@
 """Questions about images: `python -m emu3.cli.vqa --image photo.png --question "What is it?"`."""
 
 import argparse
-import sys
 from collections.abc import Sequence
 
 import numpy as np
@@ -149,4 +148,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    common.leave(main())

@@ -1,6 +1,8 @@
 """Exit codes and messages every command shares."""
 
 import argparse
+import os
+import signal
 import subprocess
 import sys
 import time
@@ -33,6 +35,16 @@ def test_a_file_that_cannot_be_read_is_bad_input(capsys):
 def test_an_interruption_has_its_own_code(capsys):
     assert outcome(KeyboardInterrupt()) == 130
     assert "interrupted" in capsys.readouterr().err
+
+
+def test_sigterm_counts_as_an_interruption(capsys):
+    def run(options: argparse.Namespace) -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(5)
+
+    before = signal.getsignal(signal.SIGTERM)
+    assert common.run_command(run, common.make_parser("test", ""), []) == 130
+    assert signal.getsignal(signal.SIGTERM) == before
 
 
 def test_a_defect_of_ours_is_not_called_bad_input():
