@@ -11,13 +11,14 @@ import numpy as np
 from mindspore import Tensor, ops
 
 from emu3.mllm.generation.cache import capacities
-from emu3.mllm.generation.prefill import prefill
+from emu3.mllm.generation.prefill import prefill, prompt_slots
 from emu3.mllm.generation.rows import Rows
 from emu3.mllm.generation.step import Step, StepKind
 from emu3.mllm.generation.weights import StepWeights
 from emu3.nn.attention import MASKED
 
 STEPS_KEPT = 8
+CACHE_BYTES_KEPT = 2**28
 
 
 class CompiledStep:
@@ -51,31 +52,36 @@ def _slot(number: int) -> Tensor:
 
 
 class StepStore:
-    """Compiled steps of one model, kept between generations, the least used dropped first."""
+    """Compiled steps of one model, kept between generations; the longest unused go first."""
 
     def __init__(self, model) -> None:
         self.model = model
-        self.weights: dict[tuple[int, int], StepWeights] = {}
+        self.weights: StepWeights | None = None
         self.steps: dict[tuple[StepKind, bool], CompiledStep] = {}
 
     def get(self, kind: StepKind, jit: bool) -> CompiledStep:
         """The step for `kind`, made if needed."""
         step = self.steps.pop((kind, jit), None)
         if step is None:
-            step = CompiledStep(self.model, self._weights(kind.head_range), kind, jit)
+            self._drop(STEPS_KEPT - 1)
+            step = CompiledStep(self.model, self.weights, kind, jit)
         self.steps[kind, jit] = step
-        while len(self.steps) > STEPS_KEPT:
-            self.steps.pop(next(iter(self.steps)))
         return step
 
-    def refresh(self, head_range: tuple[int, int]) -> None:
+    def refresh(self) -> None:
         """Bring joined weights up to date with the model."""
-        self._weights(head_range).refresh()
+        if self.weights is None:
+            self.weights = StepWeights(self.model)
+        else:
+            self.weights.refresh()
 
-    def _weights(self, head_range: tuple[int, int]) -> StepWeights:
-        if head_range not in self.weights:
-            self.weights[head_range] = StepWeights(self.model, head_range)
-        return self.weights[head_range]
+    def _drop(self, count: int) -> None:
+        """Forget steps until at most `count` are kept and their caches are of modest size."""
+        while self.steps and (
+            len(self.steps) > count
+            or sum(step.step.cache_bytes for step in self.steps.values()) > CACHE_BYTES_KEPT
+        ):
+            self.steps.pop(next(iter(self.steps)))
 
 
 @dataclass(frozen=True)
@@ -102,14 +108,14 @@ class Decoder:
         self.store, self.rows, self.kind, self.tables, self.jit = store, rows, kind, tables, jit
         self.scalars = tuple(Tensor(value, ms.float32) for value in scalars)
         self.count = tables.forced.shape[1]
-        self.prompt_slots = rows.longest
+        self.prompt_slots = prompt_slots(rows)
         total = self.prompt_slots + self.count
         first = min(total, self.prompt_slots + 8)
         self.capacities = capacities(first, total, known_length)
         self.tokens = np.zeros((kind.sequences, 0), np.int32)
         self.compile_seconds = 0.0
         self.current: CompiledStep | None = None
-        self.store.refresh(kind.head_range)
+        self.store.refresh()
 
     def start(self) -> Tensor:
         """Prefill; returns the logits (N, V) of the first new token."""

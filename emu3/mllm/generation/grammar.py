@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from emu3.arrays import as_numpy
 from emu3.errors import InputError
 from emu3.mllm.vocabulary import FREE, Vocabulary
 
@@ -34,6 +35,12 @@ class Grid:
         """Steps between two readings: a row of the narrowest picture."""
         return int(self.sizes[:, 1].min()) + 1
 
+    @property
+    def lengths(self) -> np.ndarray:
+        """Tokens each grid still needs, eos counted: (N,)."""
+        spans = [self.vocabulary.grid_length(int(h), int(w)) for h, w in self.sizes]
+        return np.maximum(np.array(spans) - self.done, 0)
+
     def rows_done(self, sequence: int, tokens: int) -> int:
         """Rows of a picture that are complete after `tokens` new ones."""
         height, width = self.sizes[sequence]
@@ -46,6 +53,21 @@ class Grid:
         return new[start : start + width] if start >= 0 else None
 
 
+def read_sizes(sizes) -> np.ndarray:
+    """Latent rows and columns of each picture, (N, 2) int64.
+
+    Raises:
+        InputError: not pairs of whole numbers.
+    """
+    sizes = np.atleast_2d(as_numpy(sizes))
+    if sizes.ndim != 2 or sizes.shape[1] != 2 or (sizes != np.floor(sizes)).any():
+        raise InputError(
+            f"image_size has shape {sizes.shape} and dtype {sizes.dtype}; allowed: whole numbers "
+            "(sequences, 2), latent rows and columns; change image_size"
+        )
+    return sizes.astype(np.int64)
+
+
 def make_grid(
     vocabulary: Vocabulary, sizes: np.ndarray, prompts: list[np.ndarray], limit: int | None
 ) -> Grid:
@@ -56,7 +78,6 @@ def make_grid(
     Raises:
         InputError: a size out of range, or not one for all and not one per prompt.
     """
-    sizes = np.asarray(sizes, np.int64).reshape(-1, 2)
     if len(sizes) not in (1, len(prompts)):
         raise InputError(
             f"{len(sizes)} image sizes for {len(prompts)} sequences; allowed: one for all or one "

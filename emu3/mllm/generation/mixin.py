@@ -11,13 +11,13 @@ import numpy as np
 from mindspore import Tensor
 from transformers.generation.configuration_utils import GenerationConfig
 
+from emu3.arrays import as_numpy
 from emu3.mllm.generation.decoder import Decoder, StepStore
-from emu3.mllm.generation.events import Done, Event, PrefillDone, RowDone, TextPiece
+from emu3.mllm.generation.events import Done, Event, PrefillDone
 from emu3.mllm.generation.processors import FORBIDDEN, apply_foreign
+from emu3.mllm.generation.progress import Pictures, Texts
 from emu3.mllm.generation.request import Request, make_request
 from emu3.mllm.vocabulary import FREE
-
-TEXT_BLOCK = 8
 
 
 class GenerationMixin:
@@ -43,7 +43,7 @@ class GenerationMixin:
                 called at every step with ids so far and scores, which is slower.
             streamer: gets the prompt, then each column of new ids by put(), then end().
             seed: a whole number, or one per sequence; None draws one.
-            jit: compile the step; None decides by the device, and graph mode always compiles.
+            jit: False runs the step operator by operator: the same tokens, slower.
             overrides: any field of GenerationConfig; `negative_prompt_ids` (1 or B, T') and
                 `negative_prompt_attention_mask` for guidance_scale; `image_size` (1 or B, 2)
                 latent rows and columns, which makes each prompt go on with a picture's grid.
@@ -51,14 +51,13 @@ class GenerationMixin:
         Raises:
             InputError: an argument that is impossible or not supported.
         """
-        events = self.stream(
-            input_ids, generation_config, logits_processor, attention_mask, seed, jit, **overrides
+        request = make_request(
+            self, input_ids, generation_config, logits_processor, attention_mask, seed, overrides
         )
         if streamer is not None:
-            streamer.put(np.asarray(input_ids))
-        for event in events:
-            if isinstance(event, Done):
-                done = event
+            streamer.put(as_numpy(input_ids))
+        for event in self._events(request, jit, streamer):
+            done = event
         return Tensor(done.sequences, ms.int32)
 
     def stream(
@@ -71,14 +70,20 @@ class GenerationMixin:
         jit: bool | None = None,
         **overrides,
     ) -> Iterator[Event]:
-        """`generate` as a sequence of events; arguments are checked when the first is asked for."""
+        """`generate` as a sequence of events, of which `Done` is the last.
+
+        Arguments are checked at once. Whoever stops early keeps what the events so far held.
+        """
         request = make_request(
             self, input_ids, generation_config, logits_processor, attention_mask, seed, overrides
         )
+        return self._events(request, jit)
+
+    def _events(self, request: Request, jit: bool | None, streamer=None) -> Iterator[Event]:
         training = self.training
         self.set_train(False)
         try:
-            yield from _run(self, request, True if jit is None else jit)
+            yield from _run(self, request, jit is not False, streamer)
         finally:
             self.set_train(training)
 
@@ -89,7 +94,7 @@ class GenerationMixin:
         return self.__dict__["_steps"]
 
 
-def _run(model, request: Request, jit: bool) -> Iterator[Event]:
+def _run(model, request: Request, jit: bool, streamer) -> Iterator[Event]:
     began = time.perf_counter()
     settings = request.settings
     decoder = Decoder(
@@ -102,25 +107,37 @@ def _run(model, request: Request, jit: bool) -> Iterator[Event]:
         known_length=request.grid is not None,
     )
     logits = decoder.start()
-    tokens = int(sum(len(prompt) for prompt in request.rows.prompts))
-    yield PrefillDone(tokens, time.perf_counter() - began)
+    prompts = int(sum(len(prompt) for prompt in request.rows.prompts))
+    yield PrefillDone(prompts, time.perf_counter() - began)
     _choose(decoder, request, logits)
-    progress = _Pictures(request) if request.grid is not None else _Texts(request)
+    progress = Texts(request) if request.grid is None else Pictures(request)
+    shown = _show(streamer, progress.output(decoder.tokens, whole=False), 0)
     yield from progress.events(decoder.tokens)
     while not progress.finished(decoder.tokens):
         if request.needs_host:
             _choose(decoder, request, decoder.next_logits())
         else:
             decoder.advance(progress.block)
+        shown = _show(streamer, progress.output(decoder.tokens, whole=False), shown)
         yield from progress.events(decoder.tokens)
-    new = progress.closed(decoder.tokens)
+    new = progress.output(decoder.tokens, whole=True)
+    _show(streamer, new, shown)
+    if streamer is not None:
+        streamer.end()
     yield Done(
         sequences=np.concatenate([request.ids, new], 1),
-        tokens=int(sum(progress.lengths(new))),
+        tokens=progress.count(new),
         seconds=time.perf_counter() - began,
         compile_seconds=decoder.compile_seconds,
         seeds=request.seeds,
     )
+
+
+def _show(streamer, output: np.ndarray, shown: int) -> int:
+    """Hand the columns of output (N, n) from `shown` on to a streamer; returns n."""
+    for column in output[:, shown:].T if streamer is not None else ():
+        streamer.put(column)
+    return output.shape[1]
 
 
 def _choose(decoder: Decoder, request: Request, logits: Tensor) -> None:
@@ -141,74 +158,3 @@ def _choose(decoder: Decoder, request: Request, logits: Tensor) -> None:
             scores = apply_foreign(processor, ids, scores)
         logits = Tensor(scores)
     decoder.choose(logits)
-
-
-class _Pictures:
-    """Progress of pictures: rows as they are finished; the rest of the grid is known."""
-
-    def __init__(self, request: Request) -> None:
-        self.grid = request.grid
-        self.settings = request.settings
-        self.block = self.grid.block
-        count = len(request.ids)
-        self.sent = [self.grid.rows_done(i, 0) for i in range(count)]
-
-    def finished(self, tokens: np.ndarray) -> bool:
-        return tokens.shape[1] >= self.grid.free_until
-
-    def events(self, tokens: np.ndarray) -> Iterator[Event]:
-        for sequence, sent in enumerate(self.sent):
-            ready = self.grid.rows_done(sequence, tokens.shape[1])
-            self.sent[sequence] = ready
-            for row in range(sent, ready):
-                ids = self.grid.row_ids(sequence, row, tokens[sequence])
-                if ids is not None:
-                    yield RowDone(sequence, row, self.grid.vocabulary.codes_of(ids))
-
-    def closed(self, tokens: np.ndarray) -> np.ndarray:
-        """All new ids (N, n): those made and those known."""
-        made = tokens.shape[1]
-        return np.concatenate([tokens, self.grid.forced[:, made:]], 1)[
-            :, : self.grid.forced.shape[1]
-        ]
-
-    def lengths(self, new: np.ndarray) -> list[int]:
-        h, w = self.grid.sizes.T
-        return np.minimum(h * (w + 1) + 3 - self.grid.done, new.shape[1]).tolist()
-
-
-class _Texts:
-    """Progress of answers: ids as they come, each sequence up to its eos."""
-
-    block = TEXT_BLOCK
-
-    def __init__(self, request: Request) -> None:
-        self.settings = request.settings
-        self.count = request.tables.forced.shape[1]
-        self.sent = [0] * len(request.ids)
-
-    def lengths(self, tokens: np.ndarray) -> list[int]:
-        """Ids of each sequence up to and with its eos."""
-        ends = np.isin(tokens, self.settings.eos)
-        return [int(e.argmax()) + 1 if e.any() else tokens.shape[1] for e in ends]
-
-    def ended(self, tokens: np.ndarray) -> np.ndarray:
-        return np.isin(tokens, self.settings.eos).any(1)
-
-    def finished(self, tokens: np.ndarray) -> bool:
-        return tokens.shape[1] >= self.count or bool(self.ended(tokens).all())
-
-    def events(self, tokens: np.ndarray) -> Iterator[Event]:
-        ended = self.ended(tokens)
-        for sequence, length in enumerate(self.lengths(tokens)):
-            length -= int(ended[sequence])
-            piece = tokens[sequence, self.sent[sequence] : length]
-            self.sent[sequence] = max(length, self.sent[sequence])
-            if piece.size:
-                yield TextPiece(sequence, piece)
-
-    def closed(self, tokens: np.ndarray) -> np.ndarray:
-        """New ids (N, n) cut after the longest answer, padded after each eos."""
-        lengths = np.array(self.lengths(tokens))
-        kept = tokens[:, : lengths.max()]
-        return np.where(np.arange(kept.shape[1]) < lengths[:, None], kept, self.settings.pad)

@@ -14,6 +14,7 @@ from emu3.mllm.generation.rows import Rows
 from emu3.mllm.rotary import causal_bias, positions_from_mask, rope_table
 
 CHUNK = 512
+GRAPH_SLOTS = 64
 
 
 @dataclass(frozen=True)
@@ -28,10 +29,18 @@ class Prefill:
     mask: np.ndarray
 
 
+def prompt_slots(rows: Rows) -> int:
+    """Columns for the prompts: as many as the longest needs; in steps in graph mode, which
+    compiles the network for each number of columns."""
+    if ms.get_context("mode") == ms.GRAPH_MODE:
+        return -(-rows.longest // GRAPH_SLOTS) * GRAPH_SLOTS
+    return rows.longest
+
+
 def prefill(model, rows: Rows, slots: int) -> Prefill:
     """Run the distinct prompts, packed into `slots` columns, through `model` once."""
     ids, mask = rows.packed(slots, pad=0)
-    table = rope_table(model.config, max(slots, model.config.max_position_embeddings))
+    table = rope_table(model.config, min(slots, model.config.max_position_embeddings))
     positions = positions_from_mask(mask)
     past: tuple[Tensor, ...] = ()
     for start in range(0, slots, CHUNK):

@@ -17,6 +17,7 @@ from mindspore import Tensor
 from emu3.arrays import as_numpy
 from emu3.errors import InputError
 from emu3.mllm.generation.settings import Settings
+from emu3.runtime import device_target
 
 GUIDANCE = "UnbatchedClassifierFreeGuidanceLogitsProcessor"
 CONSTRAINT = "PrefixConstrainedLogitsProcessor"
@@ -96,22 +97,35 @@ def _suppress(tokens: tuple[int, ...], first: int, stop: int | None) -> Processo
 
 
 def apply_foreign(processor: Callable, ids: np.ndarray, scores: np.ndarray) -> np.ndarray:
-    """Call somebody else's processor on ids (N, T) and scores (N, V) float32.
+    """Call somebody else's processor on ids (N, T) and scores (N, V) float32; same shape back.
 
-    It gets MindSpore tensors, or numpy arrays where it works on those (mindone's own have kernels
-    for Ascend only, and take numpy as well).
+    transformers' own get torch tensors; mindone's get numpy arrays on CPU, where most of its
+    operators have no kernel; every other one gets MindSpore tensors.
 
     Raises:
-        InputError: it changes the shape of the scores.
+        InputError: it needs torch, which is not installed, or changes the shape of the scores.
     """
-    if type(processor).__module__.startswith("mindone."):
+    name, library = type(processor).__name__, type(processor).__module__.split(".")[0]
+    if library == "transformers":
+        result = processor(*_torch_tensors(name, ids, scores))
+    elif library == "mindone" and device_target() == "CPU":
         result = processor(ids.astype(np.int64), scores)
     else:
         result = processor(Tensor(ids, ms.int32), Tensor(scores))
     result = as_numpy(result)
     if result.shape != scores.shape:
         raise InputError(
-            f"logits processor {type(processor).__name__} returned shape {result.shape}; "
-            f"allowed: {scores.shape}"
+            f"logits processor {name} returned shape {result.shape}; allowed: {scores.shape}"
         )
     return result.astype(np.float32)
+
+
+def _torch_tensors(name: str, ids: np.ndarray, scores: np.ndarray) -> tuple:
+    try:
+        import torch
+    except ImportError:
+        raise InputError(
+            f"logits processor {name} of transformers needs torch, which is not installed; "
+            "allowed without it: mindone's, or your own callable on MindSpore tensors"
+        ) from None
+    return torch.from_numpy(ids.astype(np.int64)), torch.from_numpy(scores)

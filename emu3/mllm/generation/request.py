@@ -12,7 +12,7 @@ import numpy as np
 from emu3.arrays import as_numpy
 from emu3.errors import InputError
 from emu3.mllm.generation.decoder import Tables
-from emu3.mllm.generation.grammar import Grid, make_grid
+from emu3.mllm.generation.grammar import Grid, make_grid, read_sizes
 from emu3.mllm.generation.processors import own_processors, recognise
 from emu3.mllm.generation.rows import Rows, make_rows, read_prompts
 from emu3.mllm.generation.sampling import SamplerKind, uniforms
@@ -53,7 +53,9 @@ class Request:
             top_k=settings.top_k if settings.do_sample else 0,
             use_top_p=settings.do_sample and settings.top_p < 1,
         )
-        return StepKind(len(self.rows.source), len(self.ids), 0, candidates, sampler)
+        return StepKind(
+            len(self.rows.source), len(self.ids), 0, candidates, sampler, self.needs_host
+        )
 
 
 def make_request(
@@ -98,7 +100,7 @@ def make_request(
     grid = None
     if sizes is not None:
         vocabulary = vocabulary or Vocabulary.from_config(config)
-        sizes = as_numpy(sizes).reshape(-1, 2)
+        sizes = read_sizes(sizes)
         sizes = np.repeat(sizes, settings.pictures, 0) if len(sizes) > 1 else sizes
         copies = [prompt for prompt in prompts for _ in range(settings.pictures)]
         grid = make_grid(vocabulary, sizes, copies, settings.new_tokens)

@@ -27,8 +27,9 @@ class StepKind:
     rows: int
     sequences: int
     slots: int
-    head_range: tuple[int, int]
+    head_range: tuple[int, int]  # candidates' ids: first, last + 1
     sampler: SamplerKind
+    log_probs: bool = False  # mix log-probabilities, as logits processors expect of guidance
 
     @property
     def guided(self) -> bool:
@@ -148,16 +149,16 @@ class Step(nn.Cell):
         self.kind, self.eps = kind, config.rms_norm_eps
         self.guided, self.sequences, self.first_id = kind.guided, kind.sequences, kind.head_range[0]
         self.embedding = model.model.embed_tokens.weight
-        self.norm, self.head = model.model.norm.weight, weights.head
+        self.norm, self.head = model.model.norm.weight, weights.head(*kind.head_range)
         layers = [
             StepLayer(layer, weights, i, config, kind) for i, layer in enumerate(model.model.layers)
         ]
         self.layers = nn.CellList(layers, auto_prefix=False)
         self.sampler = Sampler(kind.sampler, kind.head_range[1] - kind.head_range[0])
-        cos, sin = rope_table(config, max(kind.slots, config.max_position_embeddings))
+        cos, sin = rope_table(config, min(kind.slots, config.max_position_embeddings))
         sin = sin * np.where(np.arange(config.head_dim) < config.head_dim // 2, -1, 1)
-        self.cos = _table("step.cos", cos[: kind.slots])
-        self.sin = _table("step.sin", sin[: kind.slots])
+        self.cos = _table("step.cos", cos)
+        self.sin = _table("step.sin", sin)
         counts = (
             config.num_attention_heads + config.num_key_value_heads,
             config.num_key_value_heads,
@@ -170,6 +171,7 @@ class Step(nn.Cell):
             ops.Gather(),
         )
         self.pair, self.halves, self.select = ops.Concat(0), ops.Split(0, 2), ops.Select()
+        self.log_probs, self.log_softmax = kind.log_probs, ops.LogSoftmax(-1)
         numbers = np.arange(kind.slots, dtype=np.int32)
         self.slot_numbers = Tensor(np.tile(numbers, (kind.rows, 1, 1, 1)))
         self.masked = Tensor(np.full((kind.rows, 1, 1, kind.slots), MASKED, np.float32))
@@ -182,6 +184,11 @@ class Step(nn.Cell):
         self.forced = _zeros("step.forced", by_slot, ms.int32)
         self.uniform = _zeros("step.uniform", by_slot, ms.float32)
         self.tokens = _zeros("step.tokens", by_slot, ms.int32)
+
+    @property
+    def cache_bytes(self) -> int:
+        """Memory of keys and values."""
+        return sum(layer.keys.nbytes + layer.values.nbytes for layer in self.layers)
 
     def construct(self, token, slot, end, guidance, temperature, top_p):
         """Steps from `slot` to `end`, (1,) each; token (N,) stands at `slot`. -> token at `end`."""
@@ -207,6 +214,7 @@ class Step(nn.Cell):
         """Normed hidden (R, C) -> guided logits (N, V) float32."""
         logits = self.matmul(hidden, self.head).astype(ms.float32)
         if self.guided:
+            logits = self.log_softmax(logits) if self.log_probs else logits
             wanted, unwanted = self.halves(logits)
             logits = unwanted + guidance * (wanted - unwanted)
         return logits

@@ -11,17 +11,18 @@ FUSE_BELOW_BYTES = 512 * 2**20
 
 
 class StepWeights:
-    """Weights of every layer, and the rows of the head that can be sampled.
+    """Per layer: `qkv[i]` and `gate_up[i]`, each one joined matrix or the list of its parts.
 
-    `head_range` (first, last + 1) are the candidates' ids.
+    `head(first, stop)` gives the head's rows for the candidates first..stop-1.
     """
 
-    def __init__(self, model, head_range: tuple[int, int]) -> None:
+    def __init__(self, model) -> None:
         layers = model.model.layers
         size = sum(p.nbytes for layer in layers for p in layer.get_parameters())
         self.fused = size <= FUSE_BELOW_BYTES
-        self.head_range = head_range
-        self.sources: list[tuple[Parameter, list[Parameter]]] = []
+        self._joined: list[tuple[Parameter, list[Parameter]]] = []
+        self._all_rows = model.lm_head.weight
+        self._heads: dict[tuple[int, int], Parameter] = {}
         self.qkv, self.gate_up = [], []
         for i, layer in enumerate(layers):
             attention, mlp = layer.self_attn, layer.mlp
@@ -29,26 +30,31 @@ class StepWeights:
             self.qkv.append(self._join(f"step.{i}.qkv", qkv))
             gate_up = [mlp.gate_proj.weight, mlp.up_proj.weight]
             self.gate_up.append(self._join(f"step.{i}.gate_up", gate_up))
-        self.head_source = model.lm_head.weight
-        self.head = self.head_source
-        if head_range != (0, self.head_source.shape[0]):
-            self.head = Parameter(self._head_rows(), name="step.head", requires_grad=False)
 
-    def _join(self, name: str, parts: list[Parameter]) -> list[Parameter]:
-        """One joined matrix when fusing, else the parts themselves."""
-        if not self.fused:
-            return parts
-        joined = Parameter(ops.concat(parts, 0), name=name, requires_grad=False)
-        self.sources.append((joined, parts))
-        return [joined]
-
-    def _head_rows(self) -> Tensor:
-        first, last = self.head_range
-        return self.head_source.value()[first:last]
+    def head(self, first: int, stop: int) -> Parameter:
+        """(stop - first, C): a copy of those rows, or the head itself when it is all of them."""
+        if (first, stop) == (0, self._all_rows.shape[0]):
+            return self._all_rows
+        if (first, stop) not in self._heads:
+            rows = self._head_rows(first, stop)
+            head = Parameter(rows, name=f"step.head.{first}", requires_grad=False)
+            self._heads[first, stop] = head
+        return self._heads[first, stop]
 
     def refresh(self) -> None:
         """Copy the originals again."""
-        for joined, parts in self.sources:
+        for joined, parts in self._joined:
             ops.assign(joined, ops.concat(parts, 0))
-        if self.head is not self.head_source:
-            ops.assign(self.head, self._head_rows())
+        for rows, head in self._heads.items():
+            ops.assign(head, self._head_rows(*rows))
+
+    def _join(self, name: str, parts: list[Parameter]) -> list[Parameter]:
+        if not self.fused:
+            return parts
+        joined = Parameter(ops.concat(parts, 0), name=name, requires_grad=False)
+        self._joined.append((joined, parts))
+        return [joined]
+
+    def _head_rows(self, first: int, stop: int) -> Tensor:
+        width = self._all_rows.shape[1]
+        return ops.Slice()(self._all_rows, (first, 0), (stop - first, width))
