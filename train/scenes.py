@@ -28,10 +28,10 @@ KINDS = ("circle", "square", "triangle", "diamond", "star", "cross")
 SIZES = {"small": 3, "medium": 4, "large": 5}
 # name -> two light tones; a plain ground uses the first alone.
 TONES: dict[str, tuple[tuple[int, int, int], tuple[int, int, int]]] = {
-    "white": ((252, 252, 252), (228, 228, 232)),
-    "grey": ((216, 218, 222), (196, 198, 204)),
-    "cream": ((250, 240, 214), (234, 220, 186)),
-    "pale blue": ((212, 228, 246), (186, 208, 234)),
+    "white": ((252, 252, 252), (208, 210, 216)),
+    "grey": ((216, 218, 222), (176, 178, 186)),
+    "cream": ((250, 240, 214), (224, 204, 160)),
+    "pale blue": ((212, 228, 246), (164, 190, 226)),
 }
 TEXTURES = ("plain", "striped", "checked", "dotted")
 # ratio -> rows, cols of the picture in cells; what the processor gives for an area of 96*96.
