@@ -31,6 +31,8 @@ from train.scenes import (
 FOREGROUND = 48.0
 # A ground is judged by distances cut here, so that shapes do not outweigh it.
 GROUND_CAP = 30.0
+# A texture shows at no less than this share of its drawn contrast.
+TEXTURE = 0.35
 # Pieces of fewer pixels are specks; the smallest shape, a small star, has about 160.
 SPECK = 24
 # Pieces nearer than twice this many pixels are one; shapes keep at least 8 apart.
@@ -149,17 +151,35 @@ def _related(a: ReadShape | None, name: str, b: ReadShape | None) -> bool:
 
 
 def _ground(pixels: np.ndarray) -> tuple[Ground, np.ndarray]:
-    """The ground that explains most of the picture, and that ground alone (h, w, 3)."""
+    """The ground that explains most of the picture, and that ground alone (h, w, 3).
+
+    Picture and ground are smoothed alike, so that a soft texture is still told from a plain tone
+    of another lightness; but a texture must be there to be named.
+    """
     height, width = pixels.shape[:2]
+    smooth = ndimage.gaussian_filter(pixels, (SOFTEN, SOFTEN, 0))
     best = (np.inf, None, None)
     for ground in (Ground(tone, texture) for tone in TONES for texture in TEXTURES):
         tiles = (-(-height // CELL), -(-width // CELL), 1)
         behind = np.tile(ground_tile(ground), tiles)[:height, :width].astype(np.float32)
-        away = np.linalg.norm(pixels - behind, axis=-1)
+        if ground.texture != "plain" and _strength(pixels, behind) < TEXTURE:
+            continue
+        away = np.linalg.norm(
+            smooth - ndimage.gaussian_filter(behind, (SOFTEN, SOFTEN, 0)), axis=-1
+        )
         score = np.minimum(away, GROUND_CAP).mean()
         if score < best[0]:
             best = (score, ground, behind)
     return best[1], best[2]
+
+
+def _strength(pixels: np.ndarray, behind: np.ndarray) -> float:
+    """How strongly a texture shows where the ground is: 1 as drawn, 0 not at all."""
+    middle = behind.mean((0, 1))
+    open_ground = np.linalg.norm(pixels - middle, axis=-1) < 2 * GROUND_CAP
+    pattern = (behind - middle)[open_ground]
+    shown = ((pixels - middle)[open_ground] * pattern).sum()
+    return float(shown / max(1.0, (pattern**2).sum()))
 
 
 def _pieces(mask: np.ndarray) -> list[np.ndarray]:
