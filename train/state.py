@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 import mindspore as ms
-import numpy as np
 from mindspore import nn
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
@@ -41,7 +40,7 @@ def load_state(path: str | Path, cell: nn.Cell) -> dict[str, Any]:
                         f"{path}: {name} has shape {value.shape}, the model {parameter.shape}; "
                         "change --state"
                     )
-                parameter.set_data(ms.Tensor(np.ascontiguousarray(value)))
+                parameter.set_data(ms.Tensor(value))
             return json.loads(file.metadata()["values"])
     except (SafetensorError, OSError) as error:
         raise InputError(f"cannot read {path}: {error}; change --state") from None

@@ -64,7 +64,7 @@ def test_a_stopped_tokenizer_run_ends_as_an_uninterrupted_one(folder, vision):
     whole = load_file(vision / "model.safetensors")
     again = load_file(folder / "stopped" / "model.safetensors")
     for name, tensor in whole.items():
-        np.testing.assert_array_equal(again[name], tensor, err_msg=name)
+        np.testing.assert_array_equal(again[name], tensor, err_msg=name, strict=True)
 
 
 def test_prepared_scenes_are_features_of_both_tasks(scenes, vision):
@@ -101,7 +101,7 @@ def test_sft_resumes_exactly_and_writes_a_folder_that_loads(folder, scenes, buil
     parts = run_sft(folder, scenes, folder / "tokenizer", "parts", "--lr", "0.01")
     expected = load_file(whole / "model.safetensors")
     for name, tensor in load_file(parts / "model.safetensors").items():
-        np.testing.assert_array_equal(tensor, expected[name], err_msg=name)
+        np.testing.assert_array_equal(tensor, expected[name], err_msg=name, strict=True)
     losses = [float(row.split(",")[2]) for row in (whole / "log.csv").read_text().split()]
     assert losses[4] < losses[0]
     assert Emu3ForCausalLM.from_pretrained(whole).config.eoi_token_id == builder.vocabulary.eoi
