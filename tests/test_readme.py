@@ -1,0 +1,53 @@
+"""README and docs: the commands they show exist, and the Python they show runs."""
+
+import re
+import shlex
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+ROOT = Path(__file__).resolve().parent.parent
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+COMMAND = re.compile(r"(?:bash scripts/(\w+)\.sh|python -m ([\w.]+))([^`|\n]*)")
+WRAPPED = {"infer_img_gen": "img_gen", "infer_vqa": "vqa", "infer_img_rec": "img_rec"}
+
+
+def commands() -> list[tuple[str, str]]:
+    """(module or script, arguments) of every command on the pages."""
+    found = []
+    for page in PAGES:
+        for script, module, arguments in COMMAND.findall(page.read_text(encoding="utf-8")):
+            found.append((script or module, arguments))
+    return found
+
+
+@pytest.mark.parametrize(("name", "arguments"), commands())
+def test_a_command_exists_and_takes_its_options(name, arguments):
+    if name in WRAPPED or name.startswith("emu3.cli."):
+        module = import_module(f"emu3.cli.{WRAPPED.get(name, name.split('.')[-1])}")
+        module.build_parser().parse_args(shlex.split(arguments.replace("--help", "")))
+    elif "." in name:
+        assert (ROOT / (name.replace(".", "/") + ".py")).exists()
+    elif name not in ("pip", "pytest"):
+        assert (ROOT / "scripts" / f"{name}.sh").exists()
+
+
+def test_links_to_files_of_the_repository_hold():
+    for page in PAGES:
+        for target in re.findall(r"\]\((?!http)([^)#]+)", page.read_text(encoding="utf-8")):
+            assert (page.parent / target).exists(), f"{page.name}: {target}"
+
+
+def test_the_readme_has_at_most_200_lines():
+    assert len(PAGES[0].read_text(encoding="utf-8").splitlines()) <= 200
+
+
+def test_the_python_of_the_readme_draws_a_picture(tmp_path, monkeypatch):
+    (source,) = re.findall(r"```python\n(.*?)```", PAGES[0].read_text(encoding="utf-8"), re.DOTALL)
+    (tmp_path / "assets").symlink_to(ROOT / "assets")
+    monkeypatch.chdir(tmp_path)
+    exec(compile(source, "README.md", "exec"), {})
+    with Image.open(tmp_path / "circle.png") as image:
+        assert image.size == (96, 96)
