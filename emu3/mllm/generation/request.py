@@ -88,7 +88,7 @@ def make_request(
         model.generation_config if generation_config is None else generation_config,
         overrides,
         length,
-        config.pad_token_id or 0,
+        config,
     )
     negatives = _negatives(own, settings, "guidance_scale" in overrides, config.vocab_size)
     rows = make_rows(prompts, negatives, settings.pictures)

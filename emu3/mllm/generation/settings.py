@@ -65,7 +65,7 @@ class Settings:
 
 
 def resolve_settings(
-    stated: GenerationConfig, overrides: dict[str, Any], prompt_length: int, pad: int
+    stated: GenerationConfig, overrides: dict[str, Any], prompt_length: int, model_config
 ) -> Settings:
     """Merge and check.
 
@@ -73,13 +73,16 @@ def resolve_settings(
         stated: the caller's configuration or the checkpoint's; not changed.
         overrides: fields that replace it.
         prompt_length: columns of input_ids, which max_length and min_length count.
-        pad: what finished rows hold when the configuration names no pad token.
+        model_config: gives the vocabulary's size and, where none is stated, the pad token.
 
     Raises:
         InputError: an unknown or unsupported field, or a value out of range.
     """
     config = copy.deepcopy(stated)
-    unknown = config.update(**overrides)
+    try:
+        unknown = config.update(**overrides)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"generation settings do not fit: {error}") from None
     if unknown:
         raise InputError(
             f"generate() does not know {', '.join(sorted(unknown))}; allowed: fields of "
@@ -110,10 +113,10 @@ def resolve_settings(
         min_new_tokens=least,
         pictures=number.whole("num_return_sequences", 1, 1),
         eos=_ids(config.eos_token_id),
-        pad=pad if config.pad_token_id is None else int(config.pad_token_id),
+        pad=_pad(config, model_config),
         repetition_penalty=number.real("repetition_penalty", 0.0, 1.0, above=True),
-        suppressed=_ids(config.suppress_tokens),
-        suppressed_first=_ids(config.begin_suppress_tokens),
+        suppressed=_suppressed(config, "suppress_tokens", model_config.vocab_size),
+        suppressed_first=_suppressed(config, "begin_suppress_tokens", model_config.vocab_size),
     )
 
 
@@ -151,3 +154,15 @@ def _ids(value: int | list[int] | None) -> tuple[int, ...]:
         return ()
     values = value if isinstance(value, list | tuple) else [value]
     return tuple(int(v) for v in values)
+
+
+def _suppressed(config: GenerationConfig, name: str, vocab_size: int) -> tuple[int, ...]:
+    ids = _ids(getattr(config, name))
+    if ids and not 0 <= min(ids) <= max(ids) < vocab_size:
+        raise InputError(f"{name} = {list(ids)}; allowed: 0..{vocab_size - 1}; change {name}")
+    return ids
+
+
+def _pad(config: GenerationConfig, model_config) -> int:
+    stated = (config.pad_token_id, model_config.pad_token_id, 0)
+    return next(int(value) for value in stated if value is not None)

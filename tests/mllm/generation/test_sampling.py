@@ -1,0 +1,78 @@
+"""The sampler against numpy, and its distribution."""
+
+import mindspore as ms
+import numpy as np
+import pytest
+from mindspore import Tensor
+
+from emu3.mllm.generation.sampling import Sampler, SamplerKind, uniforms
+
+LOGITS = np.random.default_rng(0).standard_normal((1, 40)).astype(np.float32) * 2
+
+
+def reference(logits, uniform, temperature, top_k, top_p) -> int:
+    """One draw from logits (V,), spelled out in float64; candidates by falling probability."""
+    scaled = logits.astype(np.float64) / temperature
+    order = np.argsort(-scaled, kind="stable")
+    if top_k:
+        order = order[:top_k]
+    chance = np.exp(scaled[order] - scaled[order].max())
+    chance /= chance.sum()
+    kept = np.cumsum(chance) - chance < top_p
+    order, chance = order[kept], chance[kept] / chance[kept].sum()
+    if not top_k and top_p == 1:
+        by_id = np.argsort(order)
+        order, chance = order[by_id], chance[by_id]
+    return int(order[np.searchsorted(np.cumsum(chance), uniform, side="right")])
+
+
+def draw(uniform, temperature=1.0, top_k=0, top_p=1.0, greedy=False) -> np.ndarray:
+    """The sampler's choice from LOGITS for each of the uniforms (n,)."""
+    uniform = np.asarray(uniform, np.float32)
+    sampler = Sampler(SamplerKind(greedy, top_k, top_p < 1), LOGITS.shape[1])
+    logits = Tensor(np.repeat(LOGITS, len(uniform), 0))
+    scalars = (Tensor(temperature, ms.float32), Tensor(top_p, ms.float32))
+    return sampler(logits, Tensor(uniform), *scalars).asnumpy()
+
+
+@pytest.mark.parametrize(
+    ("temperature", "top_k", "top_p"),
+    [(1.0, 0, 1.0), (0.5, 0, 1.0), (1.0, 7, 1.0), (1.0, 0, 0.6), (2.0, 9, 0.8), (1.0, 1000, 1.0)],
+)
+def test_draws_equal_numpy(temperature, top_k, top_p):
+    uniform = uniforms(1, 0, 300)
+    clamped = top_k if top_k < LOGITS.shape[1] else 0
+    wanted = [reference(LOGITS[0], u, temperature, clamped, top_p) for u in uniform]
+    assert (draw(uniform, temperature, top_k, top_p) == wanted).mean() > 0.99
+
+
+def test_greedy_takes_the_likeliest():
+    assert draw([0.1, 0.9], greedy=True).tolist() == [LOGITS.argmax()] * 2
+
+
+def test_the_distribution_is_the_softmax():
+    count = 20_000
+    drawn = np.bincount(draw(uniforms(3, 0, count)), minlength=LOGITS.shape[1])
+    chance = np.exp(LOGITS[0]) / np.exp(LOGITS[0]).sum()
+    freedom = len(chance) - 1
+    squares = ((drawn - count * chance) ** 2 / (count * chance)).sum()
+    assert abs(squares - freedom) < 3 * np.sqrt(2 * freedom)
+
+
+@pytest.mark.parametrize("top_k", [0, 5])
+def test_uniforms_at_the_edges_stay_within_the_candidates(top_k):
+    edges = np.array([0.0, np.nextafter(np.float32(1), np.float32(0))], np.float32)
+    assert set(draw(edges, top_k=top_k)) <= set(range(LOGITS.shape[1]))
+
+
+def test_top_p_keeps_the_likeliest_when_it_is_tiny():
+    assert set(draw(uniforms(5, 0, 50), top_p=1e-6)) == {LOGITS.argmax()}
+
+
+def test_uniforms_of_a_longer_stream_begin_with_the_shorter():
+    assert np.array_equal(uniforms(7, 2, 100)[:33], uniforms(7, 2, 33))
+
+
+def test_streams_and_seeds_differ():
+    draws = [uniforms(seed, stream, 8).tolist() for seed, stream in ((1, 0), (1, 1), (2, 0))]
+    assert len({tuple(d) for d in draws}) == 3
