@@ -41,7 +41,9 @@ def writable_folder(folder: str | Path, flag: str = "--output") -> Path:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise InputError(f"cannot create folder {folder}: {error.strerror}; change {flag}") from None
+        raise InputError(
+            f"cannot create folder {folder}: {error.strerror}; change {flag}"
+        ) from None
     if not os.access(folder, os.W_OK):
         raise InputError(f"folder {folder} is not writable; change {flag}")
     return folder

@@ -65,7 +65,9 @@ def setup(
         raise InputError(f"mode {mode!r} is unknown; allowed: {', '.join(MODES)}; change --mode")
     names = {"auto": "auto", "cpu": "CPU", "ascend": "Ascend"}
     if device.lower() not in names:
-        raise InputError(f"device {device!r} is unknown; allowed: auto, CPU, Ascend; change --device")
+        raise InputError(
+            f"device {device!r} is unknown; allowed: auto, CPU, Ascend; change --device"
+        )
     device = names[device.lower()]
     if device == "auto":
         device = "Ascend" if os.path.exists("/dev/davinci_manager") else "CPU"
@@ -94,7 +96,7 @@ def _device_id(device_id: int | None) -> int:
 
 
 def device_target() -> str:
-    """"CPU" or "Ascend": where operators run now."""
+    """ "CPU" or "Ascend": where operators run now."""
     return ms.get_context("device_target")
 
 

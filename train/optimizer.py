@@ -10,7 +10,6 @@ from collections.abc import Callable
 import mindspore as ms
 from mindspore import Parameter, ParameterTuple, Tensor, nn, ops
 
-
 _square_sum = ops.MultitypeFuncGraph("square_sum")
 _update = ops.MultitypeFuncGraph("adamw_update")
 

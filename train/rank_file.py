@@ -58,7 +58,7 @@ def _byte_of_character() -> dict[str, int]:
 
 
 def write_tokenizer(folder: str | Path, ranks: list[bytes], codes: int) -> Emu3Tokenizer:
-    """Write the rank file and the special tokens for `codes` visual codes; returns the tokenizer."""
+    """Write the rank file and the special tokens of `codes` codes; returns the tokenizer."""
     folder = Path(folder)
     with atomic_path(folder / VOCAB_FILES_NAMES["vocab_file"]) as path:
         lines = [base64.b64encode(piece) + b" %d\n" % i for i, piece in enumerate(ranks)]

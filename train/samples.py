@@ -77,7 +77,9 @@ def conversation_sample(
     return Sample(
         np.concatenate([ids for ids, _, _, _ in parts]).astype(np.int32),
         np.concatenate([labels for _, labels, _, _ in parts]).astype(np.int32),
-        np.concatenate([first + np.arange(len(ids)) for ids, _, first, _ in parts]).astype(np.int32),
+        np.concatenate([first + np.arange(len(ids)) for ids, _, first, _ in parts]).astype(
+            np.int32
+        ),
         np.concatenate([np.full(len(ids), k) for ids, _, _, k in parts]).astype(np.int32),
     )
 

@@ -102,7 +102,7 @@ def _widen(mask: np.ndarray, by: int = 2) -> np.ndarray:
 
 
 def gather_vectors(vectors: Vectors, batches: Batches, first: int, count: int):
-    """Encoder vectors (n, e), their codes (n,), and which lie near a shape (n,), of some batches."""
+    """Encoder vectors (n, e), their codes (n,), and which pixels count more (n,), of batches."""
     found = []
     for step in range(first, first + count):
         pixels, weights = batches(step)

@@ -4,6 +4,8 @@ Shapes: b batch (times frames where a block is per frame), c channels, t frames,
 columns. Attribute names are the published tensor names.
 """
 
+import itertools
+
 import mindspore as ms
 from mindspore import Tensor, nn, ops
 
@@ -153,7 +155,7 @@ class Level(nn.Cell):
         latent_channels: int | None = None,
     ) -> None:
         super().__init__()
-        pairs = list(zip(widths[:-1], widths[1:]))
+        pairs = list(itertools.pairwise(widths))
         self.block = nn.CellList([ResnetBlock(a, b, dropout, latent_channels) for a, b in pairs])
         self.has_attention = attention
         if attention:

@@ -12,16 +12,22 @@ from emu3.tokenizer import Emu3VisionVQModel
 from train import prepare_scene_data, sft, vision_tokenizer
 from train.features import list_files, read_feature
 
-VISION = dict(ch=32, ch_mult=[1, 1, 1, 1], num_res_blocks=1, attn_resolutions=[], codebook_size=64)
-LANGUAGE = dict(
-    hidden_size=32,
-    intermediate_size=48,
-    num_hidden_layers=2,
-    num_attention_heads=4,
-    num_key_value_heads=2,
-    max_position_embeddings=512,
-    attention_dropout=0.0,
-)
+VISION = {
+    "ch": 32,
+    "ch_mult": [1, 1, 1, 1],
+    "num_res_blocks": 1,
+    "attn_resolutions": [],
+    "codebook_size": 64,
+}
+LANGUAGE = {
+    "hidden_size": 32,
+    "intermediate_size": 48,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "max_position_embeddings": 512,
+    "attention_dropout": 0.0,
+}
 
 
 @pytest.fixture(autouse=True)

@@ -9,7 +9,11 @@ from train.samples import PADDING, collate, conversation_sample, t2i_sample
 from train.sft import Loss
 
 CODES = np.arange(12, dtype=np.int32).reshape(3, 4)
-TURNS = [("How many shapes?", "two"), ("图中有几个星形", "一个"), ("what colour is the star", "red")]
+TURNS = [
+    ("How many shapes?", "two"),
+    ("图中有几个星形", "一个"),
+    ("what colour is the star", "red"),
+]
 
 
 def labelled(sample):

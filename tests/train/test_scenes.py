@@ -86,9 +86,7 @@ def test_the_foreground_is_where_colour_is():
     assert (draw_array(scene)[inside] == colour).all()
 
 
-@pytest.mark.parametrize(
-    ("row", "col", "name"), [(8, 1, "above"), (1, 8, "left of"), (8, 8, None)]
-)
+@pytest.mark.parametrize(("row", "col", "name"), [(8, 1, "above"), (1, 8, "left of"), (8, 8, None)])
 def test_a_relation_needs_a_dominant_axis(row, col, name):
     a, b = Shape("star", "red", "small", 1, 1), Shape("star", "red", "small", row, col)
     assert relation(a, b) == name
