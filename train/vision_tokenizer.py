@@ -165,7 +165,23 @@ def train(args: argparse.Namespace) -> None:
                 saved = now
             if last:
                 break
+    forget_past(model)
     model.set_train(False).save_pretrained(args.output)
+
+
+def forget_past(model: Emu3VisionVQModel) -> None:
+    """Zero what the decoder's kernels take from earlier frames; pictures decode exactly as before.
+
+    Pictures train only the last frame of each kernel, since all earlier ones are padding there.
+    Without this the untrained part would spoil frames 1 to 3 of every code of a clip.
+    """
+    decoder = model.decoder
+    for part in (model.post_quant_conv, decoder.time_res_stack, decoder.time_conv):
+        for weight in part.get_parameters():
+            if len(weight.shape) == 5:  # out, in, time, rows, columns
+                kernel = weight.asnumpy().copy()
+                kernel[:, :, :-1] = 0
+                weight.set_data(Tensor(kernel))
 
 
 def _tend_codebook(args, model, vectors, batches, step: int) -> None:
