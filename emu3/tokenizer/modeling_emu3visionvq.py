@@ -127,7 +127,7 @@ class VectorQuantizer(nn.Cell):
         self.product = ops.MatMul(transpose_b=True)
 
     def nearest(self, vectors: Tensor) -> Tensor:
-        """Codes int32 (n,) of `vectors` (n, e), the first of equals; |x|^2 is constant: left out."""
+        """Codes int32 (n,) of `vectors` (n, e); first of equals. |x|^2 is constant: left out."""
         table = ops.cast(self.embedding.weight, ms.float32)
         scores = self.product(ops.cast(vectors, ms.float32), table * -2.0)
         return ops.cast(ops.argmin(scores + (table * table).sum(-1), axis=-1), ms.int32)
