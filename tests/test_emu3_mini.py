@@ -1,0 +1,62 @@
+"""The bundled checkpoint: published tensor names, and what it does by default."""
+
+from pathlib import Path
+
+import numpy as np
+from mindspore.nn.utils import no_init_parameters
+from PIL import Image
+from safetensors import safe_open
+
+from emu3.cli import common, img_rec
+from emu3.metrics import psnr
+from emu3.mllm import Emu3Config
+from emu3.tokenizer import Emu3VisionVQConfig, Emu3VisionVQModel
+
+
+def stored_shapes(folder: Path) -> dict[str, tuple[int, ...]]:
+    with safe_open(folder / "model.safetensors", "np") as file:
+        return {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
+
+
+def test_the_language_file_has_the_published_names_and_shapes():
+    c = Emu3Config.from_pretrained(common.MINI_LANGUAGE)
+    kv, ffn = c.num_key_value_heads * c.head_dim, c.intermediate_size
+    layer = {
+        "self_attn.q_proj": (c.hidden_size, c.hidden_size),
+        "self_attn.k_proj": (kv, c.hidden_size),
+        "self_attn.v_proj": (kv, c.hidden_size),
+        "self_attn.o_proj": (c.hidden_size, c.hidden_size),
+        "mlp.gate_proj": (ffn, c.hidden_size),
+        "mlp.up_proj": (ffn, c.hidden_size),
+        "mlp.down_proj": (c.hidden_size, ffn),
+        "input_layernorm": (c.hidden_size,),
+        "post_attention_layernorm": (c.hidden_size,),
+    }
+    expected = {
+        f"model.layers.{i}.{name}.weight": shape
+        for i in range(c.num_hidden_layers)
+        for name, shape in layer.items()
+    }
+    table = (c.vocab_size, c.hidden_size)
+    expected |= {"model.embed_tokens.weight": table, "lm_head.weight": table}
+    expected["model.norm.weight"] = (c.hidden_size,)
+    assert stored_shapes(common.MINI_LANGUAGE) == expected
+
+
+def test_the_vision_file_has_the_networks_names_and_shapes():
+    config = Emu3VisionVQConfig.from_pretrained(common.MINI_VISION)
+    with no_init_parameters():
+        model = Emu3VisionVQModel(config)
+    expected = {name: tuple(p.shape) for name, p in model.parameters_and_names()}
+    assert stored_shapes(common.MINI_VISION) == expected
+
+
+def test_the_bundled_image_and_every_frame_of_the_bundled_clip_are_rebuilt(tmp_path):
+    assert img_rec.main(["--output", str(tmp_path), "--animation", "none"]) == 0
+    image, clip = img_rec.EXAMPLES
+    pairs = [(image, tmp_path / "rec_0000.png")]
+    pairs += zip(sorted(clip.iterdir()), sorted((tmp_path / "rec_0001").iterdir()))
+    assert len(pairs) == 17
+    for original, rebuilt in pairs:
+        with Image.open(original) as first, Image.open(rebuilt) as second:
+            assert psnr(np.asarray(first), np.asarray(second)) > 24, rebuilt
