@@ -22,11 +22,11 @@ CACHE_BYTES_KEPT = 2**28
 
 
 class CompiledStep:
-    """A step and its compiled block function; compiling happens once, in `__init__`."""
+    """A step and its compiled functions: `run` for blocks of steps, `next_logits` for one."""
 
     def __init__(self, model, weights: StepWeights, kind: StepKind, jit: bool) -> None:
+        self.kind, self.jit = kind, jit
         self.step = Step(model, weights, kind).set_train(False)
-        self.jit = jit
         self.block = ms.jit(self.step.construct) if jit else None
         self.next_logits = ms.jit(self.step.logits) if jit else self.step.logits
         self.compiled = not jit
@@ -52,21 +52,32 @@ def _slot(number: int) -> Tensor:
 
 
 class StepStore:
-    """Compiled steps of one model, kept between generations; the longest unused go first."""
+    """Compiled steps of one model, kept between generations; the longest unused go first.
+
+    A generation takes its step out and gives it back, so that two at a time share no cache.
+    """
 
     def __init__(self, model) -> None:
         self.model = model
         self.weights: StepWeights | None = None
-        self.steps: dict[tuple[StepKind, bool], CompiledStep] = {}
+        self.steps: list[CompiledStep] = []
 
-    def get(self, kind: StepKind, jit: bool) -> CompiledStep:
-        """The step for `kind`, made if needed."""
-        step = self.steps.pop((kind, jit), None)
-        if step is None:
-            self._drop(STEPS_KEPT - 1)
-            step = CompiledStep(self.model, self.weights, kind, jit)
-        self.steps[kind, jit] = step
-        return step
+    def take(self, kind: StepKind, jit: bool) -> CompiledStep:
+        """The step for `kind`, made if there is none at hand."""
+        for step in self.steps:
+            if (step.kind, step.jit) == (kind, jit):
+                self.steps.remove(step)
+                return step
+        return CompiledStep(self.model, self.weights, kind, jit)
+
+    def give(self, step: CompiledStep) -> None:
+        """Keep a step for the next generation, within a number and a size."""
+        self.steps.append(step)
+        while len(self.steps) > STEPS_KEPT or (
+            len(self.steps) > 1
+            and sum(kept.step.cache_bytes for kept in self.steps) > CACHE_BYTES_KEPT
+        ):
+            self.steps.pop(0)
 
     def refresh(self) -> None:
         """Bring joined weights up to date with the model."""
@@ -74,14 +85,6 @@ class StepStore:
             self.weights = StepWeights(self.model)
         else:
             self.weights.refresh()
-
-    def _drop(self, count: int) -> None:
-        """Forget steps until at most `count` are kept and their caches are of modest size."""
-        while self.steps and (
-            len(self.steps) > count
-            or sum(step.step.cache_bytes for step in self.steps.values()) > CACHE_BYTES_KEPT
-        ):
-            self.steps.pop(next(iter(self.steps)))
 
 
 @dataclass(frozen=True)
@@ -147,6 +150,12 @@ class Decoder:
             self.token = self.current.run(self.token, start, stop, self.scalars)
             self._read(stop + 1 - self.prompt_slots)
 
+    def close(self) -> None:
+        """Give the step back; the tokens made stay."""
+        if self.current is not None:
+            self.store.give(self.current)
+            self.current = None
+
     @property
     def _slot_reached(self) -> int:
         """Slot of the last token that is known."""
@@ -168,7 +177,8 @@ class Decoder:
     def _enter(self, slots: int) -> None:
         """Take the step for a cache of `slots` slots and write its tables."""
         self.kind = replace(self.kind, slots=slots)
-        self.current = self.store.get(self.kind, self.jit)
+        self.close()
+        self.current = self.store.take(self.kind, self.jit)
         step = self.current.step
         padding = self.prompt_slots - self.rows.lengths
         hidden = np.arange(slots) < padding[:, None]
@@ -183,9 +193,10 @@ class Decoder:
             known = min(self.count, slots - self.prompt_slots)
             full[self.prompt_slots : self.prompt_slots + known] = table[:, :known].T
             ops.assign(target, Tensor(full))
-        began = time.perf_counter()
-        self.current.compile(Tensor(np.zeros(self.kind.sequences, np.int32)), self.scalars)
-        self.compile_seconds += time.perf_counter() - began
+        if not self.kind.log_probs:
+            began = time.perf_counter()
+            self.current.compile(Tensor(np.zeros(self.kind.sequences, np.int32)), self.scalars)
+            self.compile_seconds += time.perf_counter() - began
 
     def _load(self, cache: list[Tensor]) -> None:
         for i, layer in enumerate(self.current.step.layers):

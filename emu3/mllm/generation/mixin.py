@@ -106,20 +106,23 @@ def _run(model, request: Request, jit: bool, streamer) -> Iterator[Event]:
         jit,
         known_length=request.grid is not None,
     )
-    logits = decoder.start()
-    prompts = int(sum(len(prompt) for prompt in request.rows.prompts))
-    yield PrefillDone(prompts, time.perf_counter() - began)
-    _choose(decoder, request, logits)
     progress = Texts(request) if request.grid is None else Pictures(request)
-    shown = _show(streamer, progress.output(decoder.tokens, whole=False), 0)
-    yield from progress.events(decoder.tokens)
-    while not progress.finished(decoder.tokens):
-        if request.needs_host:
-            _choose(decoder, request, decoder.next_logits())
-        else:
-            decoder.advance(progress.block)
-        shown = _show(streamer, progress.output(decoder.tokens, whole=False), shown)
+    try:
+        logits = decoder.start()
+        prompts = sum(len(prompt) for prompt in request.rows.prompts)
+        yield PrefillDone(prompts, time.perf_counter() - began)
+        _choose(decoder, request, logits)
+        shown = _show(streamer, progress.output(decoder.tokens, whole=False), 0)
         yield from progress.events(decoder.tokens)
+        while not progress.finished(decoder.tokens):
+            if request.needs_host:
+                _choose(decoder, request, decoder.next_logits())
+            else:
+                decoder.advance(progress.block)
+            shown = _show(streamer, progress.output(decoder.tokens, whole=False), shown)
+            yield from progress.events(decoder.tokens)
+    finally:
+        decoder.close()
     new = progress.output(decoder.tokens, whole=True)
     _show(streamer, new, shown)
     if streamer is not None:

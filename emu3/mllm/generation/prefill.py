@@ -1,5 +1,7 @@
 """Prompts through the model's own network in chunks, and their keys and values for the cache.
 
+Positions end at max_position_embeddings here, so dynamic rotary scaling never changes its base.
+
 Shapes: U distinct prompts, P prompt slots, T tokens of a chunk, C hidden width, G key/value
 heads, D head width.
 """

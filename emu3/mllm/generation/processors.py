@@ -2,7 +2,8 @@
 
 UnbatchedClassifierFreeGuidanceLogitsProcessor and PrefixConstrainedLogitsProcessor (mindone's or
 transformers') are known by class name and attributes, without importing either library, and become
-settings of the fast path. Any other one is called at every step with (input_ids, scores).
+settings of the fast path; so do the warpers that have a setting. Any other one is called at every
+step with (input_ids, scores).
 
 Shapes: N sequences, T tokens so far, V vocabulary.
 """
@@ -21,6 +22,13 @@ from emu3.runtime import device_target
 
 GUIDANCE = "UnbatchedClassifierFreeGuidanceLogitsProcessor"
 CONSTRAINT = "PrefixConstrainedLogitsProcessor"
+# Class name: attribute and the setting it is. mindone's operators for these have no CPU kernels.
+SETTINGS = {
+    "TemperatureLogitsWarper": ("temperature", "temperature"),
+    "TopKLogitsWarper": ("top_k", "top_k"),
+    "TopPLogitsWarper": ("top_p", "top_p"),
+    "RepetitionPenaltyLogitsProcessor": ("penalty", "repetition_penalty"),
+}
 FORBIDDEN = np.float32(-np.inf)
 Processor = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
@@ -36,7 +44,7 @@ class Recognised:
 def recognise(processors: Iterable | None) -> Recognised:
     """Sort a LogitsProcessorList into fields for the fast path and processors to call.
 
-    `fields` may hold guidance_scale, negative_prompt_ids, negative_prompt_attention_mask and
+    `fields` may hold settings by name, negative_prompt_ids, negative_prompt_attention_mask and
     constraint (an object with heights, widths and vocabulary).
     """
     fields, others = {}, []
@@ -49,6 +57,9 @@ def recognise(processors: Iterable | None) -> Recognised:
             fields["negative_prompt_attention_mask"] = context["attention_mask"]
         elif name == CONSTRAINT and _is_grid(getattr(processor, "_prefix_allowed_tokens_fn", None)):
             fields["constraint"] = processor._prefix_allowed_tokens_fn
+        elif name in SETTINGS and hasattr(processor, SETTINGS[name][0]):
+            attribute, field = SETTINGS[name]
+            fields[field] = getattr(processor, attribute)
         else:
             others.append(processor)
     return Recognised(fields, others)
@@ -99,25 +110,40 @@ def _suppress(tokens: tuple[int, ...], first: int, stop: int | None) -> Processo
 def apply_foreign(processor: Callable, ids: np.ndarray, scores: np.ndarray) -> np.ndarray:
     """Call somebody else's processor on ids (N, T) and scores (N, V) float32; same shape back.
 
-    transformers' own get torch tensors; mindone's get numpy arrays on CPU, where most of its
-    operators have no kernel; every other one gets MindSpore tensors.
+    transformers' own get torch tensors, every other one MindSpore tensors; one of mindone's whose
+    operators have no kernel here gets numpy arrays, which some of them take as well.
 
     Raises:
-        InputError: it needs torch, which is not installed, or changes the shape of the scores.
+        InputError: it needs torch, which is not installed, has no kernels here, or changes the
+            shape of the scores.
     """
     name, library = type(processor).__name__, type(processor).__module__.split(".")[0]
     if library == "transformers":
         result = processor(*_torch_tensors(name, ids, scores))
-    elif library == "mindone" and device_target() == "CPU":
-        result = processor(ids.astype(np.int64), scores)
     else:
-        result = processor(Tensor(ids, ms.int32), Tensor(scores))
+        result = _on_tensors(processor, ids, scores, library)
     result = as_numpy(result)
     if result.shape != scores.shape:
         raise InputError(
             f"logits processor {name} returned shape {result.shape}; allowed: {scores.shape}"
         )
     return result.astype(np.float32)
+
+
+def _on_tensors(processor: Callable, ids: np.ndarray, scores: np.ndarray, library: str):
+    try:
+        return processor(Tensor(ids, ms.int32), Tensor(scores))
+    # A missing kernel raises whatever the operator at hand likes.
+    except Exception:
+        if library != "mindone":
+            raise
+    try:
+        return processor(ids, scores)
+    except Exception as error:
+        raise InputError(
+            f"logits processor {type(processor).__name__} of mindone does not run on "
+            f"{device_target()}: {error}; allowed: your own callable on MindSpore tensors"
+        ) from None
 
 
 def _torch_tensors(name: str, ids: np.ndarray, scores: np.ndarray) -> tuple:

@@ -77,11 +77,11 @@ def make_request(
     own = {name: overrides.pop(name, None) for name in OWN_FIELDS}
     asked = recognise(logits_processor)
     constraint = asked.fields.pop("constraint", None)
-    if "guidance_scale" in asked.fields:
-        overrides["guidance_scale"] = asked.fields.pop("guidance_scale")
-        own.update(asked.fields)
+    if "negative_prompt_ids" in asked.fields:
+        own.update({name: asked.fields.pop(name) for name in OWN_FIELDS[:2]})
         if own["negative_prompt_ids"] is None:
             own["negative_prompt_ids"] = as_numpy(input_ids)[:, -1:]
+    overrides |= asked.fields
     prompts = read_prompts(input_ids, attention_mask, config.vocab_size)
     length = as_numpy(input_ids).shape[1]
     settings = resolve_settings(
@@ -93,17 +93,7 @@ def make_request(
     negatives = _negatives(own, settings, "guidance_scale" in overrides, config.vocab_size)
     rows = make_rows(prompts, negatives, settings.pictures)
     ids = np.repeat(as_numpy(input_ids).astype(np.int32), settings.pictures, 0)
-    vocabulary, sizes = None, own["image_size"]
-    if constraint is not None:
-        vocabulary = constraint.vocabulary
-        sizes = np.stack(np.broadcast_arrays(constraint.heights, constraint.widths), -1)
-    grid = None
-    if sizes is not None:
-        vocabulary = vocabulary or Vocabulary.from_config(config)
-        sizes = read_sizes(sizes)
-        sizes = np.repeat(sizes, settings.pictures, 0) if len(sizes) > 1 else sizes
-        copies = [prompt for prompt in prompts for _ in range(settings.pictures)]
-        grid = make_grid(vocabulary, sizes, copies, settings.new_tokens)
+    grid = _grid(constraint, own["image_size"], config, prompts, settings)
     count = _new_tokens(rows, grid, settings, config.max_position_embeddings)
     seeds, streams = _seeds(seed, len(ids))
     uniform = np.stack([uniforms(s, stream, count) for s, stream in zip(seeds, streams)])
@@ -118,6 +108,22 @@ def make_request(
         own=own_processors(settings, length),
         foreign=asked.others,
     )
+
+
+def _grid(
+    constraint, image_size, config, prompts: list[np.ndarray], settings: Settings
+) -> Grid | None:
+    """The grid of a constraint or of image_size; None for text."""
+    if constraint is not None:
+        vocabulary = constraint.vocabulary
+        sizes = np.stack(np.broadcast_arrays(constraint.heights, constraint.widths), -1)
+    elif image_size is not None:
+        vocabulary, sizes = Vocabulary.from_config(config), read_sizes(image_size)
+    else:
+        return None
+    sizes = np.repeat(sizes, settings.pictures, 0) if len(sizes) > 1 else sizes
+    copies = [prompt for prompt in prompts for _ in range(settings.pictures)]
+    return make_grid(vocabulary, sizes, copies, settings.new_tokens)
 
 
 def _negatives(

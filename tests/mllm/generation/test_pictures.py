@@ -159,6 +159,13 @@ def test_events_tell_every_row_in_order(model, vocabulary, picture):
     assert events[-1].tokens == picture.size
 
 
+def test_two_streams_at_a_time_do_not_disturb_each_other(model, picture):
+    options = {"image_size": [[3, 4]], "jit": False, **GUIDED, **SAMPLED}
+    first, second = (model.stream(Tensor(POSITIVE), **options) for _ in range(2))
+    ends = list(zip(first, second))[-1]
+    assert all(np.array_equal(end.sequences[:, 9:], picture) for end in ends)
+
+
 def test_stopping_early_leaves_the_rows_made_and_the_training_mode(model):
     model.set_train(True)
     try:

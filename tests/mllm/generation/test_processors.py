@@ -67,6 +67,15 @@ def test_guidance_without_unconditional_ids_starts_from_the_last_token(model):
     )
 
 
+def test_a_warper_with_a_setting_becomes_that_setting(model):
+    class TopKLogitsWarper:
+        top_k = 20
+
+    request = make_request(model, POSITIVE, logits_processor=[TopKLogitsWarper()])
+    assert request.settings.top_k == 20
+    assert not request.needs_host
+
+
 def test_a_foreign_processor_that_changes_nothing_changes_nothing(model, processors, picture):
     def idle(ids, scores):
         return scores

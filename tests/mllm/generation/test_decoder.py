@@ -1,0 +1,87 @@
+"""The decoder's logits against the model's own forward pass, and its upkeep of weights."""
+
+import numpy as np
+import pytest
+from mindspore import Tensor
+
+from emu3.arrays import as_numpy
+from emu3.mllm.generation.decoder import Decoder, StepStore, Tables
+from emu3.mllm.generation.rows import make_rows
+from emu3.mllm.generation.sampling import SamplerKind
+from emu3.mllm.generation.step import StepKind
+from emu3.mllm.generation.weights import StepWeights
+from tests.mllm.generation.conftest import prompt
+from tests.tiny import golden_model
+
+PROMPTS = [prompt(9, seed=1)[0], prompt(5, seed=2)[0]]
+NEGATIVES = [prompt(12, seed=3)[0]]
+CANDIDATES = (31, 63)
+GUIDANCE = 2.5
+
+
+def greedy_decoder(model, jit: bool) -> Decoder:
+    """Two guided sequences, eight free tokens."""
+    rows = make_rows(PROMPTS, NEGATIVES, 1)
+    kind = StepKind(4, 2, 0, CANDIDATES, SamplerKind(greedy=True, top_k=0, use_top_p=False))
+    tables = Tables(np.full((2, 8), -1, np.int32), np.zeros((2, 8), np.float32))
+    return Decoder(StepStore(model), rows, kind, tables, (GUIDANCE, 1.0, 1.0), jit, True)
+
+
+def uncached_logits(model, made: np.ndarray) -> np.ndarray:
+    """Guided logits (2, V) after `made` (2, n), each row in a pass of its own."""
+    mixed = []
+    for row, tail in zip(PROMPTS, made):
+        wanted, unwanted = (
+            as_numpy(model(Tensor(np.concatenate([start, tail])[None])).logits)[0, -1]
+            for start in (row, NEGATIVES[0])
+        )
+        mixed.append(unwanted + GUIDANCE * (wanted - unwanted))
+    return np.stack(mixed)[:, slice(*CANDIDATES)]
+
+
+@pytest.mark.parametrize("jit", [False, True])
+def test_guided_logits_equal_separate_uncached_passes(model, jit):
+    decoder = greedy_decoder(model, jit)
+    logits = decoder.start()
+    assert np.abs(logits.asnumpy() - uncached_logits(model, decoder.tokens)).max() < 1e-4
+    decoder.choose(logits)
+    for _ in range(3):
+        logits = decoder.next_logits()
+        assert np.abs(logits.asnumpy() - uncached_logits(model, decoder.tokens)).max() < 1e-4
+        decoder.choose(logits)
+
+
+def test_unjoined_weights_give_the_same_logits(model, monkeypatch):
+    joined = greedy_decoder(model, False)
+    joined.choose(joined.start())
+    monkeypatch.setattr("emu3.mllm.generation.weights.FUSE_BELOW_BYTES", 0)
+    parts = greedy_decoder(model, False)
+    parts.choose(parts.start())
+    assert not parts.store.weights.fused
+    difference = joined.next_logits().asnumpy() - parts.next_logits().asnumpy()
+    assert np.abs(difference).max() < 1e-5
+
+
+def test_joined_weights_follow_the_model():
+    model = golden_model()
+    weights = StepWeights(model)
+    query = model.model.layers[0].self_attn.q_proj.weight
+    query.set_data(Tensor(np.full(query.shape, 7.0, np.float32)))
+    weights.refresh()
+    assert (weights.qkv[0][0].asnumpy()[: query.shape[0]] == 7).all()
+
+
+def test_a_repeated_generation_takes_the_same_step(model):
+    decoder = greedy_decoder(model, False)
+    decoder.start()
+    step = decoder.current
+    decoder.close()
+    assert decoder.store.take(step.kind, False) is step
+
+
+def test_decoding_renames_no_parameter(model):
+    names = [name for name, _ in model.parameters_and_names()]
+    own = [parameter.name for parameter in model.get_parameters()]
+    greedy_decoder(model, False).start()
+    assert [name for name, _ in model.parameters_and_names()] == names
+    assert [parameter.name for parameter in model.get_parameters()] == own
