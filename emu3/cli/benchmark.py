@@ -94,10 +94,7 @@ def run(options: argparse.Namespace) -> None:
     rows = options.sequences * (1 if options.guidance == 1 else 2)
     bandwidth = read_bandwidth(options.threads or os.cpu_count())
     ours, weights, cache = time_decoding(options)
-    print(
-        f"net of {weights / 4e6:.0f} M weights read per step, {rows} rows, float32 sizes, "
-        f"{os.cpu_count()} cores"
-    )
+    print(f"{weights / 1e6:.0f} MB of weights a step, {rows} rows, {os.cpu_count()} cores")
     print(f"{'memory read':<28}{bandwidth / 1e9:8.1f} GB/s")
     print(ours.line("emu3, compiled"))
     rate = (weights + cache) / ours.median * 1e3
