@@ -4,29 +4,18 @@ import pytest
 
 from emu3.cli import benchmark
 
-TINY = [
-    "decode",
-    "--hidden",
-    "32",
-    "--layers",
-    "2",
-    "--heads",
-    "4",
-    "--kv-heads",
-    "2",
-    "--inner",
-    "48",
-    "--vocabulary",
-    "200",
-    "--prefix",
-    "16",
-    "--block",
-    "2",
-    "--repeats",
-    "2",
-    "--device",
-    "CPU",
-]
+SIZES = {
+    "hidden": 32,
+    "layers": 2,
+    "heads": 4,
+    "kv-heads": 2,
+    "inner": 48,
+    "vocabulary": 200,
+    "prefix": 16,
+    "block": 2,
+    "repeats": 2,
+}
+TINY = ["decode", "--device=CPU", *(f"--{name}={value}" for name, value in SIZES.items())]
 
 
 def test_decode_prints_time_bytes_share_and_compile_time(capsys):
