@@ -19,11 +19,22 @@ from emu3 import runtime
 from emu3.tokenizer.configuration_emu3visionvq import Emu3VisionVQConfig
 from emu3.tokenizer.modeling_emu3visionvq import Emu3VisionVQModel
 from train.optimizer import AdamW, cosine_schedule
-from train.scenes import CELL, draw_array, foreground, random_scene
+from train.scenes import (
+    CELL,
+    TEXTURES,
+    TONES,
+    Ground,
+    draw_array,
+    foreground,
+    random_scene,
+)
 from train.state import load_state, save_state
 
 RESEED_EVERY = 100
 COMMITMENT = 0.25
+CONSISTENCY = 0.5
+GROUNDS = [Ground(tone, texture) for tone in TONES for texture in TEXTURES]
+NO_GROUND = -1
 
 
 class TrainStep(nn.Cell):
@@ -36,18 +47,36 @@ class TrainStep(nn.Cell):
         self.optimizer = AdamW(list(self.parameters), betas=(0.9, 0.95), weight_decay=1e-4)
         self.gradient = ops.GradOperation(get_by_list=True)
 
-    def loss(self, pixels: Tensor, weight: Tensor, quantised: Tensor) -> Tensor:
-        """Weighted absolute and squared error, plus commitment and codebook terms."""
-        picture, _, _, commitment, codebook = self.model(pixels, quantised)
+    def loss(self, pixels: Tensor, weight: Tensor, grounds: Tensor, quantised: Tensor) -> Tensor:
+        """Weighted absolute and squared error, consistency, commitment and codebook terms."""
+        picture, _, vectors, commitment, codebook = self.model(pixels, quantised)
         error = picture - pixels
         rebuilt = (weight * (ops.abs(error) + 2 * error * error)).mean()
-        return rebuilt + quantised * (COMMITMENT * commitment + codebook)
+        terms = COMMITMENT * commitment + codebook
+        return rebuilt + CONSISTENCY * spread(vectors, grounds) + quantised * terms
 
-    def construct(self, pixels: Tensor, weight: Tensor, quantised: Tensor, lr: Tensor):
+    def construct(
+        self, pixels: Tensor, weight: Tensor, grounds: Tensor, quantised: Tensor, lr: Tensor
+    ) -> tuple[Tensor, Tensor]:
         """One step; returns loss and gradient norm."""
-        loss = self.loss(pixels, weight, quantised)
-        grads = self.gradient(self.loss, self.parameters)(pixels, weight, quantised)
+        loss = self.loss(pixels, weight, grounds, quantised)
+        grads = self.gradient(self.loss, self.parameters)(pixels, weight, grounds, quantised)
         return loss, self.optimizer(grads, lr)
+
+
+def spread(vectors: Tensor, grounds: Tensor) -> Tensor:
+    """Mean squared distance of ground vectors (n, e) from the mean of their kind, grounds (n,).
+
+    Cells that look alike then get the same code, instead of one of fifty by chance, and a
+    language model need not guess which.
+    """
+    kinds = Tensor(np.arange(len(GROUNDS), dtype=np.int32))
+    member = ops.cast(grounds.expand_dims(1) == kinds, ms.float32)  # (n, kinds)
+    counts = ops.maximum(member.sum(0), 1.0).expand_dims(1)
+    means = ops.MatMul(transpose_a=True)(member, vectors) / counts
+    away = vectors - ops.MatMul()(member, means)
+    inside = member.sum(1, keepdims=True)
+    return (inside * away * away).sum() / (ops.maximum(inside.sum(), 1.0) * vectors.shape[1])
 
 
 class Vectors(nn.Cell):
@@ -74,14 +103,17 @@ class Batches:
     def __init__(self, seed: int, batch: int, cells: int) -> None:
         self.seed, self.batch, self.cells = seed, batch, cells
 
-    def __call__(self, step: int) -> tuple[np.ndarray, np.ndarray]:
-        """Pixels (b, 3, s, s) in [-1, 1] and weights (b, 1, s, s), float32; same for same step."""
-        rng = np.random.default_rng((self.seed, self.cells, step))
-        pairs = [self._crop(rng) for _ in range(self.batch)]
-        pixels, weights = (np.stack(part) for part in zip(*pairs))
-        return pixels, weights
+    def __call__(self, step: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Pixels (b, 3, s, s) in [-1, 1], weights (b, 1, s, s), and each cell's ground (n,).
 
-    def _crop(self, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        The ground is an index of GROUNDS, NO_GROUND where a shape is near. Same for same step.
+        """
+        rng = np.random.default_rng((self.seed, self.cells, step))
+        crops = [self._crop(rng) for _ in range(self.batch)]
+        pixels, weights, grounds = (np.stack(part) for part in zip(*crops))
+        return pixels, weights, grounds.reshape(-1)
+
+    def _crop(self, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         ratio = "1:1" if self.cells > 9 else None
         scene = random_scene(rng, "train", ratio)
         top = CELL * int(rng.integers(0, scene.rows - self.cells + 1))
@@ -90,7 +122,10 @@ class Batches:
         pixels = draw_array(scene)[window].astype(np.float32).transpose(2, 0, 1) / 127.5 - 1
         near = _widen(foreground(scene) > 0)[window]
         ground = 1.0 if scene.ground.texture == "plain" else 3.0
-        return pixels, np.where(near, 6.0, ground).astype(np.float32)[None]
+        weights = np.where(near, 6.0, ground).astype(np.float32)[None]
+        occupied = near.reshape(self.cells, CELL, self.cells, CELL).any((1, 3))
+        kinds = np.where(occupied, NO_GROUND, GROUNDS.index(scene.ground)).astype(np.int32)
+        return pixels, weights, kinds
 
 
 def _widen(mask: np.ndarray, by: int = 2) -> np.ndarray:
@@ -102,14 +137,12 @@ def _widen(mask: np.ndarray, by: int = 2) -> np.ndarray:
 
 
 def gather_vectors(vectors: Vectors, batches: Batches, first: int, count: int):
-    """Encoder vectors (n, e), their codes (n,), and which pixels count more (n,), of batches."""
+    """Encoder vectors (n, e), their codes (n,), and which are near a shape (n,), of batches."""
     found = []
     for step in range(first, first + count):
-        pixels, weights = batches(step)
-        side = batches.cells
-        near = weights.reshape(-1, side, CELL, side, CELL).max((2, 4)).reshape(-1) > 1
+        pixels, _, grounds = batches(step)
         out = vectors(Tensor(pixels))
-        found.append((out[0].asnumpy(), out[1].asnumpy(), near))
+        found.append((out[0].asnumpy(), out[1].asnumpy(), grounds == NO_GROUND))
     return tuple(np.concatenate(part) for part in zip(*found))
 
 
@@ -151,10 +184,9 @@ def train(args: argparse.Namespace) -> None:
             batches = small if step < args.steps * (1 - args.whole) else whole
             if step >= args.warmup:
                 _tend_codebook(args, model, vectors, small, step)
-            pixels, weights = batches(step)
+            arrays = [Tensor(array) for array in batches(step)]
             quantised = Tensor(float(step >= args.warmup), ms.float32)
-            inputs = Tensor(pixels), Tensor(weights), quantised, Tensor(rate(step), ms.float32)
-            loss, norm = step_cell(*inputs)
+            loss, norm = step_cell(*arrays, quantised, Tensor(rate(step), ms.float32))
             bar.update()
             if step % 20 == 0:
                 bar.write(f"step {step} loss {float(loss):.4f} norm {float(norm):.2f}")
