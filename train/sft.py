@@ -20,12 +20,12 @@ from emu3.mllm import Emu3Config, Emu3ForCausalLM, Emu3Tokenizer
 from emu3.mllm.modeling_emu3 import IGNORED_LABEL
 from emu3.mllm.prompts import PromptBuilder
 from emu3.mllm.rotary import rope_table
+from emu3.nn.attention import MASKED
 from train.features import Feature, list_files, read_feature
 from train.optimizer import AdamW, cosine_schedule
 from train.samples import Batch, collate, conversation_sample, t2i_sample
 from train.state import load_state, save_state
 
-MASKED = -1e9
 SPECIAL_IDS = ("pad", "bos", "eos", "img", "boi", "eoi", "eol", "eof")
 
 
@@ -93,7 +93,7 @@ class Task:
 
     def batch(self, step: int) -> Batch:
         """The batch of optimizer step `step`."""
-        rng = np.random.default_rng((self.seed, step, len(self.name)))
+        rng = np.random.default_rng((self.seed, step))
         chosen = rng.integers(0, len(self.features), self.rows)
         samples = [self._sample(self.features[i], rng) for i in chosen]
         pad = self.builder.vocabulary.pad
