@@ -7,13 +7,13 @@ from train.scenes import Ground, Scene, Shape, draw
 
 ASSETS = Path(__file__).resolve().parent.parent / "assets"
 SCENE = Scene(
-    rows=12,
-    cols=12,
+    rows=7,
+    cols=7,
     ground=Ground("cream", "plain"),
     shapes=(
-        Shape("circle", "red", "large", row=1, col=1),
-        Shape("star", "blue", "medium", row=1, col=8),
-        Shape("square", "green", "medium", row=7, col=5),
+        Shape("circle", "red", "large", row=0, col=0),
+        Shape("star", "blue", "medium", row=1, col=5),
+        Shape("square", "green", "medium", row=4, col=3),
     ),
 )
 FRAMES = 16

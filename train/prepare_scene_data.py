@@ -16,7 +16,7 @@ from emu3 import runtime
 from emu3.tokenizer import Emu3VisionVQModel
 from train.features import Feature, write_feature, write_list
 from train.language import caption, questions
-from train.scenes import RATIOS, Scene, draw_array, random_scene
+from train.scenes import RATIO_SHARES, RATIOS, Scene, draw_array, random_scene
 
 
 class Encode(nn.Cell):
@@ -56,9 +56,7 @@ def vqa_feature(name: str, scene: Scene, codes: np.ndarray, rng) -> Feature:
 def prepare(args: argparse.Namespace) -> None:
     """Write the features that are missing, then the lists."""
     encode = Encode(Emu3VisionVQModel.from_pretrained(args.vq_model).set_train(False))
-    ratios = np.random.default_rng((args.seed, 0)).choice(
-        list(RATIOS), args.scenes, p=[0.4, 0.15, 0.15, 0.15, 0.15]
-    )
+    ratios = np.random.default_rng((args.seed, 0)).choice(list(RATIOS), args.scenes, p=RATIO_SHARES)
     output, bar = Path(args.output), tqdm(total=args.scenes, desc="scenes")
     for ratio in RATIOS:
         numbers = np.flatnonzero(ratios == ratio)

@@ -16,7 +16,7 @@ from emu3.mllm.prompts import CHAT_TEMPLATES
 from emu3.mllm.tokenization_emu3 import PATTERN, VOCAB_FILES_NAMES, Emu3Tokenizer
 from emu3.mllm.vocabulary import VISUAL_TEMPLATE
 from train.language import caption, describe, questions
-from train.scenes import random_scene
+from train.scenes import FULL, random_scene
 
 MARKERS = ("<|image token|>", "<|image start|>", "<|image end|>")
 
@@ -25,7 +25,7 @@ def scene_texts(count: int, seed: int) -> Iterator[str]:
     """Everything a person or the model may say about `count` random scenes, in both languages."""
     rng = np.random.default_rng((seed, 101))
     for _ in range(count):
-        scene = random_scene(rng, "train")
+        scene = random_scene(rng, "train", palette=FULL)
         for language in ("en", "zh"):
             yield caption(scene, rng, language)[0]
             yield describe(scene, language)
@@ -78,7 +78,7 @@ def main(argv: list[str] | None = None) -> None:
     )
     parser.add_argument("--output", default="outputs/tokenizer", help="folder to write")
     parser.add_argument("--ranks", type=int, default=900, help="number of byte-pair ranks")
-    parser.add_argument("--codes", type=int, default=4096, help="codebook size of the vision model")
+    parser.add_argument("--codes", type=int, default=1024, help="codebook size of the vision model")
     parser.add_argument("--scenes", type=int, default=2000, help="scenes whose texts are read")
     parser.add_argument("--seed", type=int, default=0, help="seed of those scenes")
     args = parser.parse_args(argv)

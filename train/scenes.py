@@ -1,6 +1,6 @@
 """Scenes the project draws itself: 1 to 3 coloured shapes on a plain or textured ground.
 
-All lengths are in cells of 8x8 pixels, the patch one code of emu3-mini's vision tokenizer covers.
+All lengths are in cells of 16x16 pixels, the patch one code of emu3-mini's vision tokenizer covers.
 Shapes sit on whole cells, so equal shapes give equal patches and a small net can learn them.
 """
 
@@ -11,7 +11,7 @@ from functools import cache
 import numpy as np
 from PIL import Image, ImageDraw
 
-CELL = 8
+CELL = 16
 COLOURS: dict[str, tuple[int, int, int]] = {
     "red": (220, 40, 40),
     "orange": (245, 135, 20),
@@ -20,24 +20,39 @@ COLOURS: dict[str, tuple[int, int, int]] = {
     "cyan": (40, 200, 210),
     "blue": (45, 80, 215),
     "purple": (130, 60, 180),
-    "pink": (245, 120, 190),
-    "brown": (125, 75, 40),
     "black": (25, 25, 30),
+    "pink": (245, 120, 190),
 }
-KINDS = ("circle", "square", "triangle", "diamond", "star", "cross")
-SIZES = {"small": 3, "medium": 4, "large": 5}
+KINDS = ("circle", "square", "triangle", "diamond", "star", "cross", "heart")
+SIZES = {"small": 1, "medium": 2, "large": 3}
 # name -> two light tones; a plain ground uses the first alone.
 TONES: dict[str, tuple[tuple[int, int, int], tuple[int, int, int]]] = {
     "white": ((252, 252, 252), (208, 210, 216)),
-    "grey": ((216, 218, 222), (176, 178, 186)),
     "cream": ((250, 240, 214), (224, 204, 160)),
     "pale blue": ((212, 228, 246), (164, 190, 226)),
 }
-TEXTURES = ("plain", "striped", "checked", "dotted")
-# ratio -> rows, cols of the picture in cells; what the processor gives for an area of 96*96.
-RATIOS = {"1:1": (12, 12), "4:3": (10, 14), "3:4": (14, 10), "16:9": (9, 16), "9:16": (16, 9)}
+TEXTURES = ("plain", "striped", "dotted")
+IMAGE_AREA = 112 * 112
+# ratio -> rows, cols of the picture in cells; what the processor gives for IMAGE_AREA.
+RATIOS = {"1:1": (7, 7), "4:3": (6, 8), "3:4": (8, 6), "16:9": (5, 9), "9:16": (9, 5)}
+RATIO_SHARES = (0.4, 0.15, 0.15, 0.15, 0.15)
 RELATIONS = ("above", "below", "left of", "right of")
-SPLITS = ("train", "held_out", "any")
+PLACE_TRIES = 20
+
+
+@dataclass(frozen=True)
+class Palette:
+    """The colours and kinds that scenes are drawn from."""
+
+    colours: tuple[str, ...]
+    kinds: tuple[str, ...]
+
+
+FULL = Palette(tuple(COLOURS), KINDS)
+# What emu3-mini's language model learns; fine-tuning teaches it the rest, which its vision
+# tokenizer already knows.
+BASE = Palette(FULL.colours[:-1], FULL.kinds[:-1])
+NEW_COLOUR, NEW_KIND = FULL.colours[-1], FULL.kinds[-1]
 
 
 @dataclass(frozen=True)
@@ -71,12 +86,16 @@ class Ground:
 
 @dataclass(frozen=True)
 class Scene:
-    """A picture of `8 * rows` x `8 * cols` pixels with shapes that never touch."""
+    """A picture of `CELL * rows` x `CELL * cols` pixels with shapes that never touch.
+
+    `palette` is what it was drawn from: questions about the scene ask after nothing else.
+    """
 
     rows: int
     cols: int
     ground: Ground
     shapes: tuple[Shape, ...]
+    palette: Palette = BASE
 
 
 def relation(a: Shape, b: Shape, margin: float = 1.0) -> str | None:
@@ -93,7 +112,7 @@ def relation(a: Shape, b: Shape, margin: float = 1.0) -> str | None:
 
 
 def combination_held_out(kind: str, colour: str, relation_name: str) -> bool:
-    """Whether "a `colour` `kind` `relation_name` something" never occurs in training (1 in 8)."""
+    """Whether "a `colour` `kind` `relation_name` something" never occurs in training (about 1 in 14)."""
     return zlib.crc32(f"{colour} {kind} {relation_name}".encode()) % 8 == 0
 
 
@@ -109,6 +128,7 @@ def random_scene(
     split: str = "train",
     ratio: str | None = None,
     count: int | None = None,
+    palette: Palette = BASE,
 ) -> Scene:
     """Draw a scene at random.
 
@@ -117,38 +137,59 @@ def random_scene(
         split: "train" (no held-out combination), "held_out" (at least one) or "any".
         ratio: a key of `RATIOS`; None draws one, square pictures most often.
         count: number of shapes, 1 to 3; None draws it (held-out scenes have at least 2).
+        palette: the colours and kinds to choose from.
     """
     while True:
-        scene = _any_scene(rng, ratio, count)
+        scene = _any_scene(rng, ratio, count, palette)
         if split == "any" or held_out(scene) == (split == "held_out"):
             return scene
 
 
-def _any_scene(rng: np.random.Generator, ratio: str | None, count: int | None) -> Scene:
-    ratio = ratio or str(rng.choice(list(RATIOS), p=[0.4, 0.15, 0.15, 0.15, 0.15]))
+def _any_scene(
+    rng: np.random.Generator, ratio: str | None, count: int | None, palette: Palette
+) -> Scene:
+    ratio = ratio or str(rng.choice(list(RATIOS), p=RATIO_SHARES))
     count = count or int(rng.choice([1, 2, 3], p=[0.3, 0.4, 0.3]))
     rows, cols = RATIOS[ratio]
-    ground = Ground(str(rng.choice(list(TONES))), str(rng.choice(TEXTURES, p=[0.55] + [0.15] * 3)))
     while True:
+        looks = [random_look(rng, palette) for _ in range(count)]
+        shapes = place(rng, rows, cols, looks)
+        if shapes is not None:
+            return Scene(rows, cols, random_ground(rng), shapes, palette)
+
+
+def random_ground(rng: np.random.Generator) -> Ground:
+    """A tone and a texture, plain more often than not."""
+    texture = rng.choice(TEXTURES, p=[0.5, 0.25, 0.25])
+    return Ground(str(rng.choice(list(TONES))), str(texture))
+
+
+def random_look(rng: np.random.Generator, palette: Palette) -> tuple[str, str, str]:
+    """Kind, colour and size of a shape."""
+    kind, colour = str(rng.choice(palette.kinds)), str(rng.choice(palette.colours))
+    return kind, colour, str(rng.choice(list(SIZES)))
+
+
+def place(
+    rng: np.random.Generator, rows: int, cols: int, looks: list[tuple[str, str, str]]
+) -> tuple[Shape, ...] | None:
+    """Shapes that look so, each at a random place and a cell apart from every other.
+
+    None when no room was found: three large shapes fit a square picture only.
+    """
+    for _ in range(PLACE_TRIES):
         shapes: list[Shape] = []
-        for _ in range(count * 8):
-            shape = _random_shape(rng, rows, cols)
-            if all(_apart(shape, other) for other in shapes):
-                shapes.append(shape)
-            if len(shapes) == count:
-                return Scene(rows, cols, ground, tuple(shapes))
-
-
-def _random_shape(rng: np.random.Generator, rows: int, cols: int) -> Shape:
-    size = str(rng.choice(list(SIZES)))
-    side = SIZES[size]
-    return Shape(
-        kind=str(rng.choice(KINDS)),
-        colour=str(rng.choice(list(COLOURS))),
-        size=size,
-        row=int(rng.integers(0, rows - side + 1)),
-        col=int(rng.integers(0, cols - side + 1)),
-    )
+        for look in looks:
+            side = SIZES[look[2]]
+            places = np.ndindex(rows - side + 1, cols - side + 1)
+            options = (Shape(*look, row, col) for row, col in places)
+            free = [shape for shape in options if all(_apart(shape, s) for s in shapes)]
+            if not free:
+                break
+            shapes.append(free[rng.integers(len(free))])
+        else:
+            return tuple(shapes)
+    return None
 
 
 def _apart(a: Shape, b: Shape) -> bool:
@@ -159,12 +200,12 @@ def _apart(a: Shape, b: Shape) -> bool:
 
 
 def draw(scene: Scene) -> Image.Image:
-    """The scene as an RGB picture of (8 * rows, 8 * cols) pixels."""
+    """The scene as an RGB picture of (CELL * rows, CELL * cols) pixels."""
     return Image.fromarray(draw_array(scene))
 
 
 def draw_array(scene: Scene) -> np.ndarray:
-    """The scene as uint8 (8 * rows, 8 * cols, 3)."""
+    """The scene as uint8 (CELL * rows, CELL * cols, 3)."""
     tile = ground_tile(scene.ground)
     canvas = np.tile(tile, (scene.rows, scene.cols, 1)).astype(np.float32)
     for shape in scene.shapes:
@@ -176,7 +217,7 @@ def draw_array(scene: Scene) -> np.ndarray:
 
 
 def foreground(scene: Scene) -> np.ndarray:
-    """Coverage of the shapes, float32 in [0, 1], (8 * rows, 8 * cols)."""
+    """Coverage of the shapes, float32 in [0, 1], (CELL * rows, CELL * cols)."""
     cover = np.zeros((scene.rows * CELL, scene.cols * CELL), np.float32)
     for shape in scene.shapes:
         side = shape.side * CELL
@@ -187,14 +228,13 @@ def foreground(scene: Scene) -> np.ndarray:
 
 @cache
 def ground_tile(ground: Ground) -> np.ndarray:
-    """One 8x8 cell of the ground, uint8 (8, 8, 3)."""
+    """One cell of the ground, uint8 (CELL, CELL, 3)."""
     first, second = (np.array(c, np.uint8) for c in TONES[ground.tone])
     y, x = np.mgrid[0:CELL, 0:CELL]
     pattern = {
         "plain": np.zeros((CELL, CELL), bool),
-        "striped": y >= 4,
-        "checked": (y >= 4) ^ (x >= 4),
-        "dotted": (y - 3.5) ** 2 + (x - 3.5) ** 2 < 5,
+        "striped": y % 8 >= 4,
+        "dotted": (y % 8 - 3.5) ** 2 + (x % 8 - 3.5) ** 2 < 5,
     }[ground.texture]
     return np.where(pattern[..., None], second, first)
 
@@ -229,4 +269,8 @@ def _outline(kind: str) -> list[tuple[float, float]]:
         angles = np.arange(10) * np.pi / 5
         radii = np.where(np.arange(10) % 2 == 0, 1.06, 0.45)
         return [(float(r * np.sin(t)), float(0.08 - r * np.cos(t))) for r, t in zip(radii, angles)]
+    if kind == "heart":
+        t = np.linspace(0, 2 * np.pi, 64, endpoint=False)
+        y = 13 * np.cos(t) - 5 * np.cos(2 * t) - 2 * np.cos(3 * t) - np.cos(4 * t)
+        return list(zip((0.96 * np.sin(t) ** 3).tolist(), (-(y + 2.5) / 15.2).tolist()))
     return []

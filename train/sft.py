@@ -21,6 +21,7 @@ from emu3.mllm.modeling_emu3 import IGNORED_LABEL
 from emu3.mllm.prompts import PromptBuilder
 from emu3.mllm.rotary import rope_table
 from emu3.nn.attention import MASKED
+from emu3.tokenizer import Emu3VisionVQModel
 from train.features import Feature, list_files, read_feature
 from train.optimizer import AdamW, cosine_schedule
 from train.samples import Batch, collate, conversation_sample, t2i_sample
@@ -79,6 +80,13 @@ class TrainStep(nn.Cell):
         return loss, self.optimizer(grads, lr)
 
 
+def codebook_of(folder: str) -> np.ndarray | None:
+    """The codebook (codes, e) of a vision tokenizer's folder; None without a folder."""
+    if not folder:
+        return None
+    return Emu3VisionVQModel.from_pretrained(folder).quantize.embedding.weight.asnumpy()
+
+
 class Task:
     """Batches of one task, a function of the step alone, so that a resumed run sees the same."""
 
@@ -121,14 +129,35 @@ class Task:
         return conversation_sample(self.builder, feature.codes, kept)
 
 
-def new_model(config_path: str, tokenizer: Emu3Tokenizer, seed: int) -> Emu3ForCausalLM:
-    """A model from scratch: the sizes of a JSON file, the ids of the tokenizer."""
+def new_model(
+    config_path: str, tokenizer: Emu3Tokenizer, seed: int, codebook: np.ndarray | None = None
+) -> Emu3ForCausalLM:
+    """A model from scratch: the sizes of a JSON file, the ids of the tokenizer.
+
+    With a codebook (codes, e), visual embeddings and head rows start as random projections of it,
+    so that codes which look alike begin alike.
+    """
     vocabulary = PromptBuilder(tokenizer).vocabulary
     sizes = json.loads(Path(config_path).read_text(encoding="utf-8"))
     ids = {f"{name}_token_id": getattr(vocabulary, name) for name in SPECIAL_IDS}
     config = Emu3Config(**sizes, **ids, vocab_size=tokenizer.vocab_size)
     ms.set_seed(seed)
-    return Emu3ForCausalLM(config)
+    model = Emu3ForCausalLM(config)
+    if codebook is not None:
+        rng = np.random.default_rng(seed)
+        for cell in (model.model.embed_tokens, model.lm_head):
+            _start_from_codebook(cell.weight, codebook, vocabulary.visual_start, config, rng)
+    return model
+
+
+def _start_from_codebook(weight, codebook: np.ndarray, first: int, config, rng) -> None:
+    """Set the visual rows of `weight` (V, C) to a projection of the codebook, at its scale."""
+    spread = (codebook - codebook.mean(0)) / codebook.std(0)
+    shape = (codebook.shape[1], config.hidden_size)
+    rows = spread @ rng.normal(0, config.initializer_range / np.sqrt(shape[0]), shape)
+    table = weight.asnumpy().copy()
+    table[first : first + len(codebook)] = rows
+    weight.set_data(Tensor(table))
 
 
 def train(args: argparse.Namespace) -> None:
@@ -138,7 +167,7 @@ def train(args: argparse.Namespace) -> None:
     if args.model:
         model = Emu3ForCausalLM.from_pretrained(args.model)
     else:
-        model = new_model(args.config, tokenizer, args.seed)
+        model = new_model(args.config, tokenizer, args.seed, codebook_of(args.vq_model))
     tasks = {name: Task(name, args, builder) for name in ("t2i", "vqa")}
     longest = max(task.length for task in tasks.values())
     step_cell = TrainStep(Loss(model, longest), args.weight_decay).set_train(True)
@@ -181,6 +210,7 @@ def main(argv: list[str] | None = None) -> None:
     add("--data", default="outputs/scenes", help="folder with t2i/ and vqa/ feature folders")
     add("--model", default="", help="folder to start from; empty = from scratch with --config")
     add("--config", default="configs/emu3_mini.json", help="sizes of a model from scratch")
+    add("--vq-model", default="", help="folder whose codebook a model from scratch starts from")
     add("--tokenizer", default="", help="tokenizer folder; empty = the one of --model")
     add("--output", default="outputs/language", help="folder of the trained model and its log")
     add("--state", default="outputs/language_state.safetensors", help="resume file")

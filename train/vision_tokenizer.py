@@ -1,7 +1,7 @@
 """Train emu3-mini's vision tokenizer on drawn scenes: `python -m train.vision_tokenizer`.
 
-Order of a run: a warm-up without quantisation, a codebook seeded by k-means from the encoder's
-vectors, then straight-through training in which codes nobody uses are seeded anew.
+Order of a run: a warm-up without quantisation, a codebook seeded with one code for each thing a
+cell can show, then straight-through training in which codes nobody uses are seeded anew.
 """
 
 import argparse
@@ -12,29 +12,34 @@ from pathlib import Path
 import mindspore as ms
 import numpy as np
 from mindspore import Tensor, nn, ops
-from scipy.cluster.vq import kmeans2
 from tqdm import tqdm
 
 from emu3 import runtime
-from emu3.tokenizer.configuration_emu3visionvq import Emu3VisionVQConfig
-from emu3.tokenizer.modeling_emu3visionvq import Emu3VisionVQModel
+from emu3.tokenizer import (
+    Emu3VisionVQConfig,
+    Emu3VisionVQImageProcessor,
+    Emu3VisionVQModel,
+)
+from train.cells import GROUNDS, cell_kinds
 from train.optimizer import AdamW, cosine_schedule
 from train.scenes import (
-    CELL,
-    TEXTURES,
-    TONES,
-    Ground,
+    FULL,
+    Scene,
     draw_array,
     foreground,
-    random_scene,
+    held_out,
+    place,
+    random_ground,
+    random_look,
 )
 from train.state import load_state, save_state
 
-RESEED_EVERY = 100
+RESEED_EVERY = 200
 COMMITMENT = 0.25
 CONSISTENCY = 0.5
-GROUNDS = [Ground(tone, texture) for tone in TONES for texture in TEXTURES]
-NO_GROUND = -1
+# Small pictures are not enlarged, large ones are brought down to what the scenes look like.
+MIN_PIXELS, MAX_PIXELS = 64 * 64, 256 * 256
+SMALL, WHOLE = 5, 7  # rows and columns of the scenes, in cells
 
 
 class TrainStep(nn.Cell):
@@ -45,38 +50,46 @@ class TrainStep(nn.Cell):
         self.model = model
         self.parameters = ms.ParameterTuple(model.trainable_params())
         self.optimizer = AdamW(list(self.parameters), betas=(0.9, 0.95), weight_decay=1e-4)
-        self.gradient = ops.GradOperation(get_by_list=True)
+        self.gradient = ops.GradOperation(get_by_list=True, sens_param=True)
 
-    def loss(self, pixels: Tensor, weight: Tensor, grounds: Tensor, quantised: Tensor) -> Tensor:
-        """Weighted absolute and squared error, consistency, commitment and codebook terms."""
+    def loss(
+        self, pixels: Tensor, weight: Tensor, kinds: Tensor, quantised: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Weighted absolute and squared error, consistency, commitment and codebook terms.
+
+        Returns the sum, and of it the error and the consistency.
+        """
         picture, _, vectors, commitment, codebook = self.model(pixels, quantised)
         error = picture - pixels
         rebuilt = (weight * (ops.abs(error) + 2 * error * error)).mean()
         terms = COMMITMENT * commitment + codebook
-        return rebuilt + CONSISTENCY * spread(vectors, grounds) + quantised * terms
+        spread = inner_spread(vectors, kinds)
+        return rebuilt + CONSISTENCY * spread + quantised * terms, rebuilt, spread
 
     def construct(
-        self, pixels: Tensor, weight: Tensor, grounds: Tensor, quantised: Tensor, lr: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        """One step; returns loss and gradient norm."""
-        loss = self.loss(pixels, weight, grounds, quantised)
-        grads = self.gradient(self.loss, self.parameters)(pixels, weight, grounds, quantised)
-        return loss, self.optimizer(grads, lr)
+        self, pixels: Tensor, weight: Tensor, kinds: Tensor, quantised: Tensor, lr: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """One step; returns loss, error, consistency and gradient norm."""
+        inputs = (pixels, weight, kinds, quantised)
+        loss, rebuilt, spread = self.loss(*inputs)
+        ones = (ops.ones_like(loss), ops.zeros_like(rebuilt), ops.zeros_like(spread))
+        grads = self.gradient(self.loss, self.parameters)(*inputs, ones)
+        return loss, rebuilt, spread, self.optimizer(grads, lr)
 
 
-def spread(vectors: Tensor, grounds: Tensor) -> Tensor:
-    """Mean squared distance of ground vectors (n, e) from the mean of their kind, grounds (n,).
+def inner_spread(vectors: Tensor, kinds: Tensor) -> Tensor:
+    """Share of the variance of vectors (n, e) that lies inside the kinds (n,), each weighed alike.
 
     Cells that look alike then get the same code, instead of one of fifty by chance, and a
     language model need not guess which.
     """
-    kinds = Tensor(np.arange(len(GROUNDS), dtype=np.int32))
-    member = ops.cast(grounds.expand_dims(1) == kinds, ms.float32)  # (n, kinds)
-    counts = ops.maximum(member.sum(0), 1.0).expand_dims(1)
-    means = ops.MatMul(transpose_a=True)(member, vectors) / counts
-    away = vectors - ops.MatMul()(member, means)
-    inside = member.sum(1, keepdims=True)
-    return (inside * away * away).sum() / (ops.maximum(inside.sum(), 1.0) * vectors.shape[1])
+    alike = ops.cast(kinds.expand_dims(0) == kinds.expand_dims(1), ms.float32)  # (n, n)
+    counts = alike.sum(1, keepdims=True)
+    weights = 1 / (counts * (1 / counts).sum())
+    means = ops.MatMul()(alike, vectors) / counts
+    inside = (weights * (vectors - means) ** 2).sum()
+    middle = (weights * vectors).sum(0)
+    return inside / ((weights * (vectors - middle) ** 2).sum() + 1e-6)
 
 
 class Vectors(nn.Cell):
@@ -94,9 +107,10 @@ class Vectors(nn.Cell):
 
 
 class Batches:
-    """Random cell-aligned crops of training scenes with the weight of each pixel.
+    """Random scenes of `cells` x `cells` cells with the weight of each pixel.
 
-    The plain ground dominates a picture, so shapes and what lies next to them count 6 times and
+    Scenes come in pairs that show the same shapes, each at another place on another ground. The
+    plain ground dominates a picture, so shapes and what lies next to them count 6 times and
     textured ground 3 times.
     """
 
@@ -104,28 +118,36 @@ class Batches:
         self.seed, self.batch, self.cells = seed, batch, cells
 
     def __call__(self, step: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Pixels (b, 3, s, s) in [-1, 1], weights (b, 1, s, s), and each cell's ground (n,).
+        """Pixels (b, 3, s, s) in [-1, 1], weights (b, 1, s, s), and each cell's kind (n,).
 
-        The ground is an index of GROUNDS, NO_GROUND where a shape is near. Same for same step.
+        Kinds are those of `train.cells.cell_kinds`. Same for same step.
         """
         rng = np.random.default_rng((self.seed, self.cells, step))
-        crops = [self._crop(rng) for _ in range(self.batch)]
-        pixels, weights, grounds = (np.stack(part) for part in zip(*crops))
-        return pixels, weights, grounds.reshape(-1)
+        scenes: list[Scene] = []
+        while len(scenes) < self.batch:
+            count = int(rng.integers(1, 4))
+            looks = [random_look(rng, FULL) for _ in range(count)]
+            pair = [self._scene(rng, looks) for _ in range(2)]
+            scenes += [scene for scene in pair if scene is not None]
+        parts = [self._arrays(scene) for scene in scenes[: self.batch]]
+        pixels, weights, kinds = (np.stack(part) for part in zip(*parts))
+        return pixels, weights, kinds.reshape(-1)
 
-    def _crop(self, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        ratio = "1:1" if self.cells > 9 else None
-        scene = random_scene(rng, "train", ratio)
-        top = CELL * int(rng.integers(0, scene.rows - self.cells + 1))
-        left = CELL * int(rng.integers(0, scene.cols - self.cells + 1))
-        window = np.s_[top : top + self.cells * CELL, left : left + self.cells * CELL]
-        pixels = draw_array(scene)[window].astype(np.float32).transpose(2, 0, 1) / 127.5 - 1
-        near = _widen(foreground(scene) > 0)[window]
+    def _scene(self, rng: np.random.Generator, looks: list) -> Scene | None:
+        """The looks at random places on a random ground; None where nothing fits."""
+        for _ in range(5):
+            if (shapes := place(rng, self.cells, self.cells, looks)) is None:
+                return None
+            scene = Scene(self.cells, self.cells, random_ground(rng), shapes, FULL)
+            if not held_out(scene):
+                return scene
+        return None
+
+    def _arrays(self, scene: Scene) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        pixels = draw_array(scene).astype(np.float32).transpose(2, 0, 1) / 127.5 - 1
+        near = _widen(foreground(scene) > 0)
         ground = 1.0 if scene.ground.texture == "plain" else 3.0
-        weights = np.where(near, 6.0, ground).astype(np.float32)[None]
-        occupied = near.reshape(self.cells, CELL, self.cells, CELL).any((1, 3))
-        kinds = np.where(occupied, NO_GROUND, GROUNDS.index(scene.ground)).astype(np.int32)
-        return pixels, weights, kinds
+        return pixels, np.where(near, 6.0, ground).astype(np.float32)[None], cell_kinds(scene)
 
 
 def _widen(mask: np.ndarray, by: int = 2) -> np.ndarray:
@@ -136,35 +158,52 @@ def _widen(mask: np.ndarray, by: int = 2) -> np.ndarray:
     return np.any([padded[dy : dy + rows, dx : dx + cols] for dy, dx in shifts], axis=0)
 
 
-def gather_vectors(vectors: Vectors, batches: Batches, first: int, count: int):
-    """Encoder vectors (n, e), their codes (n,), and which are near a shape (n,), of batches."""
+def gather_vectors(
+    vectors: Vectors, batches: Batches, first: int, count: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Encoder vectors (n, e), their codes (n,) and kinds (n,), of batches."""
     found = []
     for step in range(first, first + count):
-        pixels, _, grounds = batches(step)
+        pixels, _, kinds = batches(step)
         out = vectors(Tensor(pixels))
-        found.append((out[0].asnumpy(), out[1].asnumpy(), grounds == NO_GROUND))
+        found.append((out[0].asnumpy(), out[1].asnumpy(), kinds))
     return tuple(np.concatenate(part) for part in zip(*found))
 
 
-def seed_codebook(model: Emu3VisionVQModel, vectors: np.ndarray, near: np.ndarray, seed: int):
-    """Set the codebook to the k-means centres of the vectors, mostly those near shapes."""
-    rng = np.random.default_rng(seed)
-    ground = np.flatnonzero(~near)
-    some = rng.choice(ground, min(len(ground), near.sum() // 5), replace=False)
-    points = vectors[np.concatenate([np.flatnonzero(near), some])]
+def seed_codebook(
+    model: Emu3VisionVQModel, vectors: np.ndarray, kinds: np.ndarray, rng: np.random.Generator
+) -> None:
+    """A code at the mean vector of each kind; codes left over where these fit worst."""
     table = model.quantize.embedding.weight
-    centres, _ = kmeans2(points, table.shape[0], iter=8, minit="points", seed=seed, missing="warn")
-    table.set_data(Tensor(centres.astype(np.float32)))
+    found, inverse, counts = np.unique(kinds, return_inverse=True, return_counts=True)
+    means = np.zeros((len(found), vectors.shape[1]), np.float32)
+    np.add.at(means, inverse, vectors)
+    means = (means / counts[:, None])[: table.shape[0]]
+    away = ((vectors - means[np.minimum(inverse, len(means) - 1)]) ** 2).sum(1)
+    rest = _poorly_served(vectors, away, kinds, table.shape[0] - len(means), rng)
+    table.set_data(Tensor(np.concatenate([means, rest]).astype(np.float32)))
 
 
-def reseed_unused(model: Emu3VisionVQModel, vectors, codes, near, rng) -> int:
-    """Move every code that was not used onto a random vector near a shape; returns how many."""
-    table = model.quantize.embedding.weight.asnumpy()
+def reseed_unused(
+    model: Emu3VisionVQModel,
+    vectors: np.ndarray,
+    codes: np.ndarray,
+    kinds: np.ndarray,
+    rng: np.random.Generator,
+) -> int:
+    """Move every code that was not used to a vector far from its code; returns how many."""
+    table = model.quantize.embedding.weight.asnumpy().copy()
     unused = np.setdiff1d(np.arange(len(table)), codes)
-    table[unused] = rng.choice(vectors[near], len(unused))
-    table[unused] += rng.normal(0, 0.01, (len(unused), table.shape[1]))
+    away = ((vectors - table[codes]) ** 2).sum(1)
+    table[unused] = _poorly_served(vectors, away, kinds, len(unused), rng)
     model.quantize.embedding.weight.set_data(Tensor(table))
     return len(unused)
+
+
+def _poorly_served(vectors, away, kinds, count: int, rng: np.random.Generator) -> np.ndarray:
+    """`count` of the vectors by chance, those far `away` from their codes and on shapes first."""
+    chance = np.where(kinds >= len(GROUNDS), away, 0) + 1e-12
+    return vectors[rng.choice(len(vectors), count, replace=False, p=chance / chance.sum())]
 
 
 def train(args: argparse.Namespace) -> None:
@@ -177,19 +216,23 @@ def train(args: argparse.Namespace) -> None:
     if state.exists():
         first = load_state(state, step_cell)["step"]
     rate = cosine_schedule(args.lr, args.lr / 50, 50, args.steps)
-    small, whole = Batches(args.seed, args.batch, 8), Batches(args.seed, args.batch // 2, 12)
+    small, whole = Batches(args.seed, args.batch, SMALL), Batches(args.seed, args.batch // 2, WHOLE)
     begun = saved = time.monotonic()
     with tqdm(total=args.steps, initial=first, desc="vision tokenizer") as bar:
         for step in range(first, args.steps):
-            batches = small if step < args.steps * (1 - args.whole) else whole
             if step >= args.warmup:
                 _tend_codebook(args, model, vectors, small, step)
+            batches = whole if step % args.whole == args.whole - 1 else small
             arrays = [Tensor(array) for array in batches(step)]
             quantised = Tensor(float(step >= args.warmup), ms.float32)
-            loss, norm = step_cell(*arrays, quantised, Tensor(rate(step), ms.float32))
+            figures = step_cell(*arrays, quantised, Tensor(rate(step), ms.float32))
             bar.update()
             if step % 20 == 0:
-                bar.write(f"step {step} loss {float(loss):.4f} norm {float(norm):.2f}")
+                loss, rebuilt, spread, norm = (float(figure) for figure in figures)
+                bar.write(
+                    f"step {step} loss {loss:.4f} rebuilt {rebuilt:.4f} spread {spread:.4f} "
+                    f"norm {norm:.2f}"
+                )
             now = time.monotonic()
             last = step + 1 == args.steps or now - begun > args.minutes * 60
             if last or now - saved > args.save_every:
@@ -198,7 +241,11 @@ def train(args: argparse.Namespace) -> None:
             if last:
                 break
     forget_past(model)
-    model.set_train(False).save_pretrained(args.output)
+    model.set_train(False).save_pretrained(args.output, dtype=args.save_dtype)
+    images = Emu3VisionVQImageProcessor(
+        min_pixels=MIN_PIXELS, max_pixels=MAX_PIXELS, spatial_factor=model.spatial_scale_factor
+    )
+    images.save_pretrained(args.output)
 
 
 def forget_past(model: Emu3VisionVQModel) -> None:
@@ -218,13 +265,13 @@ def forget_past(model: Emu3VisionVQModel) -> None:
 
 def _tend_codebook(args, model, vectors, batches, step: int) -> None:
     """Seed the codebook when the warm-up ends; later look after unused codes, until the end."""
-    since = step - args.warmup
+    since, rng = step - args.warmup, np.random.default_rng((args.seed, step))
     if since == 0:
-        found, _, near = gather_vectors(vectors, batches, 10**6, 60)
-        seed_codebook(model, found, near, args.seed)
+        found, _, kinds = gather_vectors(vectors, batches, 10**6, 100)
+        seed_codebook(model, found, kinds, rng)
     elif since % RESEED_EVERY == 0 and step < args.steps * 0.8:
-        found, codes, near = gather_vectors(vectors, batches, 10**6 + step, 40)
-        count = reseed_unused(model, found, codes, near, np.random.default_rng((args.seed, step)))
+        found, codes, kinds = gather_vectors(vectors, batches, 10**6 + step, 60)
+        count = reseed_unused(model, found, codes, kinds, rng)
         tqdm.write(f"step {step}: {count} unused codes seeded anew")
 
 
@@ -236,12 +283,13 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--config", default="configs/emu3_mini_vision.json", help="sizes")
     parser.add_argument("--output", default="outputs/vision", help="folder of the trained model")
     parser.add_argument("--state", default="outputs/vision_state.safetensors", help="resume file")
-    parser.add_argument("--steps", type=int, default=2200, help="optimizer steps in all")
+    parser.add_argument("--steps", type=int, default=2600, help="optimizer steps in all")
     parser.add_argument("--minutes", type=float, default=1e9, help="stop and save after these")
-    parser.add_argument("--warmup", type=int, default=900, help="steps without quantisation")
-    parser.add_argument("--whole", type=float, default=0.15, help="last share: whole pictures")
-    parser.add_argument("--batch", type=int, default=8, help="crops of 64x64 pixels a step")
+    parser.add_argument("--warmup", type=int, default=800, help="steps without quantisation")
+    parser.add_argument("--whole", type=int, default=3, help="every so many steps: larger pictures")
+    parser.add_argument("--batch", type=int, default=8, help="small pictures a step")
     parser.add_argument("--lr", type=float, default=2e-3, help="peak learning rate")
+    parser.add_argument("--save-dtype", default="float16", help="dtype of the saved weights")
     parser.add_argument("--seed", type=int, default=0, help="seed of data and initial weights")
     parser.add_argument("--save-every", type=float, default=300, help="seconds between saves")
     args = parser.parse_args(argv)

@@ -12,12 +12,12 @@ from train.language.questions import plan_questions, references
 from train.scenes import COLOURS, Ground, Scene, Shape, random_scene, relation
 
 SCENE = Scene(
-    rows=12,
-    cols=12,
+    rows=7,
+    cols=7,
     ground=Ground("white", "plain"),
     shapes=(
-        Shape("star", "red", "medium", row=0, col=4),
-        Shape("circle", "blue", "small", row=8, col=4),
+        Shape("star", "red", "medium", row=0, col=2),
+        Shape("circle", "blue", "small", row=5, col=2),
     ),
 )
 KINDS_OF_QUESTION = {

@@ -14,7 +14,7 @@ from train.features import list_files, read_feature
 
 VISION = {
     "ch": 32,
-    "ch_mult": [1, 1, 1, 1],
+    "ch_mult": [1, 1, 1, 1, 1],
     "num_res_blocks": 1,
     "attn_resolutions": [],
     "codebook_size": 64,
@@ -48,7 +48,7 @@ def folder(tmp_path_factory):
 def train_vision(folder, name, *more):
     args = ["--config", folder / "vision.json", "--output", folder / name, "--batch", "2"]
     args += ["--state", folder / f"{name}.safetensors", "--steps", "4", "--warmup", "1"]
-    vision_tokenizer.main([str(a) for a in (*args, "--whole", "0", *more)])
+    vision_tokenizer.main([str(a) for a in (*args, "--whole", "9", *more)])
     return folder / name
 
 

@@ -14,9 +14,8 @@ COLOURS = {
     "cyan": "青色",
     "blue": "蓝色",
     "purple": "紫色",
-    "pink": "粉色",
-    "brown": "棕色",
     "black": "黑色",
+    "pink": "粉色",
 }
 KINDS = {
     "circle": ("圆形", "圆"),
@@ -25,6 +24,7 @@ KINDS = {
     "diamond": ("菱形",),
     "star": ("星形", "五角星", "星星"),
     "cross": ("十字形", "十字"),
+    "heart": ("心形", "爱心"),
 }
 SIZES = {"small": ("小", "小号"), "medium": ("中等", "中号"), "large": ("大", "大号")}
 RELATIONS = {
@@ -33,8 +33,8 @@ RELATIONS = {
     "left of": ("左边", "左侧"),
     "right of": ("右边", "右侧"),
 }
-TONES = {"white": "白色", "grey": "灰色", "cream": "米色", "pale blue": "浅蓝色"}
-TEXTURES = {"plain": "纯色", "striped": "条纹", "checked": "方格", "dotted": "圆点"}
+TONES = {"white": "白色", "cream": "米色", "pale blue": "浅蓝色"}
+TEXTURES = {"plain": "纯色", "striped": "条纹", "dotted": "圆点"}
 NUMBERS = ("零个", "一个", "两个", "三个")
 ZONES = {
     ("top", "left"): ("左上角", "左上方"),

@@ -20,6 +20,7 @@ KINDS = {
     "diamond": ("diamond", "rhombus"),
     "star": ("star",),
     "cross": ("cross", "plus sign"),
+    "heart": ("heart",),
 }
 SIZES = {"small": ("small", "little"), "medium": ("medium", "medium-sized")}
 SIZES["large"] = ("large", "big")
@@ -32,7 +33,6 @@ RELATIONS = {
 SIDES = {"above": "above", "below": "below", "left of": "left", "right of": "right"}
 TONES = {
     "white": ("white",),
-    "grey": ("grey", "gray"),
     "cream": ("cream", "beige"),
     "pale blue": ("pale blue", "light blue"),
 }

@@ -7,7 +7,7 @@ from itertools import combinations
 import numpy as np
 
 from train.language.facts import OPPOSITE, ShapeFact, all_facts, clear_place, may_be
-from train.scenes import COLOURS, KINDS, RELATIONS, SIZES, Scene, Shape, relation
+from train.scenes import RELATIONS, SIZES, Scene, Shape, relation
 
 ATTRIBUTES = ("kind", "colour", "size")
 
@@ -75,7 +75,7 @@ def _count_all(scene: Scene, rng: np.random.Generator) -> Question:
 
 def _count(scene: Scene, rng: np.random.Generator) -> Question:
     name = _any(("kind", "colour"), rng)
-    values = KINDS if name == "kind" else list(COLOURS)
+    values = _choices(scene, name)
     present = {getattr(s, name) for s in scene.shapes}
     value = _any(sorted(present) if rng.random() < 0.7 else values, rng)
     number = sum(getattr(s, name) == value for s in scene.shapes)
@@ -136,15 +136,21 @@ def _exists(scene: Scene, rng: np.random.Generator) -> Question:
         name = _any(("kind", "colour") if thing.colour else ("kind",), rng)
         present = [getattr(s, name) for s in scene.shapes]
         nearby = _any(present, rng) if rng.random() < 0.5 else None
-        thing = _changed(thing, name, rng, nearby)
+        thing = _changed(thing, name, scene, rng, nearby)
     return Question("yes/no", "exists", {"thing": thing}, "exists", true)
 
 
+def _choices(scene: Scene, name: str) -> tuple[str, ...]:
+    """What the attribute may be in such scenes."""
+    palette = scene.palette
+    return {"kind": palette.kinds, "colour": palette.colours, "size": tuple(SIZES)}[name]
+
+
 def _changed(
-    fact: ShapeFact, name: str, rng: np.random.Generator, value: str | None = None
+    fact: ShapeFact, name: str, scene: Scene, rng: np.random.Generator, value: str | None = None
 ) -> ShapeFact:
-    values = {"kind": KINDS, "colour": list(COLOURS), "size": list(SIZES)}[name]
-    value = value or _any([v for v in values if v != getattr(fact, name)], rng)
+    others = [v for v in _choices(scene, name) if v != getattr(fact, name)]
+    value = value or _any(others, rng)
     return replace(fact, **{name: value})
 
 
@@ -166,7 +172,7 @@ def _is_attribute(name: str) -> Callable:
         shape, ref = subject
         value, true = getattr(shape, name), bool(rng.random() < 0.5)
         if not true:
-            value = getattr(_changed(ShapeFact(**{name: value}), name, rng), name)
+            value = getattr(_changed(ShapeFact(**{name: value}), name, scene, rng), name)
         field = "object" if name == "kind" else "ref"
         return Question("yes/no", f"is {name}", {field: ref, name: value}, "true", true)
 
