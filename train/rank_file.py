@@ -78,7 +78,7 @@ def main(argv: list[str] | None = None) -> None:
     )
     parser.add_argument("--output", default="outputs/tokenizer", help="folder to write")
     parser.add_argument("--ranks", type=int, default=900, help="number of byte-pair ranks")
-    parser.add_argument("--codes", type=int, default=1024, help="codebook size of the vision model")
+    parser.add_argument("--codes", type=int, default=693, help="codebook size of the vision model")
     parser.add_argument("--scenes", type=int, default=2000, help="scenes whose texts are read")
     parser.add_argument("--seed", type=int, default=0, help="seed of those scenes")
     args = parser.parse_args(argv)

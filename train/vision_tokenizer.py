@@ -1,7 +1,8 @@
 """Train emu3-mini's vision tokenizer on drawn scenes: `python -m train.vision_tokenizer`.
 
-Order of a run: a warm-up without quantisation, a codebook seeded with one code for each thing a
-cell can show, then straight-through training in which codes nobody uses are seeded anew.
+Every thing a cell can show has a code of its own (`train.cells`), so that a language model need
+never guess between codes that look alike. First the encoder learns to name those codes while the
+decoder learns to draw them; then both are trained together, straight through the encoder's codes.
 """
 
 import argparse
@@ -15,12 +16,13 @@ from mindspore import Tensor, nn, ops
 from tqdm import tqdm
 
 from emu3 import runtime
+from emu3.errors import InputError
 from emu3.tokenizer import (
     Emu3VisionVQConfig,
     Emu3VisionVQImageProcessor,
     Emu3VisionVQModel,
 )
-from train.cells import GROUNDS, cell_kinds
+from train.cells import cell_kinds, kind_count, kind_vectors
 from train.optimizer import AdamW, cosine_schedule
 from train.scenes import (
     FULL,
@@ -34,83 +36,86 @@ from train.scenes import (
 )
 from train.state import load_state, save_state
 
-RESEED_EVERY = 200
 COMMITMENT = 0.25
-CONSISTENCY = 0.5
+NAMING = 0.2
+SHARPNESS = 4.0  # of the naming loss: logits are -SHARPNESS * squared distance
 # Small pictures are not enlarged, large ones are brought down to what the scenes look like.
 MIN_PIXELS, MAX_PIXELS = 64 * 64, 256 * 256
 SMALL, WHOLE = 5, 7  # rows and columns of the scenes, in cells
 
 
-class TrainStep(nn.Cell):
-    """Forward, backward and update in one compiled graph."""
+class NamingLoss(nn.Cell):
+    """Cross-entropy of the right code among all, by distance, plus the squared distance to it."""
 
-    def __init__(self, model: Emu3VisionVQModel) -> None:
+    def __init__(self) -> None:
         super().__init__()
-        self.model = model
-        self.parameters = ms.ParameterTuple(model.trainable_params())
-        self.optimizer = AdamW(list(self.parameters), betas=(0.9, 0.95), weight_decay=1e-4)
+        self.product = ops.MatMul(transpose_b=True)
+
+    def construct(self, vectors: Tensor, table: Tensor, kinds: Tensor) -> Tensor:
+        """vectors (n, e), table (codes, e), kinds (n,) -> scalar; trains the vectors alone."""
+        table = ops.stop_gradient(table)
+        scores = 2 * self.product(vectors, table) - (table * table).sum(-1)
+        scores = SHARPNESS * scores
+        scores = scores - ops.stop_gradient(scores.max(-1, keepdims=True))
+        chosen = ops.gather_elements(scores, 1, kinds.expand_dims(1))[:, 0]
+        named = (ops.log(ops.exp(scores).sum(-1)) - chosen).mean()
+        return named + ((vectors - ops.gather(table, kinds, 0)) ** 2).mean()
+
+
+class TeachStep(nn.Cell):
+    """Encoder and decoder apart: one learns to name the right codes, the other to draw them."""
+
+    def __init__(self, model: Emu3VisionVQModel, optimizer: AdamW) -> None:
+        super().__init__()
+        self.model, self.optimizer = model, optimizer
+        self.parameters = optimizer.weights
+        self.naming = NamingLoss()
         self.gradient = ops.GradOperation(get_by_list=True, sens_param=True)
 
-    def loss(
-        self, pixels: Tensor, weight: Tensor, kinds: Tensor, quantised: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """Weighted absolute and squared error, consistency, commitment and codebook terms.
-
-        Returns the sum, and of it the error and the consistency.
-        """
-        picture, _, vectors, commitment, codebook = self.model(pixels, quantised)
-        error = picture - pixels
-        rebuilt = (weight * (ops.abs(error) + 2 * error * error)).mean()
-        terms = COMMITMENT * commitment + codebook
-        spread = inner_spread(vectors, kinds)
-        return rebuilt + CONSISTENCY * spread + quantised * terms, rebuilt, spread
+    def loss(self, pixels: Tensor, weight: Tensor, kinds: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """The sum, the error of the picture, and the naming loss."""
+        latent = self.model.encode_latent(pixels)
+        b, e, t, h, w = latent.shape
+        vectors = latent.transpose(0, 2, 3, 4, 1).reshape(-1, e)
+        table = self.model.quantize.embedding.weight
+        named = self.naming(vectors, table, kinds)
+        right = self.model.quantize.embedding(kinds)
+        passed = right.reshape(b, t, h, w, e).transpose(0, 4, 1, 2, 3)
+        rebuilt = weighted_error(self.model.decode_latent(passed, True), pixels, weight)
+        return rebuilt + NAMING * named, rebuilt, named
 
     def construct(
-        self, pixels: Tensor, weight: Tensor, kinds: Tensor, quantised: Tensor, lr: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """One step; returns loss, error, consistency and gradient norm."""
-        inputs = (pixels, weight, kinds, quantised)
-        loss, rebuilt, spread = self.loss(*inputs)
-        ones = (ops.ones_like(loss), ops.zeros_like(rebuilt), ops.zeros_like(spread))
-        grads = self.gradient(self.loss, self.parameters)(*inputs, ones)
-        return loss, rebuilt, spread, self.optimizer(grads, lr)
+        self, pixels: Tensor, weight: Tensor, kinds: Tensor, lr: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """One step; returns error, naming loss and gradient norm."""
+        loss, rebuilt, named = self.loss(pixels, weight, kinds)
+        slopes = (ops.ones_like(loss), ops.zeros_like(rebuilt), ops.zeros_like(named))
+        grads = self.gradient(self.loss, self.parameters)(pixels, weight, kinds, slopes)
+        return rebuilt, named, self.optimizer(grads, lr)
 
 
-def inner_spread(vectors: Tensor, kinds: Tensor) -> Tensor:
-    """Share of the variance of vectors (n, e) that lies inside the kinds (n,), each weighed alike.
+class TrainStep(TeachStep):
+    """Both together, straight through the encoder's own codes."""
 
-    Cells that look alike then get the same code, instead of one of fifty by chance, and a
-    language model need not guess which.
-    """
-    alike = ops.cast(kinds.expand_dims(0) == kinds.expand_dims(1), ms.float32)  # (n, n)
-    counts = alike.sum(1, keepdims=True)
-    weights = 1 / (counts * (1 / counts).sum())
-    means = ops.MatMul()(alike, vectors) / counts
-    inside = (weights * (vectors - means) ** 2).sum()
-    middle = (weights * vectors).sum(0)
-    return inside / ((weights * (vectors - middle) ** 2).sum() + 1e-6)
+    def loss(self, pixels: Tensor, weight: Tensor, kinds: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """As in TeachStep, with commitment and codebook terms."""
+        picture, _, vectors, commitment, codebook = self.model(pixels, 1.0)
+        rebuilt = weighted_error(picture, pixels, weight)
+        named = self.naming(vectors, self.model.quantize.embedding.weight, kinds)
+        loss = rebuilt + COMMITMENT * commitment + 0.1 * codebook + NAMING * named
+        return loss, rebuilt, named
 
 
-class Vectors(nn.Cell):
-    """Encoder vectors and their codes, for seeding the codebook."""
-
-    def __init__(self, model: Emu3VisionVQModel) -> None:
-        super().__init__()
-        self.model = model
-
-    def construct(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
-        """(b, 3, h, w) -> vectors (b * H * W, e), codes (b * H * W,)."""
-        latent = self.model.encode_latent(pixels)
-        vectors = latent.transpose(0, 2, 3, 4, 1).reshape(-1, latent.shape[1])
-        return vectors, self.model.quantize.nearest(vectors)
+def weighted_error(picture: Tensor, pixels: Tensor, weight: Tensor) -> Tensor:
+    """Absolute and squared error (b, 3, h, w), each pixel by its weight (b, 1, h, w) -> scalar."""
+    error = picture - pixels
+    return (weight * (ops.abs(error) + 2 * error * error)).mean()
 
 
 class Batches:
     """Random scenes of `cells` x `cells` cells with the weight of each pixel.
 
-    Scenes come in pairs that show the same shapes, each at another place on another ground. The
-    plain ground dominates a picture, so shapes and what lies next to them count 6 times and
+    The plain ground dominates a picture, so shapes and what lies next to them count 6 times and
     textured ground 3 times.
     """
 
@@ -123,25 +128,19 @@ class Batches:
         Kinds are those of `train.cells.cell_kinds`. Same for same step.
         """
         rng = np.random.default_rng((self.seed, self.cells, step))
-        scenes: list[Scene] = []
-        while len(scenes) < self.batch:
-            count = int(rng.integers(1, 4))
-            looks = [random_look(rng, FULL) for _ in range(count)]
-            pair = [self._scene(rng, looks) for _ in range(2)]
-            scenes += [scene for scene in pair if scene is not None]
-        parts = [self._arrays(scene) for scene in scenes[: self.batch]]
+        parts = [self._arrays(self._scene(rng)) for _ in range(self.batch)]
         pixels, weights, kinds = (np.stack(part) for part in zip(*parts))
         return pixels, weights, kinds.reshape(-1)
 
-    def _scene(self, rng: np.random.Generator, looks: list) -> Scene | None:
-        """The looks at random places on a random ground; None where nothing fits."""
-        for _ in range(5):
-            if (shapes := place(rng, self.cells, self.cells, looks)) is None:
-                return None
-            scene = Scene(self.cells, self.cells, random_ground(rng), shapes, FULL)
-            if not held_out(scene):
-                return scene
-        return None
+    def _scene(self, rng: np.random.Generator) -> Scene:
+        """A scene without held-out combinations, as full as it happens to get."""
+        while True:
+            looks = [random_look(rng, FULL) for _ in range(rng.integers(1, 4))]
+            shapes = place(rng, self.cells, self.cells, looks)
+            if shapes is not None:
+                scene = Scene(self.cells, self.cells, random_ground(rng), shapes, FULL)
+                if not held_out(scene):
+                    return scene
 
     def _arrays(self, scene: Scene) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         pixels = draw_array(scene).astype(np.float32).transpose(2, 0, 1) / 127.5 - 1
@@ -158,94 +157,63 @@ def _widen(mask: np.ndarray, by: int = 2) -> np.ndarray:
     return np.any([padded[dy : dy + rows, dx : dx + cols] for dy, dx in shifts], axis=0)
 
 
-def gather_vectors(
-    vectors: Vectors, batches: Batches, first: int, count: int
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Encoder vectors (n, e), their codes (n,) and kinds (n,), of batches."""
-    found = []
-    for step in range(first, first + count):
-        pixels, _, kinds = batches(step)
-        out = vectors(Tensor(pixels))
-        found.append((out[0].asnumpy(), out[1].asnumpy(), kinds))
-    return tuple(np.concatenate(part) for part in zip(*found))
+def new_model(config_path: str) -> Emu3VisionVQModel:
+    """A model from scratch, its codebook one vector for each thing a cell can show.
 
-
-def seed_codebook(
-    model: Emu3VisionVQModel, vectors: np.ndarray, kinds: np.ndarray, rng: np.random.Generator
-) -> None:
-    """A code at the mean vector of each kind; codes left over where these fit worst."""
-    table = model.quantize.embedding.weight
-    found, inverse, counts = np.unique(kinds, return_inverse=True, return_counts=True)
-    means = np.zeros((len(found), vectors.shape[1]), np.float32)
-    np.add.at(means, inverse, vectors)
-    means = (means / counts[:, None])[: table.shape[0]]
-    away = ((vectors - means[np.minimum(inverse, len(means) - 1)]) ** 2).sum(1)
-    rest = _poorly_served(vectors, away, kinds, table.shape[0] - len(means), rng)
-    table.set_data(Tensor(np.concatenate([means, rest]).astype(np.float32)))
-
-
-def reseed_unused(
-    model: Emu3VisionVQModel,
-    vectors: np.ndarray,
-    codes: np.ndarray,
-    kinds: np.ndarray,
-    rng: np.random.Generator,
-) -> int:
-    """Move every code that was not used to a vector far from its code; returns how many."""
-    table = model.quantize.embedding.weight.asnumpy().copy()
-    unused = np.setdiff1d(np.arange(len(table)), codes)
-    away = ((vectors - table[codes]) ** 2).sum(1)
-    table[unused] = _poorly_served(vectors, away, kinds, len(unused), rng)
-    model.quantize.embedding.weight.set_data(Tensor(table))
-    return len(unused)
-
-
-def _poorly_served(vectors, away, kinds, count: int, rng: np.random.Generator) -> np.ndarray:
-    """`count` of the vectors by chance, those far `away` from their codes and on shapes first."""
-    chance = np.where(kinds >= len(GROUNDS), away, 0) + 1e-12
-    return vectors[rng.choice(len(vectors), count, replace=False, p=chance / chance.sum())]
+    Raises:
+        InputError: the codebook has not just as many codes.
+    """
+    sizes = json.loads(Path(config_path).read_text(encoding="utf-8"))
+    config = Emu3VisionVQConfig(**sizes)
+    if config.codebook_size != kind_count():
+        raise InputError(
+            f"{config_path}: codebook_size {config.codebook_size}; allowed: {kind_count()}, one "
+            "for each thing a cell of a scene can show; change --config"
+        )
+    model = Emu3VisionVQModel(config).set_train(True)
+    model.quantize.embedding.weight.set_data(Tensor(kind_vectors(config.embed_dim)))
+    return model
 
 
 def train(args: argparse.Namespace) -> None:
     """Run or resume training until `args.steps`; saves state and the model folder."""
-    sizes = json.loads(Path(args.config).read_text(encoding="utf-8"))
-    model = Emu3VisionVQModel(Emu3VisionVQConfig(**sizes)).set_train(True)
-    step_cell, vectors = TrainStep(model), Vectors(model)
-    step_cell.set_train(True)
+    model = new_model(args.config)
+    optimizer = AdamW(model.trainable_params(), betas=(0.9, 0.95), weight_decay=1e-4)
+    teach, together = (kind(model, optimizer).set_train(True) for kind in (TeachStep, TrainStep))
     state, first = Path(args.state), 0
     if state.exists():
-        first = load_state(state, step_cell)["step"]
+        first = load_state(state, teach)["step"]
     rate = cosine_schedule(args.lr, args.lr / 50, 50, args.steps)
     small, whole = Batches(args.seed, args.batch, SMALL), Batches(args.seed, args.batch // 2, WHOLE)
     begun = saved = time.monotonic()
     with tqdm(total=args.steps, initial=first, desc="vision tokenizer") as bar:
         for step in range(first, args.steps):
-            if step >= args.warmup:
-                _tend_codebook(args, model, vectors, small, step)
-            batches = whole if step % args.whole == args.whole - 1 else small
-            arrays = [Tensor(array) for array in batches(step)]
-            quantised = Tensor(float(step >= args.warmup), ms.float32)
-            figures = step_cell(*arrays, quantised, Tensor(rate(step), ms.float32))
+            taught = step < args.steps * args.taught
+            arrays = [Tensor(array) for array in (small if taught else whole)(step)]
+            lr = Tensor(rate(step), ms.float32)
+            figures = (teach if taught else together)(*arrays, lr)
             bar.update()
             if step % 20 == 0:
-                loss, rebuilt, spread, norm = (float(figure) for figure in figures)
-                bar.write(
-                    f"step {step} loss {loss:.4f} rebuilt {rebuilt:.4f} spread {spread:.4f} "
-                    f"norm {norm:.2f}"
-                )
+                rebuilt, named, norm = (float(figure) for figure in figures)
+                bar.write(f"step {step} error {rebuilt:.4f} naming {named:.4f} norm {norm:.2f}")
             now = time.monotonic()
             last = step + 1 == args.steps or now - begun > args.minutes * 60
             if last or now - saved > args.save_every:
-                save_state(state, step_cell, {"step": step + 1})
+                save_state(state, teach, {"step": step + 1})
                 saved = now
             if last:
                 break
+    save_model(model, args.output, args.save_dtype)
+
+
+def save_model(model: Emu3VisionVQModel, output: str, dtype: str) -> None:
+    """Write the folder that inference loads."""
     forget_past(model)
-    model.set_train(False).save_pretrained(args.output, dtype=args.save_dtype)
+    model.set_train(False).save_pretrained(output, dtype=dtype)
     images = Emu3VisionVQImageProcessor(
         min_pixels=MIN_PIXELS, max_pixels=MAX_PIXELS, spatial_factor=model.spatial_scale_factor
     )
-    images.save_pretrained(args.output)
+    images.save_pretrained(output)
 
 
 def forget_past(model: Emu3VisionVQModel) -> None:
@@ -263,35 +231,23 @@ def forget_past(model: Emu3VisionVQModel) -> None:
                 weight.set_data(Tensor(kernel))
 
 
-def _tend_codebook(args, model, vectors, batches, step: int) -> None:
-    """Seed the codebook when the warm-up ends; later look after unused codes, until the end."""
-    since, rng = step - args.warmup, np.random.default_rng((args.seed, step))
-    if since == 0:
-        found, _, kinds = gather_vectors(vectors, batches, 10**6, 100)
-        seed_codebook(model, found, kinds, rng)
-    elif since % RESEED_EVERY == 0 and step < args.steps * 0.8:
-        found, codes, kinds = gather_vectors(vectors, batches, 10**6 + step, 60)
-        count = reseed_unused(model, found, codes, kinds, rng)
-        tqdm.write(f"step {step}: {count} unused codes seeded anew")
-
-
 def main(argv: list[str] | None = None) -> None:
     """Parse options and train."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter
     )
-    parser.add_argument("--config", default="configs/emu3_mini_vision.json", help="sizes")
-    parser.add_argument("--output", default="outputs/vision", help="folder of the trained model")
-    parser.add_argument("--state", default="outputs/vision_state.safetensors", help="resume file")
-    parser.add_argument("--steps", type=int, default=2600, help="optimizer steps in all")
-    parser.add_argument("--minutes", type=float, default=1e9, help="stop and save after these")
-    parser.add_argument("--warmup", type=int, default=800, help="steps without quantisation")
-    parser.add_argument("--whole", type=int, default=3, help="every so many steps: larger pictures")
-    parser.add_argument("--batch", type=int, default=8, help="small pictures a step")
-    parser.add_argument("--lr", type=float, default=2e-3, help="peak learning rate")
-    parser.add_argument("--save-dtype", default="float16", help="dtype of the saved weights")
-    parser.add_argument("--seed", type=int, default=0, help="seed of data and initial weights")
-    parser.add_argument("--save-every", type=float, default=300, help="seconds between saves")
+    add = parser.add_argument
+    add("--config", default="configs/emu3_mini_vision.json", help="sizes")
+    add("--output", default="outputs/vision", help="folder of the trained model")
+    add("--state", default="outputs/vision_state.safetensors", help="resume file")
+    add("--steps", type=int, default=2000, help="optimizer steps in all")
+    add("--minutes", type=float, default=1e9, help="stop and save after these")
+    add("--taught", type=float, default=0.7, help="first share: encoder and decoder apart")
+    add("--batch", type=int, default=8, help="small pictures a step; later half as many, larger")
+    add("--lr", type=float, default=2e-3, help="peak learning rate")
+    add("--save-dtype", default="float16", help="dtype of the saved weights")
+    add("--seed", type=int, default=0, help="seed of data and initial weights")
+    add("--save-every", type=float, default=120, help="seconds between saves")
     args = parser.parse_args(argv)
     runtime.setup(device="CPU", mode="graph", seed=args.seed)
     train(args)

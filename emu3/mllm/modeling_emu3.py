@@ -48,6 +48,7 @@ class Attention(nn.Cell):
         width, sigma = config.hidden_size, config.initializer_range
         self.head_dim = config.head_dim
         self.dropout = config.attention_dropout
+        self.exchange = None  # set by emu3.parallel.sequence.share_sequence
         self.attention = runtime.resolve_attention(config._attn_implementation)
         groups = config.num_key_value_heads * config.head_dim
         self.q_proj = Linear(width, width, sigma=sigma)
@@ -72,7 +73,11 @@ class Attention(nn.Cell):
             key = ops.cat((past_key, key), 2)
             value = ops.cat((past_value, value), 2)
         dropout = self.dropout if self.training else 0.0
+        if self.exchange is not None:
+            query, key, value = self.exchange.to_heads(query, key, value)
         out = attend(query, key, value, bias, self.attention, dropout)
+        if self.exchange is not None:
+            out = self.exchange.to_sequence(out)
         return self.o_proj(out), key, value
 
     def _heads(self, x: Tensor) -> Tensor:

@@ -38,11 +38,13 @@ class Linear(nn.Cell):
         self.out_features = out_features
         self.weight = Parameter(initializer(Normal(sigma), (out_features, in_features), dtype))
         self.bias = Parameter(initializer("zeros", (out_features,), dtype)) if has_bias else None
+        self.gather = None  # set where `weight` is this process's share of it: the whole again
         self.matmul = ops.MatMul(transpose_b=True)
 
     def construct(self, x: Tensor) -> Tensor:
         rows = x.reshape((-1, x.shape[-1]))
-        y = self.matmul(rows, self.weight)
+        weight = self.weight if self.gather is None else self.gather(self.weight)
+        y = self.matmul(rows, weight)
         if self.bias is not None:
             y = ops.bias_add(y, self.bias)
         return y.reshape((*x.shape[:-1], self.out_features))
@@ -61,6 +63,8 @@ class Embedding(nn.Cell):
     ) -> None:
         super().__init__()
         self.weight = Parameter(initializer(PaddedNormal(sigma, pad), (count, width), dtype))
+        self.gather = None  # as in Linear
 
     def construct(self, ids: Tensor) -> Tensor:
-        return ops.gather(self.weight, ids, 0)
+        weight = self.weight if self.gather is None else self.gather(self.weight)
+        return ops.gather(weight, ids, 0)

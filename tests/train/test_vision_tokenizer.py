@@ -1,13 +1,15 @@
 """What the tokenizer's training batches and terms mean."""
 
+import json
+from pathlib import Path
+
 import numpy as np
+import pytest
 from mindspore import Tensor
 
-from emu3.tokenizer import Emu3VisionVQModel
-from tests.support import tiny_vision_config
-from train.cells import GROUNDS, cell_kinds
-from train.scenes import CELL, Ground, Scene, Shape, draw_array
-from train.vision_tokenizer import Batches, inner_spread, reseed_unused, seed_codebook
+from emu3.errors import InputError
+from train.scenes import CELL
+from train.vision_tokenizer import SHARPNESS, Batches, NamingLoss, new_model
 
 
 def test_batches_are_a_function_of_the_step():
@@ -17,54 +19,40 @@ def test_batches_are_a_function_of_the_step():
     assert not np.array_equal(first[0], other[0])
 
 
-def test_ground_cells_hold_their_ground_and_nothing_else():
-    pixels, weights, kinds = Batches(1, 4, 5)(0)
-    cells = kinds.reshape(4, 5, 5)
-    assert (cells < len(GROUNDS)).any() and (cells >= len(GROUNDS)).any()
-    for picture, weight, shown in zip(pixels, weights, cells):
-        tiles = picture.reshape(3, 5, CELL, 5, CELL).transpose(1, 3, 0, 2, 4)
-        plain = tiles[shown < len(GROUNDS)]
-        np.testing.assert_array_equal(plain, np.broadcast_to(plain[:1], plain.shape))
-        assert weight.max() == 6
+def test_pixels_of_shapes_and_of_textures_weigh_more():
+    pixels, weights, _ = Batches(1, 6, 5)(0)
+    assert set(np.unique(weights)) == {1, 3, 6}
+    for picture, weight in zip(pixels, weights[:, 0]):
+        plain = picture[:, weight == 1]
+        assert plain.size == 0 or np.ptp(plain, axis=1).max() == 0
 
 
-def test_pairs_show_the_same_shapes_elsewhere():
-    _, _, kinds = Batches(2, 2, 5)(0)
-    first, second = (sorted(k[k >= len(GROUNDS)]) for k in kinds.reshape(2, -1))
-    assert first == second
+def test_a_codebook_of_another_size_is_refused(tmp_path):
+    sizes = json.loads(Path("configs/emu3_mini_vision.json").read_text())
+    path = tmp_path / "vision.json"
+    path.write_text(json.dumps(sizes | {"codebook_size": 5}))
+    with pytest.raises(InputError, match="codebook_size 5"):
+        new_model(str(path))
 
 
-def test_equal_cells_on_equal_ground_look_alike_and_others_do_not():
-    shapes = (Shape("star", "red", "large", 0, 0), Shape("star", "red", "large", 4, 4))
-    scene = Scene(7, 7, Ground("white", "dotted"), shapes)
-    kinds = cell_kinds(scene).ravel()
-    tiles = draw_array(scene).reshape(7, CELL, 7, CELL, 3).swapaxes(1, 2).reshape(49, -1)
-    same_kind = kinds[:, None] == kinds[None]
-    same_look = (tiles[:, None] == tiles[None]).all(-1)
-    np.testing.assert_array_equal(same_kind, same_look)
-
-
-def test_inner_spread_is_the_share_of_variance_within_kinds():
-    vectors = np.array([[0.0, 0.0], [2.0, 0.0], [9.0, 9.0]], np.float32)
-    kinds = np.array([3, 3, 70], np.int32)
-    weights = np.array([0.25, 0.25, 0.5])[:, None]
-    middle = (weights * vectors).sum(0)
-    expected = 0.5 / (weights * (vectors - middle) ** 2).sum()
-    np.testing.assert_allclose(inner_spread(Tensor(vectors), Tensor(kinds)), expected, rtol=1e-5)
-
-
-def test_every_kind_gets_a_code_and_unused_codes_go_where_they_are_wanted():
-    model = Emu3VisionVQModel(tiny_vision_config())
+def test_the_naming_loss_is_cross_entropy_by_distance_plus_squared_distance():
     rng = np.random.default_rng(0)
-    codes, width = model.quantize.embedding.weight.shape
-    kinds = len(GROUNDS) + np.repeat(np.arange(codes // 2), 4)
-    centres = rng.normal(0, 5, (codes // 2, width))
-    vectors = np.repeat(centres, 4, 0) + rng.normal(0, 0.1, (len(kinds), width))
-    vectors = vectors.astype(np.float32)
-    seed_codebook(model, vectors, kinds, rng)
-    found = model.quantize.nearest(Tensor(vectors)).asnumpy()
+    vectors, table = rng.normal(size=(5, 3)), rng.normal(size=(7, 3))
+    kinds = np.array([0, 6, 2, 2, 5], np.int32)
+    distances = ((vectors[:, None] - table[None]) ** 2).sum(-1)
+    shares = np.exp(-SHARPNESS * distances)
+    shares = shares / shares.sum(1, keepdims=True)
+    expected = -np.log(shares[np.arange(5), kinds]).mean()
+    expected += ((vectors - table[kinds]) ** 2).mean()
+    inputs = Tensor(vectors.astype(np.float32)), Tensor(table.astype(np.float32)), Tensor(kinds)
+    assert float(NamingLoss()(*inputs)) == pytest.approx(expected, rel=1e-4)
+
+
+def test_the_codebook_starts_with_colours_that_tell_shapes_apart():
+    model = new_model("configs/emu3_mini_vision.json")
     table = model.quantize.embedding.weight.asnumpy()
-    assert np.abs(table[found] - vectors).max() < 1
-    far = vectors + 100
-    assert reseed_unused(model, far, np.zeros(len(far), int), kinds, rng) == codes - 1
-    assert (model.quantize.embedding.weight.asnumpy()[1:] > 50).all()
+    distances = ((table[:, None] - table[None]) ** 2).sum(-1) + 9 * np.eye(len(table))
+    assert distances.min() > 0.2
+    codes = model.quantize.nearest(Tensor(table)).asnumpy()
+    np.testing.assert_array_equal(codes, np.arange(len(table)))
+    assert model.spatial_scale_factor == CELL

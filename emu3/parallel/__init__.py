@@ -1,0 +1,1 @@
+"""Groups of processes, collectives between them, and sequence parallelism."""

@@ -1,0 +1,121 @@
+"""Start a module in several processes here: `python -m train.launch -n 2 -m MODULE ...`.
+
+A thin layer over MindSpore's dynamic cluster (one scheduler, N workers): signals reach every
+worker, the first failure ends the others, and the exit code is that worker's own.
+"""
+
+import argparse
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from emu3.files import writable_folder
+
+GRACE = 20.0  # seconds that workers have to end by themselves once one of them failed
+POLL = 0.2
+SCHEDULER = (
+    "import mindspore as ms; from mindspore.communication import init; ms.set_device('CPU'); init()"
+)
+
+
+def free_port() -> int:
+    """A TCP port that nothing listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def start(
+    command: Sequence[str], processes: int, port: int, logs: Path
+) -> tuple[subprocess.Popen, list[subprocess.Popen]]:
+    """The scheduler and the workers; worker 0 writes to the terminal, the others to log files."""
+    shared = {
+        "MS_WORKER_NUM": str(processes),
+        "MS_SCHED_HOST": "127.0.0.1",
+        "MS_SCHED_PORT": str(port),
+        "GLOG_v": os.environ.get("GLOG_v", "3"),  # noqa: SIM112
+    }
+    threads = max(1, (os.cpu_count() or 1) // processes)
+    base = {"OMP_NUM_THREADS": str(threads)} | os.environ | shared
+    scheduler = subprocess.Popen(
+        [sys.executable, "-c", SCHEDULER],
+        env=base | {"MS_ROLE": "MS_SCHED"},
+        stdout=(logs / "scheduler.log").open("w"),
+        stderr=subprocess.STDOUT,
+    )
+    workers = []
+    for rank in range(processes):
+        output = None if rank == 0 else (logs / f"worker_{rank}.log").open("w")
+        workers.append(
+            subprocess.Popen(
+                command,
+                env=base | {"MS_ROLE": "MS_WORKER", "MS_NODE_ID": str(rank)},
+                stdout=output,
+                stderr=None if rank == 0 else subprocess.STDOUT,
+            )
+        )
+    return scheduler, workers
+
+
+def wait(workers: list[subprocess.Popen]) -> int:
+    """Exit code of the job: 0 when all workers ended well, else that of the first to fail."""
+    failed, deadline = 0, None
+    while any(worker.poll() is None for worker in workers):
+        codes = [worker.poll() for worker in workers]
+        if not failed and any(codes):
+            failed = next(code for code in codes if code)
+            deadline = time.monotonic() + GRACE
+        if deadline is not None and time.monotonic() > deadline:
+            for worker in workers:
+                worker.kill()
+        time.sleep(POLL)
+    failed = failed or next((w.returncode for w in workers if w.returncode), 0)
+    return failed if failed >= 0 else 128 - failed
+
+
+def run(command: Sequence[str], processes: int, port: int | None, logs: Path) -> int:
+    """Run `command` in `processes` workers; returns the job's exit code."""
+    if processes == 1:
+        return subprocess.run(command).returncode
+    scheduler, workers = start(command, processes, port or free_port(), logs)
+
+    def forward(number: int, frame: object) -> None:
+        for worker in workers:
+            if worker.poll() is None:
+                worker.send_signal(number)
+
+    before = {s: signal.signal(s, forward) for s in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        return wait(workers)
+    finally:
+        for worker in [*workers, scheduler]:
+            if worker.poll() is None:
+                worker.kill()
+                worker.wait()
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Parse options and run; returns the exit code."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter
+    )
+    parser.add_argument("-n", "--processes", type=int, default=1, help="number of processes")
+    parser.add_argument("--port", type=int, help="TCP port of the scheduler (default: a free one)")
+    parser.add_argument("--logs", default="outputs/logs", help="folder of the other ranks' output")
+    parser.add_argument("-m", "--module", required=True, help="Python module to run")
+    parser.add_argument("arguments", nargs=argparse.REMAINDER, help="what the module is given")
+    options = parser.parse_args(argv)
+    command = [sys.executable, "-m", options.module, *options.arguments]
+    logs = writable_folder(Path(options.logs), "--logs")
+    return run(command, options.processes, options.port, logs)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

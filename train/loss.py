@@ -1,0 +1,64 @@
+"""The head and its cross-entropy where a label counts, in chunks: exact, without whole logits.
+
+Shapes: N labels, C hidden width, V vocabulary. A chunk's gradients are taken while its logits
+exist (Hsu et al. 2024, Liger Kernel, arXiv:2410.10989), so that nothing is computed twice.
+"""
+
+import mindspore as ms
+from mindspore import Tensor, nn, ops
+
+from emu3.mllm.modeling_emu3 import IGNORED_LABEL
+
+LOGITS_AT_ONCE = 2**25  # 128 MB of float32
+
+
+class HeadLoss(nn.Cell):
+    """Sum of the labels' cross-entropies, and its gradients."""
+
+    def __init__(self, logits_at_once: int = LOGITS_AT_ONCE) -> None:
+        super().__init__()
+        self.logits_at_once = logits_at_once
+        self.scores = ops.MatMul(transpose_b=True)
+        self.to_hidden = ops.MatMul()
+        self.to_weight = ops.MatMul(transpose_a=True)
+        self.exp = ops.Exp()
+
+    def construct(
+        self, hidden: Tensor, weight: Tensor, labels: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """hidden (N, C), weight (V, C), labels (N,) int32, -100 = none.
+
+        Returns the sum () float32 and, for the backward pass, its gradients by hidden and weight
+        in their dtypes. Softmax and sums are in float32.
+        """
+        rows = max(1, self.logits_at_once // weight.shape[0])
+        total, by_weight, by_hidden = 0.0, None, ()
+        for start in range(0, hidden.shape[0], rows):
+            chunk = hidden[start : start + rows]
+            if by_weight is not None:
+                # One chunk at a time, also where the runtime could run several.
+                chunk = ops.depend(chunk, by_weight)
+            loss, slope = self._chunk(chunk, weight, labels[start : start + rows])
+            total = total + loss
+            part = self.to_weight(slope, chunk)
+            by_weight = part if by_weight is None else by_weight + part
+            by_hidden += (self.to_hidden(slope, weight),)
+        return total, by_hidden[0] if len(by_hidden) == 1 else ops.concat(by_hidden), by_weight
+
+    def _chunk(self, hidden: Tensor, weight: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """Loss of a chunk and its slope by the logits (n, V), in hidden's dtype."""
+        logits = self.scores(hidden, weight).astype(ms.float32)
+        logits = logits - logits.max(-1, keepdims=True)
+        counted = (labels != IGNORED_LABEL).astype(ms.float32)
+        wanted = ops.maximum(labels, 0).expand_dims(1)
+        chosen = ops.gather_elements(logits, 1, wanted)[:, 0]
+        powers = self.exp(logits)
+        sums = powers.sum(-1)
+        slope = powers * (counted / sums).expand_dims(1)
+        slope = ops.tensor_scatter_elements(slope, wanted, -counted.expand_dims(1), 1, "add")
+        return ((ops.log(sums) - chosen) * counted).sum(), slope.astype(hidden.dtype)
+
+    def bprop(self, hidden, weight, labels, out, dout):
+        """The gradients that the forward pass took, by the slope of the sum."""
+        slope = dout[0].astype(hidden.dtype)
+        return out[1] * slope, out[2] * slope, ops.zeros_like(labels)
