@@ -3,13 +3,16 @@
     DIR/feature/NAME.ckpt   name, images (int32 (h, w) codes, or False), texts, response (optional)
     DIR/list/SPLIT.json     {"prefix": the feature folder, "path_list": file names}
 
-Two keys of our own stand beside these as JSON texts; other readers ignore them: `captions`
-(further wordings of `texts`) and `turns` (every [question, answer]; texts and response are the
-last of them).
+Further keys of our own stand beside these, lists as JSON texts; other readers ignore them:
+`captions` (further wordings of `texts`), `turns` (every [question, response]; texts and response
+are the last of them) and `independent` (bool). Turns without `independent`, or with True, are
+separate questions about one image; with False they are one conversation, each turn following on
+the last.
 """
 
 import json
-from collections.abc import Iterable
+import tempfile
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -30,6 +33,21 @@ class Feature:
     response: str | None = None
     captions: list[str] = field(default_factory=list)
     turns: list[tuple[str, str]] = field(default_factory=list)
+    independent: bool = True
+
+    @property
+    def kind(self) -> str:
+        """What it teaches: "t2i", "vqa" (about an image) or "text"."""
+        if not self.all_turns:
+            return "t2i"
+        return "text" if self.codes is None else "vqa"
+
+    @property
+    def all_turns(self) -> list[tuple[str, str]]:
+        """Every (question, response); empty for a captioned image."""
+        if self.turns or self.response is None:
+            return self.turns
+        return [(self.texts, self.response)]
 
 
 def write_feature(folder: str | Path, feature: Feature) -> str:
@@ -45,6 +63,7 @@ def write_feature(folder: str | Path, feature: Feature) -> str:
         values["captions"] = json.dumps(feature.captions, ensure_ascii=False)
     if feature.turns:
         values["turns"] = json.dumps(feature.turns, ensure_ascii=False)
+        values["independent"] = feature.independent
     path = Path(folder) / "feature" / f"{feature.name}.ckpt"
     with atomic_path(path) as temporary:
         ms.save_checkpoint([], str(temporary), append_dict=values)
@@ -61,41 +80,111 @@ def write_list(folder: str | Path, split: str, names: Iterable[str]) -> Path:
 
 
 def read_feature(path: str | Path) -> Feature:
-    """Read one feature file, also of other writers.
+    """Read one feature file, also of other writers, whatever it is called.
+
+    Codes of shape (1, h, w) become (h, w).
 
     Raises:
         InputError: the file is missing, damaged, or holds values of other types.
     """
-    try:
-        values = ms.load_checkpoint(str(path))
-    except (ValueError, OSError, RuntimeError) as error:
-        raise InputError(f"cannot read feature {path}: {str(error).splitlines()[0]}") from None
-    texts, images, response = (values.get(key) for key in ("texts", "images", "response"))
+    values = _load(Path(path))
+    texts, response = values.get("texts"), values.get("response")
     if not isinstance(texts, str) or not isinstance(response, str | None):
-        raise InputError(f"feature {path}: texts and response must be text")
-    codes = np.asarray(images.asnumpy(), np.int32) if isinstance(images, ms.Tensor) else None
-    if codes is not None and codes.ndim != 2:
-        codes = None
-    turns = [tuple(turn) for turn in json.loads(values.get("turns", "[]"))]
-    captions = json.loads(values.get("captions", "[]"))
-    return Feature(Path(path).stem, codes, texts, response, captions, turns)
+        shown = " and ".join(repr(_plain(value)) for value in (texts, response))
+        raise InputError(f"feature {path}: texts and response are {shown}; allowed: text")
+    codes = _codes(values.get("images"), path)
+    if codes is None and response is None:
+        raise InputError(f"feature {path} holds neither an image nor a response")
+    captions = _json_list(values, "captions", path, lambda item: isinstance(item, str))
+    turns = _json_list(values, "turns", path, _is_turn)
+    independent = bool(_plain(values.get("independent", True)))
+    turns = [tuple(turn) for turn in turns]
+    return Feature(Path(path).stem, codes, texts, response, captions, turns, independent)
 
 
-def list_files(list_path: str | Path) -> list[Path]:
-    """The files a list names; its prefix may be absolute or relative to the list.
+def _load(path: Path) -> dict:
+    """The values of a checkpoint file; MindSpore reads none that is not called *.ckpt."""
+    try:
+        if path.suffix == ".ckpt":
+            return ms.load_checkpoint(str(path))
+        with tempfile.TemporaryDirectory() as folder:
+            link = Path(folder) / "feature.ckpt"
+            link.symlink_to(path.resolve())
+            return ms.load_checkpoint(str(link))
+    # A damaged file makes its parser raise anything, UnicodeDecodeError and KeyError included.
+    except Exception as error:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise InputError(f"cannot read feature {path}: {reason}") from None
+
+
+def _codes(images: object, path: str | Path) -> np.ndarray | None:
+    """The value of `images` as int32 (h, w); None when there is none."""
+    values = np.asarray(_plain(images))
+    if images is None or (values.dtype == bool and values.ndim == 0):
+        return None
+    if values.ndim == 3 and len(values) == 1:
+        values = values[0]
+    if values.ndim != 2 or values.size == 0 or values.dtype.kind not in "iu":
+        raise InputError(
+            f"feature {path}: images are {values.dtype} {values.shape}; "
+            "allowed: whole numbers (rows, columns), or False"
+        )
+    return values.astype(np.int32)
+
+
+def _json_list(values: dict, key: str, path: str | Path, fits: Callable) -> list:
+    """The list that `key` holds as JSON; empty without the key."""
+    try:
+        items = json.loads(values.get(key, "[]"))
+    except (TypeError, ValueError):
+        items = None
+    if not isinstance(items, list) or not all(fits(item) for item in items):
+        raise InputError(f"feature {path}: {key} is no list of the form this key has")
+    return items
+
+
+def _is_turn(item: object) -> bool:
+    """Whether `item` is [question, response]."""
+    return isinstance(item, list) and len(item) == 2 and all(isinstance(t, str) for t in item)
+
+
+def _plain(value: object) -> object:
+    """A tensor as numpy, anything else as it is."""
+    return value.asnumpy() if isinstance(value, ms.Tensor) else value
+
+
+def list_entries(list_path: str | Path) -> list[Path]:
+    """The files a list names, whether they exist or not.
+
+    The prefix may be absolute or relative to the list; of a folder that was moved, whose prefix
+    leads nowhere, the folder `feature` beside the list's own is taken.
 
     Raises:
-        InputError: the list is missing, no list, empty, or names a file that does not exist.
+        InputError: the list is missing, no list, or empty.
     """
     list_path = Path(list_path)
     try:
         content = json.loads(list_path.read_text(encoding="utf-8"))
         prefix, names = content["prefix"], content["path_list"]
+        folder = list_path.parent / prefix
+        files = [folder / name for name in names]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"{list_path} is no feature list: {error}; change --data") from None
-    if not names:
+    if not files:
         raise InputError(f"{list_path} lists no samples; change --data")
-    files = [list_path.parent / prefix / name for name in names]
+    moved = list_path.parent.parent / "feature"
+    if not folder.is_dir() and moved.is_dir():
+        return [moved / name for name in names]
+    return files
+
+
+def list_files(list_path: str | Path) -> list[Path]:
+    """The files a list names, as `list_entries` finds them.
+
+    Raises:
+        InputError: the list is missing, no list, empty, or names a file that does not exist.
+    """
+    files = list_entries(list_path)
     missing = [file for file in files if not file.exists()]
     if missing:
         raise InputError(f"{list_path} names {missing[0]}, which does not exist; change --data")

@@ -1,9 +1,15 @@
 """From features to ids and labels: the one place that says what is supervised.
 
-T2I supervises the visual ids only; a conversation supervises each response and its eos only;
-padding never. Questions about one image share it: the image stands once, each question is a
+T2I supervises the visual ids, with `structure` also what ends rows and image (eol, eof, eoi,
+eos); questions, conversations and text supervise each response and its eos; padding never.
+
+Independent questions about one image share it: the image stands once, each question is a
 branch that sees the image and itself, at the positions it would have alone. That is exactly the
-sum of the separate samples, for a fraction of their tokens.
+sum of the separate samples, for a fraction of their tokens. The turns of a conversation stand one
+after the other in one context.
+
+A sample that is too long is never cut inside a turn: its last turns are left out whole until it
+fits, and if not even the first turn fits, or there are no turns (T2I), the sample is.
 """
 
 from dataclasses import dataclass
@@ -12,6 +18,7 @@ import numpy as np
 
 from emu3.mllm.modeling_emu3 import IGNORED_LABEL
 from emu3.mllm.prompts import PromptBuilder
+from train.features import Feature
 
 PADDING = -1  # in Sample.branches after collating
 
@@ -45,14 +52,73 @@ class Batch:
     labels: np.ndarray
 
 
-def t2i_sample(builder: PromptBuilder, text: str, codes: np.ndarray) -> Sample:
-    """bos, caption, image block, eos; the visual ids are labels."""
+def feature_sample(
+    builder: PromptBuilder,
+    feature: Feature,
+    rng: np.random.Generator | None = None,
+    null_prompt_prob: float = 0.0,
+    structure: bool = False,
+) -> Sample:
+    """The sample of a feature, of whatever kind.
+
+    Args:
+        rng: draws the caption among several, whether it is dropped and the order of independent
+            questions; None takes the first caption and the order as it is.
+        null_prompt_prob: chance that a caption becomes empty, so that guidance has its other half.
+        structure: see `t2i_sample`.
+
+    Raises:
+        InputError: codes outside the vocabulary.
+    """
+    if feature.kind == "t2i":
+        text = feature.texts
+        if rng is not None:
+            text = str(rng.choice(feature.captions or [text]))
+            text = "" if rng.random() < null_prompt_prob else text
+        return t2i_sample(builder, text, feature.codes, structure)
+    turns = feature.all_turns
+    if feature.kind == "text" or not feature.independent:
+        return dialogue_sample(builder, feature.codes, turns)
+    order = range(len(turns)) if rng is None else rng.permutation(len(turns))
+    return conversation_sample(builder, feature.codes, [turns[i] for i in order])
+
+
+def t2i_sample(
+    builder: PromptBuilder, text: str, codes: np.ndarray, structure: bool = False
+) -> Sample:
+    """bos, caption, image block, eos; the visual ids are labels.
+
+    With `structure` everything after the prompt is: eol, eof, eoi and eos too, as a model needs
+    that is to end rows and images without the grammar.
+    """
     vocabulary = builder.vocabulary
     prompt = builder.generation(text, *codes.shape)
     ids = np.array([*prompt, *vocabulary.image_body(codes), vocabulary.eos], np.int32)
-    visual = vocabulary.is_visual(ids) & (np.arange(len(ids)) >= len(prompt))
-    labels = np.where(visual, ids, IGNORED_LABEL).astype(np.int32)
+    wanted = np.arange(len(ids)) >= len(prompt)
+    if not structure:
+        wanted &= vocabulary.is_visual(ids)
+    labels = np.where(wanted, ids, IGNORED_LABEL).astype(np.int32)
     return Sample(ids, labels, np.arange(len(ids), dtype=np.int32), np.zeros_like(ids))
+
+
+def dialogue_sample(
+    builder: PromptBuilder, codes: np.ndarray | None, turns: list[tuple[str, str]]
+) -> Sample:
+    """A conversation in one context, about an image or, with codes None, without one.
+
+    The first turn is the understanding prompt and its response, each later one the follow-up
+    prompt and its response; every response and its eos are labels.
+    """
+    ids: list[int] = []
+    labels: list[int] = []
+    for number, (question, response) in enumerate(turns):
+        prompt = builder.follow_up(question) if number else builder.understanding(question, codes)
+        answer = [*builder.tokenizer.encode_ordinary(response), builder.vocabulary.eos]
+        ids += prompt + answer
+        labels += [IGNORED_LABEL] * len(prompt) + answer
+    row = np.array(ids, np.int32)
+    positions = np.arange(len(row), dtype=np.int32)
+    return Sample(row, np.array(labels, np.int32), positions, np.zeros_like(row))
 
 
 def conversation_sample(
@@ -82,6 +148,24 @@ def conversation_sample(
         ),
         np.concatenate([np.full(len(ids), k) for ids, _, _, k in parts]).astype(np.int32),
     )
+
+
+def fitted(builder: PromptBuilder, sample: Sample, length: int) -> tuple[Sample | None, int]:
+    """`sample` in at most `length` tokens by the rule at the top, and how many turns that cost.
+
+    The sample is None when it is left out whole; a T2I sample counts as one turn.
+    """
+    if len(sample.ids) <= length:
+        return sample, 0
+    ends = np.flatnonzero(sample.labels == builder.vocabulary.eos) + 1  # every turn ends in eos
+    kept = int((ends <= length).sum())
+    if not kept:
+        return None, max(len(ends), 1)
+    end = ends[kept - 1]
+    shorter = Sample(
+        sample.ids[:end], sample.labels[:end], sample.positions[:end], sample.branches[:end]
+    )
+    return shorter, len(ends) - kept
 
 
 def collate(samples: list[Sample], length: int, labels: int, pad: int) -> Batch:

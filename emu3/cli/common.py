@@ -35,21 +35,21 @@ class Interrupted(KeyboardInterrupt):
 
 
 def run_command(
-    run: Callable[[argparse.Namespace], None],
+    run: Callable[[argparse.Namespace], int | None],
     parser: argparse.ArgumentParser,
     arguments: Sequence[str] | None,
 ) -> int:
     """Parse, run, and turn bad input into one line and an exit code.
 
     Returns:
-        0 for success, 2 for bad input, 130 after Ctrl-C.
+        What `run` returns, 0 for None; 2 for bad input, 130 after Ctrl-C.
     """
     options = parser.parse_args(arguments)
     os.environ.setdefault("GLOG_v", "3")
     os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")
     try:
         with interruptible():
-            run(options)
+            return run(options) or 0
     except InputError as error:
         return _complain(parser, str(error), BAD_INPUT)
     except OSError as error:
@@ -57,7 +57,6 @@ def run_command(
         return _complain(parser, f"{where}{error.strerror or error}", BAD_INPUT)
     except KeyboardInterrupt as interruption:
         return _complain(parser, str(interruption) or "interrupted", INTERRUPTED)
-    return 0
 
 
 @contextmanager

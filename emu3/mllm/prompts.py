@@ -2,6 +2,7 @@
 
     generation     bos, text, boi, "h*w", img                 the model goes on with visual ids
     understanding  bos, chat template around image and text   the model goes on with its answer
+    follow-up      the template's user part around text       after an answer and its eos
 
 h, w are latent rows and columns. Text that stands side by side is tokenised together; an image
 and a special token separate it.
@@ -89,18 +90,34 @@ class PromptBuilder:
         head = self.vocabulary.image_head(self.size_ids(h, w)).tolist()
         return self._joined([[self.vocabulary.bos], *self._user(text), head])
 
-    def understanding(self, text: str, codes: np.ndarray) -> list[int]:
-        """The prompt that asks `text` about an image of codes (h, w)."""
-        image = self.vocabulary.image_block(codes, self.size_ids(*np.shape(codes))).tolist()
-        pieces = [[self.vocabulary.bos]]
-        for part in re.split(r"(\{image_prompt\}|\{text_prompt\})", self.chat_template):
+    def understanding(self, text: str, codes: np.ndarray | None = None) -> list[int]:
+        """The prompt that asks `text` about an image of codes (h, w), or without an image."""
+        image = None
+        if codes is not None:
+            image = self.vocabulary.image_block(codes, self.size_ids(*np.shape(codes))).tolist()
+        return self._joined([[self.vocabulary.bos], *self._filled(self.chat_template, text, image)])
+
+    def follow_up(self, text: str) -> list[int]:
+        """What asks `text` after an answer and its eos, in the same conversation.
+
+        It is the chat template without its image and without its opening: all that stands before
+        the sentence or line in which the user's part begins.
+        """
+        opening = re.match(r"(?:[^{]*(?:[.!?]\s|[。！？\n])\s*)?", self.chat_template).end()
+        return self._joined(self._filled(self.chat_template[opening:], text, None))
+
+    def _filled(self, template: str, text: str, image: list[int] | None) -> list[str | list[int]]:
+        """The pieces of `template` with its fields filled in; without an image its field is left
+        out, and the texts beside it touch."""
+        pieces: list[str | list[int]] = []
+        for part in re.split(r"(\{image_prompt\}|\{text_prompt\})", template):
             if part == "{image_prompt}":
-                pieces.append(image)
+                pieces += [] if image is None else [image]
             elif part == "{text_prompt}":
                 pieces += self._user(text)
             else:
                 pieces += self._split(part)
-        return self._joined(pieces)
+        return pieces
 
     def _user(self, text: str) -> list[str | list[int]]:
         if not isinstance(text, str):

@@ -23,6 +23,20 @@ def test_a_feature_comes_back_as_written(tmp_path):
     assert (again.captions, again.turns) == (feature.captions, feature.turns)
 
 
+@pytest.mark.parametrize("independent", [True, False])
+def test_turns_come_back_as_questions_or_as_a_conversation(tmp_path, independent):
+    feature = Feature("a", CODES, "q", "r", turns=[("p", "q"), ("q", "r")], independent=independent)
+    again = read_feature(tmp_path / "feature" / write_feature(tmp_path, feature))
+    assert again.independent is independent and again.all_turns == feature.turns
+
+
+@pytest.mark.parametrize(
+    ("codes", "response", "kind"), [(CODES, None, "t2i"), (CODES, "a", "vqa"), (None, "a", "text")]
+)
+def test_image_and_response_tell_what_a_feature_teaches(codes, response, kind):
+    assert Feature("a", codes, "text", response).kind == kind
+
+
 def test_text_alone_has_no_codes(tmp_path):
     name = write_feature(tmp_path, Feature("t", None, "hello", "world"))
     assert read_feature(tmp_path / "feature" / name).codes is None
@@ -33,6 +47,63 @@ def test_a_file_of_another_writer_is_read(tmp_path):
     ms.save_checkpoint([], str(tmp_path / "x.ckpt"), append_dict=values)
     feature = read_feature(tmp_path / "x.ckpt")
     assert feature.texts == "a dog" and feature.response is None and not feature.turns
+
+
+def save(path, **values):
+    """A feature file as another writer would make it."""
+    values = {"name": 7, "images": ms.Tensor(CODES, ms.int32), "texts": "a dog"} | values
+    ms.save_checkpoint([], str(path), append_dict=values)
+    path.chmod(0o644)
+
+
+@pytest.mark.parametrize("name", ["a", "a.pth", "a.b.feature", "a.ckpt"])
+def test_a_feature_is_read_whatever_it_is_called(tmp_path, name):
+    save(tmp_path / "x.ckpt")
+    (tmp_path / "x.ckpt").rename(tmp_path / name)
+    np.testing.assert_array_equal(read_feature(tmp_path / name).codes, CODES)
+
+
+@pytest.mark.parametrize("dtype", [ms.int64, ms.int32, ms.uint8])
+@pytest.mark.parametrize("shape", [(2, 3), (1, 2, 3)])
+def test_codes_of_any_whole_type_and_with_a_batch_axis_are_read(tmp_path, dtype, shape):
+    save(tmp_path / "a.ckpt", images=ms.Tensor(CODES.reshape(shape), dtype))
+    np.testing.assert_array_equal(read_feature(tmp_path / "a.ckpt").codes, CODES, strict=True)
+
+
+@pytest.mark.parametrize(
+    "images", [CODES.astype(np.float32), CODES.ravel(), CODES.reshape(3, 1, 2), np.int32(5)]
+)
+def test_codes_of_another_shape_or_type_are_refused(tmp_path, images):
+    save(tmp_path / "a.ckpt", images=ms.Tensor(images))
+    with pytest.raises(InputError, match="images are"):
+        read_feature(tmp_path / "a.ckpt")
+
+
+@pytest.mark.parametrize("values", [{"texts": 3}, {"texts": True}, {"response": 2.5}])
+def test_texts_that_are_no_text_are_refused(tmp_path, values):
+    save(tmp_path / "a.ckpt", **values)
+    with pytest.raises(InputError, match="allowed: text"):
+        read_feature(tmp_path / "a.ckpt")
+
+
+def test_a_feature_with_neither_image_nor_response_is_refused(tmp_path):
+    save(tmp_path / "a.ckpt", images=False)
+    with pytest.raises(InputError, match="neither"):
+        read_feature(tmp_path / "a.ckpt")
+
+
+@pytest.mark.parametrize("turns", ["no JSON", "3", '["a"]', '[["a"]]', '[["a", 3]]', 3])
+def test_turns_of_another_form_are_refused(tmp_path, turns):
+    save(tmp_path / "a.ckpt", response="b", turns=turns)
+    with pytest.raises(InputError, match="turns"):
+        read_feature(tmp_path / "a.ckpt")
+
+
+def test_a_folder_that_was_moved_is_found_beside_its_list(tmp_path):
+    name = write_feature(tmp_path, Feature("a", CODES, "text"))
+    path = write_list(tmp_path, "train", [name])
+    path.write_text(json.dumps({"prefix": "/gone/feature", "path_list": [name]}))
+    assert list_files(path) == [tmp_path / "feature" / name]
 
 
 @pytest.mark.parametrize("absolute", [True, False])
@@ -51,7 +122,16 @@ def test_a_missing_file_is_named(tmp_path):
         list_files(path)
 
 
-@pytest.mark.parametrize("content", ["", "[]", '{"prefix": "."}'])
+@pytest.mark.parametrize(
+    "content",
+    [
+        "",
+        "[]",
+        '{"prefix": "."}',
+        '{"prefix": 1, "path_list": ["a"]}',
+        '{"prefix": ".", "path_list": 3}',
+    ],
+)
 def test_a_broken_list_is_refused(tmp_path, content):
     path = tmp_path / "train.json"
     path.write_text(content)
@@ -64,10 +144,23 @@ def test_an_empty_list_is_refused(tmp_path):
         list_files(write_list(tmp_path, "train", []))
 
 
-def test_a_truncated_feature_is_refused(tmp_path):
-    name = write_feature(tmp_path, Feature("a", CODES, "text"))
-    path = tmp_path / "feature" / name
-    path.chmod(0o644)
-    path.write_bytes(path.read_bytes()[:20])
+@pytest.mark.parametrize("kept", [0.0, 0.2, 0.5, 0.99])
+@pytest.mark.parametrize("name", ["a.ckpt", "a"])
+def test_a_truncated_feature_is_refused(tmp_path, kept, name):
+    save(tmp_path / "x.ckpt")
+    whole = (tmp_path / "x.ckpt").read_bytes()
+    (tmp_path / name).write_bytes(whole[: int(len(whole) * kept)])
+    with pytest.raises(InputError, match=f"{name}:"):
+        read_feature(tmp_path / name)
+
+
+def test_random_bytes_are_refused(tmp_path):
+    (tmp_path / "a.ckpt").write_bytes(np.random.default_rng(0).bytes(300))
     with pytest.raises(InputError, match=r"a\.ckpt"):
-        read_feature(path)
+        read_feature(tmp_path / "a.ckpt")
+
+
+def test_a_missing_feature_is_refused(tmp_path):
+    for name in ("gone.ckpt", "gone"):
+        with pytest.raises(InputError, match="gone"):
+            read_feature(tmp_path / name)

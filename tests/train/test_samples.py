@@ -1,11 +1,21 @@
 """What is supervised, span by span."""
 
 import numpy as np
+import pytest
 from mindspore import Tensor, nn
 
 from emu3.mllm import Emu3Config, Emu3ForCausalLM
 from emu3.mllm.modeling_emu3 import IGNORED_LABEL
-from train.samples import PADDING, collate, conversation_sample, t2i_sample
+from train.features import Feature
+from train.samples import (
+    PADDING,
+    collate,
+    conversation_sample,
+    dialogue_sample,
+    feature_sample,
+    fitted,
+    t2i_sample,
+)
 from train.sft import Loss
 
 CODES = np.arange(12, dtype=np.int32).reshape(3, 4)
@@ -53,6 +63,126 @@ def test_each_branch_reads_as_the_inference_prompt_and_answer(builder):
         alone += [*builder.tokenizer.encode_ordinary(answer), builder.vocabulary.eos]
         assert sample.ids[seen].tolist() == alone
         assert sample.positions[seen].tolist() == list(range(len(alone)))
+
+
+def answers(builder, turns=TURNS):
+    encode, eos = builder.tokenizer.encode_ordinary, builder.vocabulary.eos
+    return [[*encode(answer), eos] for _, answer in turns]
+
+
+def test_structure_supervises_everything_after_the_prompt(builder):
+    sample = t2i_sample(builder, "a red star", CODES, structure=True)
+    prompt = len(builder.generation("a red star", *CODES.shape))
+    assert (sample.labels[:prompt] == IGNORED_LABEL).all()
+    np.testing.assert_array_equal(sample.labels[prompt:], sample.ids[prompt:])
+    v = builder.vocabulary
+    silent = t2i_sample(builder, "a red star", CODES)
+    added = sample.ids[(sample.labels != silent.labels)].tolist()
+    assert added == [v.eol] * len(CODES) + [v.eof, v.eoi, v.eos]
+
+
+@pytest.mark.parametrize("codes", [CODES, None])
+def test_a_dialogue_supervises_every_response_and_its_eos_only(builder, codes):
+    sample = dialogue_sample(builder, codes, TURNS)
+    assert labelled(sample).tolist() == [i for answer in answers(builder) for i in answer]
+    supervised = sample.labels != IGNORED_LABEL
+    np.testing.assert_array_equal(sample.labels[supervised], sample.ids[supervised])
+
+
+def test_a_dialogue_is_one_context_of_turns_one_after_the_other(builder):
+    sample = dialogue_sample(builder, CODES, TURNS)
+    expected = builder.understanding(TURNS[0][0], CODES) + answers(builder)[0]
+    for turn, answer in list(zip(TURNS, answers(builder)))[1:]:
+        expected += builder.follow_up(turn[0]) + answer
+    assert sample.ids.tolist() == expected
+    assert sample.positions.tolist() == list(range(len(expected)))
+    assert not sample.branches.any()
+
+
+def test_plain_text_begins_with_the_prompt_without_an_image(builder):
+    sample = dialogue_sample(builder, None, TURNS[:1])
+    assert sample.ids.tolist() == builder.understanding(TURNS[0][0]) + answers(builder)[0]
+    assert not builder.vocabulary.is_visual(sample.ids).any()
+    assert builder.vocabulary.boi not in sample.ids
+
+
+def test_one_turn_is_the_same_alone_and_as_a_branch(builder):
+    dialogue = dialogue_sample(builder, CODES, TURNS[:1])
+    branch = conversation_sample(builder, CODES, TURNS[:1])
+    for name in ("ids", "labels", "positions"):
+        np.testing.assert_array_equal(getattr(dialogue, name), getattr(branch, name))
+
+
+def test_a_feature_becomes_the_sample_of_its_kind(builder):
+    question, answer = TURNS[-1]
+    for feature, expected in (
+        (Feature("a", CODES, "a star"), t2i_sample(builder, "a star", CODES)),
+        (Feature("a", CODES, question, answer), conversation_sample(builder, CODES, TURNS[-1:])),
+        (Feature("a", None, question, answer), dialogue_sample(builder, None, TURNS[-1:])),
+        (
+            Feature("a", CODES, question, answer, turns=TURNS),
+            conversation_sample(builder, CODES, TURNS),
+        ),
+        (
+            Feature("a", CODES, question, answer, turns=TURNS, independent=False),
+            dialogue_sample(builder, CODES, TURNS),
+        ),
+    ):
+        sample = feature_sample(builder, feature)
+        np.testing.assert_array_equal(sample.ids, expected.ids)
+        np.testing.assert_array_equal(sample.labels, expected.labels)
+        np.testing.assert_array_equal(sample.branches, expected.branches)
+
+
+def test_a_caption_is_dropped_as_often_as_asked_and_equally_for_equal_seeds(builder):
+    feature = Feature("a", CODES, "a star", captions=["a star", "one star"])
+    empty = t2i_sample(builder, "", CODES).ids.tolist()
+
+    def drawn(seed):
+        rng = np.random.default_rng(seed)
+        return [feature_sample(builder, feature, rng, 0.25).ids.tolist() for _ in range(200)]
+
+    first = drawn(0)
+    assert first == drawn(0) != drawn(1)
+    assert 30 <= first.count(empty) <= 70
+    rows = {tuple(row) for row in first}
+    assert len(rows) == 3
+    rng = np.random.default_rng(0)
+    assert all(feature_sample(builder, feature, rng).ids.tolist() != empty for _ in range(50))
+
+
+def test_only_independent_questions_change_their_order(builder):
+    rng = np.random.default_rng(0)
+    orders = {True: set(), False: set()}
+    for independent in orders:
+        feature = Feature("a", CODES, *TURNS[-1], turns=TURNS, independent=independent)
+        for _ in range(20):
+            orders[independent].add(tuple(labelled(feature_sample(builder, feature, rng))))
+    assert len(orders[True]) > 1 and len(orders[False]) == 1
+
+
+@pytest.mark.parametrize("make", [conversation_sample, dialogue_sample])
+@pytest.mark.parametrize("kept", [1, 2, 3])
+def test_a_long_sample_loses_its_last_turns_whole(builder, make, kept):
+    shorter = make(builder, CODES, TURNS[:kept])
+    for spare in (0, 1):
+        got, lost = fitted(builder, make(builder, CODES, TURNS), len(shorter.ids) + spare)
+        assert lost == len(TURNS) - kept
+        for name in ("ids", "labels", "positions", "branches"):
+            np.testing.assert_array_equal(getattr(got, name), getattr(shorter, name))
+
+
+@pytest.mark.parametrize("make", [conversation_sample, dialogue_sample])
+def test_a_sample_whose_first_turn_does_not_fit_is_left_out_whole(builder, make):
+    length = len(make(builder, CODES, TURNS[:1]).ids) - 1
+    assert fitted(builder, make(builder, CODES, TURNS), length) == (None, len(TURNS))
+
+
+@pytest.mark.parametrize("structure", [False, True])
+def test_a_long_picture_is_left_out_whole(builder, structure):
+    sample = t2i_sample(builder, "a star", CODES, structure)
+    assert fitted(builder, sample, len(sample.ids)) == (sample, 0)
+    assert fitted(builder, sample, len(sample.ids) - 1) == (None, 1)
 
 
 def test_padding_is_never_supervised(builder):

@@ -1,0 +1,35 @@
+"""Questions about images to features: `python -m train.prepare_vqa_data`.
+
+Records: {"id", "image", "conversations": [{"from", "value"}, ...]}; see docs/training_data.md.
+"""
+
+import argparse
+from collections.abc import Sequence
+
+from emu3.cli import common
+from train import preparing
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The command's options."""
+    parser = preparing.make_parser(
+        "prepare_vqa_data", "Encode conversations about images for training answers.", "vqa"
+    )
+    preparing.add_image_options(parser)
+    return parser
+
+
+def run(options: argparse.Namespace) -> int:
+    """Write the feature folder; returns the exit code."""
+    from train.records import conversation_record
+
+    return preparing.prepare(options, conversation_record)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; returns its exit code."""
+    return common.run_command(run, build_parser(), arguments)
+
+
+if __name__ == "__main__":
+    common.leave(main())
