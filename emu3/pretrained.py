@@ -8,10 +8,12 @@ import inspect
 import json
 import math
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
 import mindspore as ms
+import numpy as np
 from mindspore import Parameter, Tensor, nn
 from mindspore.nn.utils import no_init_parameters
 from transformers.configuration_utils import PretrainedConfig
@@ -85,7 +87,11 @@ class PretrainedModel(nn.Cell):
         return model.set_train(False)
 
     def save_pretrained(
-        self, folder: str | Path, dtype: str | None = None, max_shard_size: int | str = "5GB"
+        self,
+        folder: str | Path,
+        dtype: str | None = None,
+        max_shard_size: int | str = "5GB",
+        weights: Mapping[str, np.ndarray] | None = None,
     ) -> None:
         """Write config.json, weights and, where there is one, generation_config.json.
 
@@ -94,13 +100,16 @@ class PretrainedModel(nn.Cell):
             dtype: "float32", "float16" or "bfloat16" for floating-point tensors; None keeps the
                 parameters' own.
             max_shard_size: bytes, or a number with KB, MB or GB; more than that is split.
+            weights: all tensors by published name, of a model whose own parameters are shares
+                of them or have adapters beside them; None writes the parameters.
 
         Raises:
             InputError: an unknown dtype or size, or a folder that cannot be written.
         """
         folder = writable_folder(folder)
         name = _dtype_name(self.dtype if dtype is None else dtype)
-        _save_weights(self, folder, name, _byte_count(max_shard_size))
+        tensors = dict(self.parameters_and_names() if weights is None else weights)
+        _save_weights(tensors, folder, name, _byte_count(max_shard_size))
         config = config_fields(self.config, type(self).__name__, name)
         _write_json(folder / CONFIG, config)
         if getattr(self, "generation_config", None) is not None:
@@ -202,16 +211,17 @@ def _check_tensors(
         notice(f"{folder} holds {len(extra)} tensors the model does not use, first {extra[0]}")
 
 
-def _save_weights(model: nn.Cell, folder: Path, dtype: str, limit: int) -> None:
-    parameters = dict(model.parameters_and_names())
-    shards = _shards(parameters, dtype, limit)
+def _save_weights(
+    tensors: dict[str, Parameter | np.ndarray], folder: Path, dtype: str, limit: int
+) -> None:
+    shards = _shards(tensors, dtype, limit)
     names = [WEIGHTS]
     if len(shards) > 1:
         names = [
             f"model-{i:05d}-of-{len(shards):05d}.safetensors" for i in range(1, len(shards) + 1)
         ]
     for name, shard in zip(names, shards):
-        write_tensors(folder / name, shard, lambda key: as_numpy(parameters[key]))
+        write_tensors(folder / name, shard, lambda key: as_numpy(tensors[key]))
     if len(shards) > 1:
         total = sum(_size(*tensor) for shard in shards for tensor in shard.values())
         table = {key: name for name, shard in zip(names, shards) for key in shard}
@@ -224,17 +234,17 @@ def _save_weights(model: nn.Cell, folder: Path, dtype: str, limit: int) -> None:
 
 
 def _shards(
-    parameters: dict[str, Parameter], dtype: str, limit: int
+    tensors: dict[str, Parameter | np.ndarray], dtype: str, limit: int
 ) -> list[dict[str, tuple[str, tuple[int, ...]]]]:
     shards, used = [{}], 0
-    for name, parameter in parameters.items():
-        floating = parameter.is_floating_point()
-        code = CODES[dtype if floating else str(parameter.dtype).lower()]
-        size = _size(code, tuple(parameter.shape))
+    for name, tensor in tensors.items():
+        kind = str(tensor.dtype).lower()
+        code = CODES[dtype if "float" in kind else kind]
+        size = _size(code, tuple(tensor.shape))
         if shards[-1] and used + size > limit:
             shards.append({})
             used = 0
-        shards[-1][name] = (code, tuple(parameter.shape))
+        shards[-1][name] = (code, tuple(tensor.shape))
         used += size
     return shards
 

@@ -21,6 +21,7 @@ import mindspore as ms
 import numpy as np
 from mindspore import Parameter, ParameterTuple, Tensor, nn, ops
 
+from emu3.arrays import as_numpy
 from emu3.parallel.collectives import Gather, Stack, Sum, SumScatter
 from emu3.parallel.mesh import Group
 
@@ -62,7 +63,7 @@ class Unit(nn.Cell):
     """A few parameters as one flat vector: their gradients, masters and moments.
 
     Args:
-        parameters: what the unit holds, all of them decayed or none.
+        parameters: what the unit holds, by published name; all of them decayed or none.
         group: the processes.
         stage: of the table above; 3 for a unit of one parameter that is a share already.
         decay: decoupled weight decay per unit of learning rate.
@@ -70,9 +71,11 @@ class Unit(nn.Cell):
     """
 
     def __init__(
-        self, parameters: list[Parameter], group: Group, stage: int, decay: float, name: str
+        self, parameters: dict[str, Parameter], group: Group, stage: int, decay: float, name: str
     ) -> None:
         super().__init__()
+        # A parameter's own name grows with every cell that comes to hold it.
+        self.names, parameters = tuple(parameters), list(parameters.values())
         self.parameters = ParameterTuple(parameters)
         self.shapes = tuple(tuple(p.shape) for p in parameters)
         self.sizes = tuple(p.size for p in parameters)
@@ -83,7 +86,7 @@ class Unit(nn.Cell):
         self.scatter_early = stage == 2 and group.size > 1
         self.padding = -self.total % group.size if self.split else 0
         self.sum, self.scatter, self.stack = Sum(group), SumScatter(group), Stack(group)
-        whole = np.concatenate([p.asnumpy().astype(np.float32).reshape(-1) for p in parameters])
+        whole = np.concatenate([as_numpy(p).astype(np.float32).reshape(-1) for p in parameters])
         start = share_of(whole, group) if self.split else whole
         self.master = Parameter(Tensor(start), name=f"{name}.master")
         self.exp_avg = Parameter(Tensor(np.zeros_like(start)), name=f"{name}.exp_avg")
@@ -162,9 +165,11 @@ def make_units(
         for _, cell in model.cells_and_names()
         if getattr(cell, "gather", None) is not None
     }
-    groups: dict[str, list[Parameter]] = {}
-    for parameter in model.trainable_params():
-        groups.setdefault(_unit_name(parameter, id(parameter) in shared), []).append(parameter)
+    groups: dict[str, dict[str, Parameter]] = {}
+    for name, parameter in model.parameters_and_names():
+        if parameter.requires_grad:
+            unit = _unit_name(name, parameter, id(parameter) in shared)
+            groups.setdefault(unit, {})[name] = parameter
     units = []
     for name, members in groups.items():
         alone = name.startswith("shared ")
@@ -172,13 +177,13 @@ def make_units(
         name = name.removeprefix("shared ")
         unit_stage = 3 if alone else min(stage, 2)
         units.append(Unit(members, group, unit_stage, decay, f"units.{name}"))
-    return [p for members in groups.values() for p in members], units
+    return [p for members in groups.values() for p in members.values()], units
 
 
-def _unit_name(parameter: Parameter, shared: bool) -> str:
+def _unit_name(name: str, parameter: Parameter, shared: bool) -> str:
     if shared:
-        return f"shared {parameter.name}"
+        return f"shared {name}"
     if parameter.ndim < 2:
         return "vectors"
-    layer = re.match(r"(.*layers\.\d+)\.", parameter.name)
-    return layer[1] if layer else parameter.name
+    layer = re.match(r"(.*layers\.\d+)\.", name)
+    return layer[1] if layer else name

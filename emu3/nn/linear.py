@@ -39,6 +39,7 @@ class Linear(nn.Cell):
         self.weight = Parameter(initializer(Normal(sigma), (out_features, in_features), dtype))
         self.bias = Parameter(initializer("zeros", (out_features,), dtype)) if has_bias else None
         self.gather = None  # set where `weight` is this process's share of it: the whole again
+        self.adapter = None  # set where a cell adds to what the weight gives (train.lora)
         self.matmul = ops.MatMul(transpose_b=True)
 
     def construct(self, x: Tensor) -> Tensor:
@@ -47,6 +48,8 @@ class Linear(nn.Cell):
         y = self.matmul(rows, weight)
         if self.bias is not None:
             y = ops.bias_add(y, self.bias)
+        if self.adapter is not None:
+            y = y + self.adapter(rows)
         return y.reshape((*x.shape[:-1], self.out_features))
 
 

@@ -1,0 +1,16 @@
+#!/usr/bin/env bash
+# Fine-tune on questions about images. Without arguments: emu3-mini on drawn scenes, 2 processes on CPU.
+# Environment: NPROC, CONFIG, DATA (a feature folder), OUTPUT. Arguments go to train.train_seq_parallel.
+set -euo pipefail
+source "$(dirname "${BASH_SOURCE[0]}")/setup_env.sh"
+emu3_find_python training
+cd "$ROOT"
+NPROC="${NPROC:-2}"
+CONFIG="${CONFIG:-configs/mini_vqa_sft.yaml}"
+OUTPUT="${OUTPUT:-outputs/vqa_sft}"
+if [ -z "${DATA:-}" ]; then
+    DATA=outputs/new_scenes/vqa
+    "$PYTHON" -m train.prepare_scene_data --output outputs/new_scenes --new --scenes 2000
+fi
+exec "$PYTHON" -m train.launch -n "$NPROC" --logs "$OUTPUT/logs" -m train.train_seq_parallel \
+    --config "$CONFIG" --train_data_path "$DATA" --eval_data_path "$DATA" --output_dir "$OUTPUT" "$@"

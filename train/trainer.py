@@ -1,0 +1,237 @@
+"""The loop of a fine-tuning run: steps, evaluation, log, checkpoints, signals."""
+
+import argparse
+import csv
+import math
+import shutil
+import signal
+import time
+from pathlib import Path
+
+import mindspore as ms
+import numpy as np
+from mindspore import Tensor
+
+from emu3 import runtime
+from emu3.mllm import Emu3ForCausalLM, Emu3Tokenizer
+from emu3.parallel.mesh import Mesh
+from train import checkpoints
+from train.data import Data, LocalBatch
+from train.lora import is_adapter, merged
+from train.optimizer import cosine_schedule
+from train.scaling import LossScaler
+from train.step import Collect, Reduce, SummedLoss, Update
+from train.zero import make_units
+
+COLUMNS = ("step", "loss", "grad_norm", "learning_rate", "tokens_per_second", "peak_mb")
+POWERS = ("power1", "power2")
+
+
+class Trainer:
+    """One process of a run.
+
+    Args:
+        options: of train.options.
+        model: frozen, adapted and shared out as the options say.
+        shapes: published shape of every parameter by name.
+        train_data, eval_data: batches; eval_data may be None.
+        steps: optimizer steps in all.
+        mesh: the processes.
+    """
+
+    def __init__(
+        self,
+        options: argparse.Namespace,
+        model: Emu3ForCausalLM,
+        tokenizer: Emu3Tokenizer,
+        shapes: dict[str, tuple[int, ...]],
+        train_data: Data,
+        eval_data: Data | None,
+        steps: int,
+        mesh: Mesh,
+    ) -> None:
+        self.options, self.model, self.tokenizer, self.mesh = options, model, tokenizer, mesh
+        self.train_data, self.eval_data, self.steps = train_data, eval_data, steps
+        parameters, units = make_units(
+            model, mesh.world, options.ms_zero_stage, options.weight_decay
+        )
+        trained = {name: shapes[name] for unit in units for name in unit.names}
+        self.shapes = shapes
+        self.states = checkpoints.States(units, trained, mesh)
+        self.loss = SummedLoss(model, train_data.settings.max_length + options.pad_to_multiple)
+        self.collect = Collect(self.loss, parameters, units).set_train(True)
+        self.reduce = Reduce(units, mesh)
+        betas = (options.adam_beta1, options.adam_beta2)
+        self.update = Update(units, betas, options.adam_epsilon, options.max_grad_norm)
+        self.scaler = LossScaler(
+            options.loss_scaler_type,
+            options.init_loss_scale,
+            options.loss_scale_factor,
+            options.scale_window,
+        )
+        floor = min(options.min_learning_rate, options.learning_rate)
+        self.rate = cosine_schedule(options.learning_rate, floor, options.warmup_steps, steps)
+        self.output, self.stopping = Path(options.output_dir), False
+
+    @property
+    def leads(self) -> bool:
+        """Whether this process writes and prints."""
+        return self.mesh.world.index == 0
+
+    def run(self) -> int:
+        """Train until the last step or a signal; returns the number of steps done in all."""
+        step = self._resume()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, self._stop)
+        log = Log(self.output, step, self.steps) if self.leads else None
+        while step < self.steps and not self.stopping:
+            figures = self._step(step)
+            step += 1
+            if log:
+                log.add(step, figures, self.rate(step - 1), step % self.options.logging_steps == 0)
+            self.stopping = figures["stop"]
+            last = step == self.steps or self.stopping
+            if self.eval_data and (step == self.steps or step % self.options.eval_steps == 0):
+                loss = self._evaluate()
+                if log:
+                    log.say(f"step {step} evaluation loss {loss:.4f}")
+            if last or step % self.options.save_steps == 0:
+                path = self._save(step)
+                if log:
+                    log.say(f"saved {path}")
+        return step
+
+    def _step(self, step: int) -> dict:
+        """One optimizer step; sums and norm over all processes."""
+        passes = self.options.gradient_accumulation_steps
+        totals, tokens = np.zeros(3, np.float32), 0
+        scale = Tensor(self.scaler.scale, ms.float32)
+        for number in range(passes):
+            batch = self.train_data.batch(step * passes + number)
+            keep = Tensor(float(number > 0), ms.float32)
+            loss = self.collect(*_tensors(batch), keep, scale)
+            totals += np.array([float(loss), batch.label_count, 0], np.float32)
+            tokens += batch.ids.size
+        totals[2] = self.stopping
+        summed, norm = self.reduce(Tensor(totals), scale)
+        summed, length = summed.asnumpy(), float(norm)
+        if self.scaler.accepts(length):
+            self.update(norm, Tensor(self.rate(step), ms.float32)).asnumpy()
+        return {
+            "loss": float(summed[0]) / max(1.0, float(summed[1])),
+            "grad_norm": length,
+            "tokens": tokens * self.mesh.world.size,
+            "stop": bool(summed[2] > 0),
+        }
+
+    def _evaluate(self) -> float:
+        """Mean loss of every held-back label."""
+        self.loss.set_train(False)
+        totals = np.zeros(3, np.float32)
+        for index in range(len(self.eval_data.chosen)):
+            batch = self.eval_data.batch(index)
+            totals[:2] += float(self.loss(*_tensors(batch))), batch.label_count
+        self.loss.set_train(True)
+        summed = self.reduce.sum(Tensor(totals)).asnumpy()
+        return float(summed[0] / max(1.0, summed[1]))
+
+    def _resume(self) -> int:
+        """Restore the state to go on from; returns the steps done so far."""
+        path = checkpoints.find_resume(self.output, self.options.resume)
+        if path is None:
+            return 0
+        others, values = checkpoints.read_state(path / checkpoints.STATE, self.states)
+        checkpoints.restore_plain(self.update, {name: others[name] for name in POWERS})
+        self.scaler.restore(values["scaler"])
+        if self.leads:
+            print(f"going on from {path}", flush=True)
+        return values["step"]
+
+    def _save(self, step: int) -> Path:
+        """Write the checkpoint of `step`: gathered by all, written by the first process."""
+        temporary = None
+        if self.leads:
+            temporary = checkpoints.temporary_folder(self.output, step)
+        masters = self.states.whole("master")
+        values = {
+            "step": step,
+            "scaler": self.scaler.values(),
+        }
+        others = checkpoints.plain_tensors(self.update, POWERS)
+        state = None if temporary is None else temporary / checkpoints.STATE
+        checkpoints.write_state(state, self.states, others, values)
+        if temporary is None:
+            return self.output / f"checkpoint-{step}"
+        weights = dict(self.model.parameters_and_names()) | masters | merged(self.model)
+        weights = {name: weights[name] for name in weights if not is_adapter(name)}
+        self.model.save_pretrained(temporary, dtype=self.options.save_dtype, weights=weights)
+        self.tokenizer.save_pretrained(temporary)
+        return checkpoints.publish(temporary, self.output, step, self.options.save_total_limit)
+
+    def _stop(self, number: int, frame: object) -> None:
+        self.stopping = True
+
+
+def _tensors(batch: LocalBatch) -> tuple[Tensor, ...]:
+    arrays = (batch.ids, batch.positions, batch.branches, batch.places, batch.labels)
+    return tuple(Tensor(array) for array in arrays)
+
+
+class Log:
+    """One line a step on the screen, one row in log.csv, TensorBoard where it is installed."""
+
+    def __init__(self, output: Path, first: int, steps: int) -> None:
+        self.steps, self.first, self.begun = steps, first, time.monotonic()
+        self.last = self.begun
+        self.path = output / "log.csv"
+        self._forget_after(first)
+        self.board = _tensorboard(output)
+
+    def _forget_after(self, step: int) -> None:
+        """Drop the rows of steps that will be done again."""
+        rows = [",".join(COLUMNS)]
+        if self.path.exists():
+            old = self.path.read_text(encoding="utf-8").splitlines()[1:]
+            rows += [row for row in old if int(row.split(",")[0]) <= step]
+        self.path.write_text("\n".join(rows) + "\n", encoding="utf-8")
+
+    def add(self, step: int, figures: dict, rate: float, show: bool) -> None:
+        """Record one step."""
+        now = time.monotonic()
+        speed = figures["tokens"] / (now - self.last)
+        self.last = now
+        memory = runtime.peak_memory_bytes() / 2**20
+        row = (step, f"{figures['loss']:.6f}", f"{figures['grad_norm']:.5f}", f"{rate:.4e}")
+        with self.path.open("a", encoding="utf-8", newline="") as file:
+            csv.writer(file).writerow([*row, f"{speed:.0f}", f"{memory:.0f}"])
+        if self.board is not None:
+            for name in ("loss", "grad_norm"):
+                self.board.add_scalar(name, figures[name], step)
+        if show:
+            left = (now - self.begun) / (step - self.first) * (self.steps - step)
+            self.say(
+                f"step {step}/{self.steps} loss {row[1]} norm {row[2]} lr {row[3]} "
+                f"{speed:.0f} tokens/s {memory:.0f} MB, {_clock(left)} left"
+            )
+
+    def say(self, text: str) -> None:
+        """Print a line at once."""
+        print(text, flush=True)
+
+
+def _clock(seconds: float) -> str:
+    minutes, seconds = divmod(math.ceil(seconds), 60)
+    return f"{minutes // 60}:{minutes % 60:02d}:{seconds:02d}"
+
+
+def _tensorboard(output: Path):
+    try:
+        from tensorboardX import SummaryWriter
+    except ImportError:
+        return None
+    return SummaryWriter(str(output / "tensorboard"))
+
+
+def free_bytes(folder: Path) -> int:
+    """Free space of the disk that `folder` is on."""
+    return shutil.disk_usage(folder).free
