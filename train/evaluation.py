@@ -5,7 +5,7 @@ combination of colour, kind and relation that training never shows, and its prom
 """
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,7 +19,7 @@ from train.language import (
     questions,
 )
 from train.language.facts import OPPOSITE
-from train.scenes import RATIOS, Scene, combination_held_out, random_scene
+from train.scenes import RATIOS, Scene, combination_held_out, random_new_scene, random_scene
 
 # Training seeds its generators with its --seed first, never with this number.
 STREAM = 20261123
@@ -69,16 +69,20 @@ class Question:
         return sorted(map(str, facts.shapes)) == sorted(map(str, truth.shapes))
 
 
-def make_prompts(count: int, seed: int) -> list[Prompt]:
-    """Prompts in both languages, ratios in turn; every second one states a held-out combination."""
+def make_prompts(count: int, seed: int, new: bool = False) -> list[Prompt]:
+    """Prompts in both languages, ratios in turn; every second one states a held-out combination.
+
+    With `new`, each scene shows the colour or the kind that only fine-tuning teaches.
+    """
     rng = np.random.default_rng([STREAM, seed, 0])
-    return [_prompt(i, rng) for i in range(count)]
+    draw = random_new_scene if new else random_scene
+    return [_prompt(i, rng, draw) for i in range(count)]
 
 
-def _prompt(index: int, rng: np.random.Generator) -> Prompt:
+def _prompt(index: int, rng: np.random.Generator, draw: Callable[..., Scene]) -> Prompt:
     held_out, language, ratio = _turn(index)
     while True:
-        scene = random_scene(rng, "held_out" if held_out else "train", ratio)
+        scene = draw(rng, "held_out" if held_out else "train", ratio)
         text, facts = caption(scene, rng, language)
         if not held_out or _states_held_out(facts):
             return Prompt(scene, text, facts, language, held_out)
@@ -95,17 +99,21 @@ def _states_held_out(facts: Facts) -> bool:
     return False
 
 
-def make_questions(count: int, seed: int) -> list[Question]:
-    """Questions of every kind in turn, in both languages, half of them on held-out scenes."""
+def make_questions(count: int, seed: int, new: bool = False) -> list[Question]:
+    """Questions of every kind in turn, in both languages, half of them on held-out scenes.
+
+    `new` as in `make_prompts`.
+    """
     rng = np.random.default_rng([STREAM, seed, 1])
-    return [_question(i, rng) for i in range(count)]
+    draw = random_new_scene if new else random_scene
+    return [_question(i, rng, draw) for i in range(count)]
 
 
-def _question(index: int, rng: np.random.Generator) -> Question:
+def _question(index: int, rng: np.random.Generator, draw: Callable[..., Scene]) -> Question:
     held_out, language, ratio = _turn(index // len(KINDS_OF_QUESTION))
     kind = KINDS_OF_QUESTION[index % len(KINDS_OF_QUESTION)]
     while True:
-        scene = random_scene(rng, "held_out" if held_out else "train", ratio)
+        scene = draw(rng, "held_out" if held_out else "train", ratio)
         asked = [(q, a) for q, a, k in questions(scene, rng, language) if k == kind]
         if asked:
             text, answer = asked[rng.integers(len(asked))]

@@ -1,7 +1,8 @@
 """Draw scenes, encode them and write feature folders: `python -m train.prepare_scene_data`.
 
-Writes OUTPUT/t2i (captions) and OUTPUT/vqa (questions and answers), each with a list per split.
-A run that was stopped goes on where it left off.
+Writes OUTPUT/t2i (captions), OUTPUT/vqa (questions and answers) and, with --new, OUTPUT/text
+(descriptions in one language, wanted in the other), each with a list per split. A run that was
+stopped goes on where it left off.
 """
 
 import argparse
@@ -15,8 +16,17 @@ from tqdm import tqdm
 from emu3 import runtime
 from emu3.tokenizer import Emu3VisionVQModel
 from train.features import Feature, write_feature, write_list
-from train.language import caption, questions
-from train.scenes import RATIO_SHARES, RATIOS, Scene, draw_array, random_scene
+from train.language import caption, describe, questions
+from train.scenes import (
+    RATIO_SHARES,
+    RATIOS,
+    Scene,
+    draw_array,
+    random_new_scene,
+    random_scene,
+)
+
+NEW_SHARE = 0.7
 
 
 class Encode(nn.Cell):
@@ -53,6 +63,21 @@ def vqa_feature(name: str, scene: Scene, codes: np.ndarray, rng) -> Feature:
     return Feature(name, codes, question, answer, turns=turns)
 
 
+def text_feature(name: str, scene: Scene, number: int) -> Feature:
+    """A description to say in the other language."""
+    english, chinese = describe(scene, "en"), describe(scene, "zh")
+    if number % 2:
+        return Feature(name, None, f"Say in Chinese: {english}", chinese)
+    return Feature(name, None, f"请用英文说：{chinese}", english)
+
+
+def draw_scene(rng: np.random.Generator, ratio: str, new: bool) -> Scene:
+    """A training scene; with `new`, 7 of 10 show the new colour or kind."""
+    if new and rng.random() < NEW_SHARE:
+        return random_new_scene(rng, "train", ratio)
+    return random_scene(rng, "train", ratio)
+
+
 def prepare(args: argparse.Namespace) -> None:
     """Write the features that are missing, then the lists."""
     encode = Encode(Emu3VisionVQModel.from_pretrained(args.vq_model).set_train(False))
@@ -64,7 +89,7 @@ def prepare(args: argparse.Namespace) -> None:
             _write_batch(output, encode, numbers[start : start + args.batch], ratio, args)
             bar.update(min(args.batch, len(numbers) - start))
     names = [f"{i:06d}.ckpt" for i in range(args.scenes)]
-    for task in ("t2i", "vqa"):
+    for task in ("t2i", "vqa", *["text"] * args.new):
         write_list(output / task, "train", names[args.held_back :])
         write_list(output / task, "test", names[: args.held_back])
 
@@ -74,10 +99,12 @@ def _write_batch(output: Path, encode: Encode, numbers, ratio: str, args) -> Non
     if all((output / "vqa" / "feature" / f"{name}.ckpt").exists() for name in names):
         return
     generators = [np.random.default_rng((args.seed, 1, int(i))) for i in numbers]
-    scenes = [random_scene(rng, "train", ratio) for rng in generators]
+    scenes = [draw_scene(rng, ratio, args.new) for rng in generators]
     padded = scenes + scenes[-1:] * (args.batch - len(scenes))  # one shape, one compiled graph
     for name, scene, codes, rng in zip(names, scenes, encode_scenes(encode, padded), generators):
         write_feature(output / "t2i", t2i_feature(name, scene, codes, rng, args.wordings))
+        if args.new:
+            write_feature(output / "text", text_feature(name, scene, int(name)))
         write_feature(output / "vqa", vqa_feature(name, scene, codes, rng))
 
 
@@ -89,6 +116,9 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--vq-model", default="assets/emu3-mini/vision", help="vision tokenizer")
     parser.add_argument("--output", default="outputs/scenes", help="folder to write")
     parser.add_argument("--scenes", type=int, default=20000, help="pictures to draw")
+    parser.add_argument(
+        "--new", action="store_true", help="teach a new colour and kind, among what is known"
+    )
     parser.add_argument("--held-back", type=int, default=200, help="pictures of the test lists")
     parser.add_argument("--wordings", type=int, default=6, help="captions per picture")
     parser.add_argument("--batch", type=int, default=32, help="pictures encoded at once")

@@ -148,6 +148,21 @@ def random_scene(
             return scene
 
 
+def is_new(scene: Scene) -> bool:
+    """Whether a shape has the colour or the kind that only fine-tuning teaches."""
+    return any(s.colour == NEW_COLOUR or s.kind == NEW_KIND for s in scene.shapes)
+
+
+def random_new_scene(
+    rng: np.random.Generator, split: str = "train", ratio: str | None = None
+) -> Scene:
+    """As `random_scene`, with at least one shape of the new colour or kind."""
+    while True:
+        scene = random_scene(rng, split, ratio, palette=FULL)
+        if is_new(scene):
+            return scene
+
+
 def _any_scene(
     rng: np.random.Generator, ratio: str | None, count: int | None, palette: Palette
 ) -> Scene:

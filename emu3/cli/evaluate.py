@@ -53,6 +53,11 @@ def build_parser() -> argparse.ArgumentParser:
         help="JSON file for figures and single verdicts (default: %(default)s)",
     )
     parser.add_argument(
+        "--new",
+        action="store_true",
+        help="t2i and vqa: scenes with the colour or shape that only fine-tuning teaches",
+    )
+    parser.add_argument(
         "--pictures", metavar="FOLDER", help="also save every generated or rebuilt picture here"
     )
     common.add_sampling_options(parser, greedy=False)
@@ -81,7 +86,7 @@ def measure_t2i(models: Models, count: int) -> dict:
     from train.evaluation import make_prompts, ratio_name
     from train.judge import check
 
-    prompts = make_prompts(count, models.options.seed)
+    prompts = make_prompts(count, models.options.seed, models.options.new)
 
     sizes = np.array([(p.scene.rows, p.scene.cols) for p in prompts])
 
@@ -113,7 +118,7 @@ def measure_vqa(models: Models, count: int) -> dict:
     from train.evaluation import make_questions, ratio_name
     from train.scenes import draw
 
-    questions = make_questions(count, models.options.seed)
+    questions = make_questions(count, models.options.seed, models.options.new)
 
     images = [draw(q.scene) for q in questions]
 
