@@ -33,7 +33,7 @@ def test_text_to_image_writes_one_picture_of_the_checkpoints_area(folder):
     run_example(1)
     (path,) = folder.glob("result_*.png")
     with Image.open(path) as image:
-        assert image.size == (96, 96)
+        assert image.size == (112, 112)
 
 
 def test_understanding_answers_in_english_and_chinese(folder, capsys):

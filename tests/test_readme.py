@@ -50,4 +50,4 @@ def test_the_python_of_the_readme_draws_a_picture(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     exec(compile(source, "README.md", "exec"), {})
     with Image.open(tmp_path / "circle.png") as image:
-        assert image.size == (96, 96)
+        assert image.size == (112, 112)

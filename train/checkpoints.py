@@ -48,7 +48,7 @@ class States:
         found = {}
         for unit in self.units:
             own = getattr(unit, kind)
-            flat = own.asnumpy()
+            flat = own.asnumpy().copy()  # not a view of what goes on changing
             if unit.split or unit.shared:
                 flat = self.stack(own * 1.0).asnumpy().reshape(-1)
             start = 0

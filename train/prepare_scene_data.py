@@ -15,6 +15,7 @@ from tqdm import tqdm
 
 from emu3 import runtime
 from emu3.tokenizer import Emu3VisionVQModel
+from train.cells import cell_kinds
 from train.features import Feature, write_feature, write_list
 from train.language import caption, describe, questions
 from train.scenes import (
@@ -80,7 +81,9 @@ def draw_scene(rng: np.random.Generator, ratio: str, new: bool) -> Scene:
 
 def prepare(args: argparse.Namespace) -> None:
     """Write the features that are missing, then the lists."""
-    encode = Encode(Emu3VisionVQModel.from_pretrained(args.vq_model).set_train(False))
+    encode = None
+    if args.codes == "encoded":
+        encode = Encode(Emu3VisionVQModel.from_pretrained(args.vq_model).set_train(False))
     ratios = np.random.default_rng((args.seed, 0)).choice(list(RATIOS), args.scenes, p=RATIO_SHARES)
     output, bar = Path(args.output), tqdm(total=args.scenes, desc="scenes")
     for ratio in RATIOS:
@@ -94,14 +97,15 @@ def prepare(args: argparse.Namespace) -> None:
         write_list(output / task, "test", names[: args.held_back])
 
 
-def _write_batch(output: Path, encode: Encode, numbers, ratio: str, args) -> None:
+def _write_batch(output: Path, encode: Encode | None, numbers, ratio: str, args) -> None:
     names = [f"{i:06d}" for i in numbers]
     if all((output / "vqa" / "feature" / f"{name}.ckpt").exists() for name in names):
         return
     generators = [np.random.default_rng((args.seed, 1, int(i))) for i in numbers]
     scenes = [draw_scene(rng, ratio, args.new) for rng in generators]
     padded = scenes + scenes[-1:] * (args.batch - len(scenes))  # one shape, one compiled graph
-    for name, scene, codes, rng in zip(names, scenes, encode_scenes(encode, padded), generators):
+    codes_of = [cell_kinds(s) for s in scenes] if encode is None else encode_scenes(encode, padded)
+    for name, scene, codes, rng in zip(names, scenes, codes_of, generators):
         write_feature(output / "t2i", t2i_feature(name, scene, codes, rng, args.wordings))
         if args.new:
             write_feature(output / "text", text_feature(name, scene, int(name)))
@@ -114,6 +118,12 @@ def main(argv: list[str] | None = None) -> None:
         description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter
     )
     parser.add_argument("--vq-model", default="assets/emu3-mini/vision", help="vision tokenizer")
+    parser.add_argument(
+        "--codes",
+        choices=("encoded", "named"),
+        default="encoded",
+        help="of the vision tokenizer, or those it is taught to give (train.cells)",
+    )
     parser.add_argument("--output", default="outputs/scenes", help="folder to write")
     parser.add_argument("--scenes", type=int, default=20000, help="pictures to draw")
     parser.add_argument(

@@ -22,6 +22,7 @@ import numpy as np
 from mindspore import Parameter, ParameterTuple, Tensor, nn, ops
 
 from emu3.arrays import as_numpy
+from emu3.nn.linear import Embedding, Linear
 from emu3.parallel.collectives import Gather, Stack, Sum, SumScatter
 from emu3.parallel.mesh import Group
 
@@ -51,9 +52,9 @@ def share_of(values: np.ndarray, group: Group) -> np.ndarray:
 def share_weights(model: nn.Cell, group: Group) -> None:
     """Keep of every trainable matrix that a `gather` can restore only this process's share."""
     for _, cell in model.cells_and_names():
-        weight = getattr(cell, "weight", None)
-        if weight is None or not hasattr(cell, "gather") or not weight.requires_grad:
+        if not isinstance(cell, Linear | Embedding) or not cell.weight.requires_grad:
             continue
+        weight = cell.weight
         cell.gather = WholeWeight(tuple(weight.shape), group)
         share = Tensor(share_of(weight.asnumpy(), group), weight.dtype)
         cell.weight = Parameter(share, name=weight.name)
@@ -163,7 +164,7 @@ def make_units(
     shared = {
         id(cell.weight)
         for _, cell in model.cells_and_names()
-        if getattr(cell, "gather", None) is not None
+        if isinstance(cell, Linear | Embedding) and cell.gather is not None
     }
     groups: dict[str, dict[str, Parameter]] = {}
     for name, parameter in model.parameters_and_names():

@@ -7,7 +7,7 @@ every such group reads other data.
 import os
 from dataclasses import dataclass
 
-from mindspore.communication import create_group, get_group_size, get_rank, init
+from mindspore.communication import GlobalComm, create_group, get_group_size, get_rank, init
 
 from emu3.errors import InputError
 from emu3.runtime import device_target
@@ -57,7 +57,8 @@ def make_mesh(shards: int = 1) -> Mesh:
         InputError: `shards` does not divide the number of processes.
     """
     if started_by_launcher():
-        init()
+        if not GlobalComm.INITED:
+            init()
         world = Group(WORLD_GROUPS[device_target()], get_rank(), get_group_size())
     else:
         world = ALONE
@@ -75,7 +76,7 @@ def _sequence_group(world: Group, shards: int) -> Group:
     if shards == world.size:
         return world
     number = world.index // shards
-    name = f"sequence-{number}"
+    name = f"sequence-{shards}-{number}"
     # Only members may create a group: a rank that creates a foreign one aborts.
     create_group(name, list(range(number * shards, (number + 1) * shards)))
     return Group(name, world.index % shards, shards)
