@@ -58,6 +58,12 @@ def save(path, **values):
     path.chmod(0o644)
 
 
+def test_turns_that_do_not_say_are_independent_questions(tmp_path):
+    save(tmp_path / "a.ckpt", response="b", turns='[["p", "q"], ["a dog", "b"]]')
+    feature = read_feature(tmp_path / "a.ckpt")
+    assert feature.independent and len(feature.turns) == 2
+
+
 @pytest.mark.parametrize("name", ["a", "a.pth", "a.b.feature", "a.ckpt"])
 def test_a_feature_is_read_whatever_it_is_called(tmp_path, name):
     save(tmp_path / "x.ckpt")
