@@ -51,7 +51,11 @@ class Feature:
 
 
 def write_feature(folder: str | Path, feature: Feature) -> str:
-    """Write `folder/feature/NAME.ckpt`; returns the file's name."""
+    """Write `folder/feature/NAME.ckpt`; returns the file's name.
+
+    Raises:
+        InputError: the folder cannot be written, or the disk is full.
+    """
     values = {
         "name": feature.name,
         "images": False if feature.codes is None else ms.Tensor(feature.codes, ms.int32),
@@ -66,7 +70,12 @@ def write_feature(folder: str | Path, feature: Feature) -> str:
         values["independent"] = feature.independent
     path = Path(folder) / "feature" / f"{feature.name}.ckpt"
     with atomic_path(path) as temporary:
-        ms.save_checkpoint([], str(temporary), append_dict=values)
+        try:
+            ms.save_checkpoint([], str(temporary), append_dict=values)
+        except OSError as error:
+            raise InputError(f"cannot write {path}: {error.strerror}; free the disk") from None
+        finally:
+            temporary.with_suffix(".tmp").unlink(missing_ok=True)  # MindSpore's own, on failure
     return path.name
 
 

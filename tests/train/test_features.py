@@ -1,6 +1,8 @@
 """Feature folders: what is written is read back; what is broken is named."""
 
+import errno
 import json
+from pathlib import Path
 
 import mindspore as ms
 import numpy as np
@@ -54,6 +56,12 @@ def save(path, **values):
     values = {"name": 7, "images": ms.Tensor(CODES, ms.int32), "texts": "a dog"} | values
     ms.save_checkpoint([], str(path), append_dict=values)
     path.chmod(0o644)
+
+
+def test_turns_that_do_not_say_are_independent_questions(tmp_path):
+    save(tmp_path / "a.ckpt", response="b", turns='[["p", "q"], ["a dog", "b"]]')
+    feature = read_feature(tmp_path / "a.ckpt")
+    assert feature.independent and len(feature.turns) == 2
 
 
 @pytest.mark.parametrize("name", ["a", "a.pth", "a.b.feature", "a.ckpt"])
@@ -114,6 +122,17 @@ def test_a_prefix_may_be_absolute_or_relative_to_the_list(tmp_path, absolute):
         prefix = str(tmp_path / "feature")
         path.write_text(json.dumps({"prefix": prefix, "path_list": [name]}))
     assert list_files(path)[0].samefile(tmp_path / "feature" / name)
+
+
+def test_a_full_disk_is_named_and_leaves_nothing_behind(tmp_path, monkeypatch):
+    def fill(objects, name, append_dict):
+        Path(name).with_suffix(".tmp").touch()  # as MindSpore does
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(ms, "save_checkpoint", fill)
+    with pytest.raises(InputError, match=r"a\.ckpt: No space"):
+        write_feature(tmp_path, Feature("a", CODES, "text"))
+    assert not list((tmp_path / "feature").iterdir())
 
 
 def test_a_missing_file_is_named(tmp_path):

@@ -80,6 +80,12 @@ def test_equal_names_are_numbered_and_odd_ones_become_file_names(tmp_path):
     assert [i.feature.name for i in items] == ["a", "a-2", "a-2-2", "_._x_y", "a-3"]
 
 
+def test_long_names_are_cut_and_stay_apart(tmp_path):
+    records = [CAPTION | {"name": "x" * 300 + end} for end in "ab"]
+    items, _ = read(tmp_path, records, caption_record)
+    assert [i.feature.name for i in items] == ["x" * 100, "x" * 100 + "-2"]
+
+
 @pytest.mark.parametrize("indent", [None, 1])
 def test_a_bad_record_of_a_json_list_is_named_by_the_line_it_begins_in(tmp_path, indent):
     records = [CAPTION, {"name": "b", "text": "x\ny"}, CAPTION]
