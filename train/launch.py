@@ -1,4 +1,4 @@
-"""Start a module in several processes here: `python -m train.launch -n 2 -m MODULE ...`.
+"""Start a module in several processes here: `python -m train.launch -n 2 MODULE ...`.
 
 A thin layer over MindSpore's dynamic cluster (one scheduler, N workers): signals reach every
 worker, the first failure ends the others, and the exit code is that worker's own.
@@ -38,6 +38,7 @@ def start(
         "MS_WORKER_NUM": str(processes),
         "MS_SCHED_HOST": "127.0.0.1",
         "MS_SCHED_PORT": str(port),
+        "MS_SUBMODULE_LOG_v": "{DISTRIBUTED:3}",
         "GLOG_v": os.environ.get("GLOG_v", "3"),  # noqa: SIM112
     }
     threads = max(1, (os.cpu_count() or 1) // processes)
@@ -109,8 +110,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("-n", "--processes", type=int, default=1, help="number of processes")
     parser.add_argument("--port", type=int, help="TCP port of the scheduler (default: a free one)")
     parser.add_argument("--logs", default="outputs/logs", help="folder of the other ranks' output")
-    parser.add_argument("-m", "--module", required=True, help="Python module to run")
-    parser.add_argument("arguments", nargs=argparse.REMAINDER, help="what the module is given")
+    parser.add_argument("module", help="Python module to run")
+    parser.add_argument("arguments", nargs=argparse.REMAINDER, help="what it is given")
     options = parser.parse_args(argv)
     command = [sys.executable, "-m", options.module, *options.arguments]
     logs = writable_folder(Path(options.logs), "--logs")

@@ -1,4 +1,4 @@
-"""Compare training in several processes with one: `python -m train.launch -n 4 -m train.parity`.
+"""Compare training in several processes with one: `python -m train.launch -n 4 train.parity`.
 
 Every process also trains a small model alone on all the data; loss, gradients and weights of the
 shared run must agree with it. Relative difference of two tensors: norm(a - b) / norm(b).

@@ -1,6 +1,6 @@
 """Fine-tune an Emu3 language model: `python -m train.train_seq_parallel --train_data_path DIR`.
 
-Several processes are started by `python -m train.launch -n N -m train.train_seq_parallel ...`
+Several processes are started by `python -m train.launch -n N train.train_seq_parallel ...`
 (or msrun); they share sequences, data, gradients, optimizer state and weights as the options say.
 """
 
@@ -106,13 +106,13 @@ def run(options: argparse.Namespace) -> int:
     )
     mesh = make_mesh(options.sequence_parallel_shards)
     data, eval_data, steps = make_data(options, config, tokenizer, mesh)
-    output = writable_folder(Path(options.output_dir), "--output_dir")
     if options.dry_run:
         with no_init_parameters():
             model = Emu3ForCausalLM(config)
         _freeze(model, options.trainable_hidden_layers)
         print(describe_plan(options, model, data, steps, mesh))
         return 0
+    output = writable_folder(Path(options.output_dir), "--output_dir")
     model = load_model(options)
     shapes = {name: tuple(p.shape) for name, p in model.parameters_and_names()}
     share_sequence(model, mesh.sequence)
