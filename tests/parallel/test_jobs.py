@@ -1,0 +1,37 @@
+"""Real jobs of 2 and 4 processes: everything shared must give what one process gives."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+LIMIT = 1e-5
+
+
+def launch(processes: int, *command: str) -> subprocess.CompletedProcess:
+    program = [sys.executable, "-m", "train.launch", "-n", str(processes), *command]
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    return subprocess.run(program, env=environment, text=True, capture_output=True, timeout=500)
+
+
+@pytest.mark.parametrize("processes", [2, 4])
+def test_shared_training_equals_training_alone(processes, tmp_path):
+    output = tmp_path / "parity.json"
+    arguments = ["--logs", str(tmp_path), "train.parity", "--output", str(output)]
+    done = launch(processes, *arguments)
+    assert done.returncode == 0, done.stdout + done.stderr
+    cases = json.loads(output.read_text())
+    assert {case["zero_stage"] for case in cases} == {0, 1, 2, 3}
+    assert {case["sequence_shards"] for case in cases} >= {1, processes}
+    for case in cases:
+        assert max(case["loss"], case["gradients"], case["weights"]) < LIMIT, case
+
+
+def test_the_exit_code_of_a_job_is_that_of_the_process_that_failed(tmp_path):
+    done = launch(2, "--logs", str(tmp_path), "train.train_seq_parallel")
+    assert done.returncode == 2
+    assert "--train_data_path" in done.stderr
