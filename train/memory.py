@@ -1,0 +1,105 @@
+"""Peak memory of the head and its loss, in chunks and whole: `python -m train.memory`.
+
+Each way runs in a process of its own, forward and backward; what is printed is its peak beyond
+inputs, weight and the weight's gradient. Gradients are compared on a smaller problem.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+
+import mindspore as ms
+import numpy as np
+from mindspore import Parameter, Tensor, nn, ops
+
+from emu3 import runtime
+from train.loss import HeadLoss
+
+
+class Chunked(nn.Cell):
+    """The trainer's loss."""
+
+    def __init__(self, weight: np.ndarray) -> None:
+        super().__init__()
+        self.weight = Parameter(Tensor(weight), name="weight")
+        self.loss = HeadLoss()
+
+    def construct(self, hidden: Tensor, labels: Tensor) -> Tensor:
+        """hidden (N, C), labels (N,) -> ()."""
+        return self.loss(hidden, self.weight, labels)[0]
+
+
+class Whole(nn.Cell):
+    """The same with all logits at once."""
+
+    def __init__(self, weight: np.ndarray) -> None:
+        super().__init__()
+        self.weight = Parameter(Tensor(weight), name="weight")
+        self.scores = ops.MatMul(transpose_b=True)
+
+    def construct(self, hidden: Tensor, labels: Tensor) -> Tensor:
+        """As Chunked."""
+        logits = self.scores(hidden, self.weight)
+        logits = logits - ops.stop_gradient(logits.max(-1, keepdims=True))
+        chosen = ops.gather_elements(logits, 1, labels.expand_dims(1))[:, 0]
+        return (ops.log(ops.exp(logits).sum(-1)) - chosen).sum()
+
+
+WAYS = {"chunked": Chunked, "whole": Whole}
+
+
+def gradients(way: str, tokens: int, classes: int, width: int) -> tuple[np.ndarray, np.ndarray]:
+    """Gradients by hidden and weight of one pass over random data."""
+    rng = np.random.default_rng(0)
+    net = WAYS[way](rng.normal(0, 0.02, (classes, width)).astype(np.float32))
+    hidden = Tensor(rng.normal(size=(tokens, width)).astype(np.float32))
+    labels = Tensor(rng.integers(0, classes, tokens).astype(np.int32))
+    both = ms.value_and_grad(net, grad_position=0, weights=net.trainable_params())
+    _, (by_hidden, by_weight) = both(hidden, labels)
+    return by_hidden.asnumpy(), by_weight[0].asnumpy()
+
+
+def peak_beyond_arrays(way: str, tokens: int, classes: int, width: int, mode: str) -> int:
+    """Peak bytes of a pass in this process beyond imports, inputs, weight and its gradient."""
+    runtime.setup(device="CPU", mode=mode)
+    gradients(way, 8, 16, 8)  # kernels and compiler are loaded
+    before = runtime.peak_memory_bytes()
+    gradients(way, tokens, classes, width)
+    arrays = 4 * (2 * classes * width + 2 * tokens * width)
+    return runtime.peak_memory_bytes() - before - arrays
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Measure both ways and print the comparison."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter
+    )
+    parser.add_argument("--tokens", type=int, default=4200, help="labels")
+    parser.add_argument("--classes", type=int, default=184622, help="vocabulary")
+    parser.add_argument("--width", type=int, default=256, help="hidden width")
+    parser.add_argument("--mode", choices=("pynative", "graph"), default="pynative", help="mode")
+    parser.add_argument("--way", choices=WAYS, help="measure this way alone, in this process")
+    options = parser.parse_args(argv)
+    sizes = (options.tokens, options.classes, options.width)
+    if options.way:
+        print(json.dumps(peak_beyond_arrays(options.way, *sizes, options.mode)))
+        return 0
+    own = [sys.executable, "-m", "train.memory", "--mode", options.mode]
+    own += ["--tokens", str(sizes[0]), "--classes", str(sizes[1]), "--width", str(sizes[2])]
+    peaks = {}
+    for way in WAYS:
+        done = subprocess.run([*own, "--way", way], capture_output=True, text=True, check=True)
+        peaks[way] = int(done.stdout.split()[-1])
+        print(f"{way:8} {peaks[way] / 2**20:8.0f} MB beyond arrays")
+    print(f"share    {peaks['chunked'] / peaks['whole']:.3f}")
+    runtime.setup(device="CPU", mode=options.mode)
+    small = [gradients(way, 300, options.classes, 32) for way in ("chunked", "whole")]
+    for name, first, second in zip(("hidden", "weight"), *small):
+        apart = np.linalg.norm(first - second) / np.linalg.norm(second)
+        print(f"gradient by {name}: relative difference {apart:.1e}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
