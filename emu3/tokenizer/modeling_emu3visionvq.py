@@ -23,7 +23,7 @@ from emu3.tokenizer.layers import (
 )
 
 DISTANCES_AT_ONCE = 2**24  # 64 MB of float32: the quantiser never holds a larger matrix
-PIXELS_AT_ONCE = 2**21  # pixels that pass the 2-D nets together: bounds the memory of long clips
+PIXELS_AT_ONCE = 2**18  # pixels that pass the 2-D nets together, if more than one frame
 
 
 class Encoder(nn.Cell):
@@ -230,7 +230,7 @@ class Emu3VisionVQModel(PretrainedModel):
         """
         factor = self.config.temporal_downsample_factor
         if pixels.ndim == 4:
-            still = self.encoder.frames(pixels).expand_dims(2)
+            still = _in_chunks(self.encoder.frames, pixels).expand_dims(2)
             b, z, _, h, w = still.shape
             x = ops.broadcast_to(still, (b, z, factor, h, w))
         else:
@@ -247,11 +247,11 @@ class Emu3VisionVQModel(PretrainedModel):
         b = latent.shape[0]
         x = self.decoder.time(ops.concat((self.post_quant_conv(latent), latent)))
         x = x.transpose(0, 2, 1, 3, 4)  # (2b, t, z, H, W)
+        scale = self.spatial_scale_factor**2
         if still:
-            return self.decoder.frames(x[:b, 0], x[b:, 0])
+            return _in_chunks(self.decoder.frames, x[:b, 0], x[b:, 0], scale=scale)
         t = x.shape[1]
         z, zq = (half.reshape(b * t, *x.shape[2:]) for half in (x[:b], x[b:]))
-        scale = self.spatial_scale_factor**2
         frames = _in_chunks(self.decoder.frames, z, zq, scale=scale)
         return frames.reshape(b, t, *frames.shape[1:])
 
