@@ -200,10 +200,13 @@ class Emu3VisionVQModel(PretrainedModel):
             InputError: wrong rank, channels, or too few rows, columns or frames.
         """
         self._check_pixels(pixels)
-        latent = self.encode_latent(ops.cast(pixels, self.dtype))  # (b, e, T, H, W)
+        return self.codes_of(self.encode_latent(ops.cast(pixels, self.dtype)), pixels.ndim == 4)
+
+    def codes_of(self, latent: Tensor, still: bool) -> Tensor:
+        """Nearest codes of vectors (b, e, T, H, W): (b, H, W) if `still`, else (b, T, H, W)."""
         b, e, t, h, w = latent.shape
         codes = self.quantize(latent.transpose(0, 2, 3, 4, 1).reshape(-1, e))
-        return codes.reshape((b, h, w) if pixels.ndim == 4 else (b, t, h, w))
+        return codes.reshape((b, h, w) if still else (b, t, h, w))
 
     def decode(self, codes: Tensor) -> Tensor:
         """Codes to pixels.
