@@ -151,3 +151,25 @@ def peak_memory_bytes() -> int:
     import resource
 
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def available_memory_bytes() -> int | None:
+    """Memory a new allocation may take: free device memory on Ascend, else what Linux calls
+    available within the process group's limit; None where neither can be asked."""
+    if device_target() == "Ascend":
+        # Not run by us. Zero means that the card is not initialised yet.
+        return int(ms.hal.get_device_properties(0).free_memory) or None
+    try:
+        with open("/proc/meminfo", encoding="ascii") as file:
+            fields = dict(line.split(":", 1) for line in file)
+        free = int(fields["MemAvailable"].split()[0]) * 1024
+    except (OSError, KeyError, ValueError):
+        return None
+    try:
+        with open("/sys/fs/cgroup/memory.max", encoding="ascii") as limit:
+            allowed = int(limit.read())
+        with open("/sys/fs/cgroup/memory.current", encoding="ascii") as used:
+            free = min(free, allowed - int(used.read()))
+    except (OSError, ValueError):
+        pass  # no limit on this process group
+    return free

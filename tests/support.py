@@ -63,6 +63,12 @@ def tiny_vision_config() -> Emu3VisionVQConfig:
     )
 
 
+def golden_vision_config(name: str) -> Emu3VisionVQConfig:
+    """The configuration of a golden file of the vision tokenizer."""
+    about = json.loads((Path(__file__).parent / "golden" / f"{name}.json").read_text())
+    return Emu3VisionVQConfig(**about["config"])
+
+
 def write_tokenizer(folder: Path) -> None:
     """A tokenizer whose ranks are the 256 bytes."""
     folder.mkdir(parents=True)

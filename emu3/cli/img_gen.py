@@ -5,6 +5,7 @@ alone. Its codes are in an .npz file from the start on, its PNG carries prompt a
 """
 
 import argparse
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -118,6 +119,7 @@ def run(options: argparse.Namespace) -> None:
     from emu3.mllm.defaults import CheckpointDefaults
 
     common.fill_in(options, defaults_of(CheckpointDefaults.from_pretrained(options.model)))
+    check_memory(options, len(prompts or options.prompt))
     model, tokenizer = common.load_language(options)
     vision, image_processor = common.load_vision(options)
     common.check_same_codes(model, vision)
@@ -151,6 +153,26 @@ def read_prompts(options: argparse.Namespace) -> list[str]:
             raise InputError(f"{options.prompt_file} holds no prompt; change --prompt-file")
         prompts += found
     return prompts
+
+
+def check_memory(options: argparse.Namespace, prompts: int) -> None:
+    """Refuse a batch that cannot fit, before anything is loaded.
+
+    Raises:
+        InputError: gives the estimate and what fits.
+    """
+    from emu3 import runtime
+    from emu3.cli.estimate import WIDTHS, read_configs
+    from emu3.estimate import Work, check_fits
+
+    config, vision = read_configs(options.model, options.vq_model)
+    work = Work(
+        sequences=min(options.batch_size, prompts * options.images_per_prompt),
+        guided=options.guidance != 1,
+        grid=max(latent_sizes(options, prompts, vision.spatial_scale_factor), key=math.prod),
+        width=WIDTHS[str(runtime.resolve_dtype(options.dtype)).lower()],
+    )
+    check_fits(config, vision, work, runtime.available_memory_bytes())
 
 
 def defaults_of(checkpoint) -> dict:

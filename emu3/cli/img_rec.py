@@ -44,6 +44,13 @@ def build_parser() -> argparse.ArgumentParser:
         help="frames coded together, a multiple of the model's 4; more share context over time "
         "and need more memory (default: %(default)s)",
     )
+    parser.add_argument(
+        "--tile",
+        type=common.positive_int,
+        metavar="PIXELS",
+        help="code pictures and frames of longer sides in overlapping tiles of this side: less "
+        "memory, slightly other codes (default: whole)",
+    )
     clips.add_animation_option(parser)
     common.add_device_options(parser, attention=False)
     return parser
@@ -57,7 +64,12 @@ def run(options: argparse.Namespace) -> None:
             raise InputError(f"no image, folder or video {path}; change --input")
     folder = writable_folder(options.output)
     common.start_device(options)
-    studio = Reconstruction(options, *common.load_vision(options), folder)
+    vision, image_processor = common.load_vision(options)
+    if options.tile:
+        from emu3.tokenizer import TiledVision
+
+        vision = TiledVision(vision, options.tile)
+    studio = Reconstruction(options, vision, image_processor, folder)
     watch = common.Stopwatch()
     for path in inputs:
         studio.clip(path) if clips.FrameSource.is_clip(path) else studio.image(path)
@@ -143,7 +155,8 @@ class Reconstruction:
         return self.image_processor.postprocess(pixels)["pixel_values"]
 
     def _settings(self, path: Path) -> dict:
-        return {"input": str(path), "vq_model": self.options.vq_model}
+        options = self.options
+        return {"input": str(path), "vq_model": options.vq_model, "tile": options.tile}
 
 
 def closeness(original, rebuilt) -> tuple[float, float]:

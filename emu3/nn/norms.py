@@ -7,11 +7,17 @@ import mindspore as ms
 from mindspore import Parameter, Tensor, mint, nn, ops
 from mindspore.common.initializer import initializer
 
+from emu3.nn.conv import repeat_pixels
+
+NUMBERS_AT_ONCE = 2**20  # of a map that is normalised together: 4 MB, which stay in the caches
+
 
 class GroupNorm(nn.Cell):
     """Group normalisation (Wu & He 2018) of (b, c, h, w) with 32 groups, eps 1e-6.
 
-    Written out by hand: on CPU it runs twice as fast as the library's kernel.
+    Written out by hand: on CPU it runs twice as fast as the library's kernel. Outside
+    training large maps go a few groups at a time, which is exact: steps in between then never hold
+    a whole map.
     """
 
     def __init__(self, channels: int, groups: int = 32, eps: float = 1e-6) -> None:
@@ -24,18 +30,37 @@ class GroupNorm(nn.Cell):
         """Normalise `x` (b, c, h, w); same shape and dtype."""
         return self.normalise(x)
 
-    def normalise(self, x: Tensor) -> Tensor:
-        """What `construct` does, for subclasses with another call."""
+    def normalise(self, x: Tensor, scale: Tensor | None = None, shift: Tensor | None = None):
+        """What `construct` does, for subclasses with another call.
+
+        `scale` and `shift` (b, c, h / f, w / f), if given, are enlarged and applied afterwards.
+        """
         b, c, h, w = x.shape
-        g = self.groups
-        grouped = ops.cast(x, ms.float32).reshape(b * g, -1)
+        width = c // self.groups
+        step = max(1, NUMBERS_AT_ONCE // (b * width * h * w)) * width
+        if step >= c or self.training:
+            return self._piece(x, self.weight, self.bias, scale, shift)
+        parts = ()
+        for i in range(0, c, step):
+            stop = min(i + step, c)
+            change = (None, None) if scale is None else (scale[:, i:stop], shift[:, i:stop])
+            parts += (self._piece(x[:, i:stop], self.weight[i:stop], self.bias[i:stop], *change),)
+        return ops.concat(parts, 1)
+
+    def _piece(self, x: Tensor, weight: Tensor, bias: Tensor, scale, shift) -> Tensor:
+        b, c, h, w = x.shape
+        width = self.weight.shape[0] // self.groups
+        grouped = ops.cast(x, ms.float32).reshape(b * c // width, -1)
         centred = grouped - grouped.mean(-1, keep_dims=True)
-        rate = ops.rsqrt((centred * centred).mean(-1) + self.eps)  # (b * g,)
-        weight, bias = ops.cast(self.weight, ms.float32), ops.cast(self.bias, ms.float32)
-        scale = (rate.reshape(b, g, 1) * weight.reshape(1, g, c // g)).reshape(b * c, 1)
-        shift = ops.tile(bias, (b,)).reshape(b * c, 1)
-        normal = centred.reshape(b * c, h * w) * scale + shift
-        return ops.cast(normal.reshape(b, c, h, w), x.dtype)
+        rate = ops.rsqrt((centred * centred).mean(-1) + self.eps)  # (b * groups,)
+        weight, bias = ops.cast(weight, ms.float32), ops.cast(bias, ms.float32)
+        factor = (rate.reshape(b, -1, 1) * weight.reshape(1, -1, width)).reshape(b * c, 1)
+        normal = centred.reshape(b * c, h * w) * factor + ops.tile(bias, (b,)).reshape(b * c, 1)
+        normal = ops.cast(normal.reshape(b, c, h, w), x.dtype)
+        if scale is None:
+            return normal
+        times = h // scale.shape[2]
+        return normal * repeat_pixels(scale, times) + repeat_pixels(shift, times)
 
 
 class BatchNorm3d(mint.nn.BatchNorm3d):

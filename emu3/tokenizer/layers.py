@@ -9,8 +9,10 @@ import itertools
 import mindspore as ms
 from mindspore import Tensor, nn, ops
 
-from emu3.nn.conv import CausalConv3d, conv2d, repeat_pixels
+from emu3.nn.conv import CausalConv3d, conv2d
 from emu3.nn.norms import BatchNorm3d, GroupNorm
+
+SCORES_AT_ONCE = 2**24  # 64 MB of float32: attention never holds a larger matrix
 
 
 def swish(x: Tensor) -> Tensor:
@@ -32,10 +34,7 @@ class SpatialNorm(nn.Cell):
 
     def construct(self, x: Tensor, latent: Tensor) -> Tensor:
         """`x` (b, c, h, w), `latent` (b, z, h / f, w / f) -> (b, c, h, w)."""
-        factor = x.shape[2] // latent.shape[2]
-        scale = repeat_pixels(self.conv_y(latent), factor)
-        shift = repeat_pixels(self.conv_b(latent), factor)
-        return self.norm_layer(x) * scale + shift
+        return self.norm_layer.normalise(x, self.conv_y(latent), self.conv_b(latent))
 
 
 class PlainNorm(GroupNorm):
@@ -79,7 +78,10 @@ class ResnetBlock(nn.Cell):
 
 
 class AttnBlock(nn.Cell):
-    """Single-head self-attention over all h * w positions; softmax in float32."""
+    """Single-head self-attention over all h * w positions; softmax in float32.
+
+    Queries go a few at a time where their scores would be large, which is exact.
+    """
 
     def __init__(self, channels: int, latent_channels: int | None = None) -> None:
         super().__init__()
@@ -96,9 +98,16 @@ class AttnBlock(nn.Cell):
         b, c, h, w = x.shape
         y = self.norm(x, latent)
         q, k, v = (part(y).reshape(b, c, h * w) for part in (self.q, self.k, self.v))
-        scores = ops.cast(self.scores(q, k), ms.float32) * (c**-0.5)  # (b, query, key)
+        step = max(1, SCORES_AT_ONCE // (b * h * w))
+        parts = [self._attend(q[:, :, i : i + step], k, v) for i in range(0, h * w, step)]
+        mixed = parts[0] if len(parts) == 1 else ops.concat(parts, 2)
+        return x + self.proj_out(mixed.reshape(b, c, h, w))
+
+    def _attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        """q (b, c, n), k and v (b, c, h * w) -> (b, c, n)."""
+        scores = ops.cast(self.scores(q, k), ms.float32) * (q.shape[1] ** -0.5)  # (b, n, h * w)
         weights = ops.cast(ops.softmax(scores, -1), v.dtype)
-        return x + self.proj_out(self.mix(v, weights).reshape(b, c, h, w))
+        return self.mix(v, weights)
 
 
 class TemporalResnetBlock(nn.Cell):

@@ -23,7 +23,7 @@ from emu3.tokenizer.layers import (
 )
 
 DISTANCES_AT_ONCE = 2**24  # 64 MB of float32: the quantiser never holds a larger matrix
-PIXELS_AT_ONCE = 2**21  # pixels that pass the 2-D nets together: bounds the memory of long clips
+PIXELS_AT_ONCE = 2**18  # pixels that pass the 2-D nets together, if more than one frame
 
 
 class Encoder(nn.Cell):
@@ -200,10 +200,13 @@ class Emu3VisionVQModel(PretrainedModel):
             InputError: wrong rank, channels, or too few rows, columns or frames.
         """
         self._check_pixels(pixels)
-        latent = self.encode_latent(ops.cast(pixels, self.dtype))  # (b, e, T, H, W)
+        return self.codes_of(self.encode_latent(ops.cast(pixels, self.dtype)), pixels.ndim == 4)
+
+    def codes_of(self, latent: Tensor, still: bool) -> Tensor:
+        """Nearest codes of vectors (b, e, T, H, W): (b, H, W) if `still`, else (b, T, H, W)."""
         b, e, t, h, w = latent.shape
         codes = self.quantize(latent.transpose(0, 2, 3, 4, 1).reshape(-1, e))
-        return codes.reshape((b, h, w) if pixels.ndim == 4 else (b, t, h, w))
+        return codes.reshape((b, h, w) if still else (b, t, h, w))
 
     def decode(self, codes: Tensor) -> Tensor:
         """Codes to pixels.
@@ -230,7 +233,7 @@ class Emu3VisionVQModel(PretrainedModel):
         """
         factor = self.config.temporal_downsample_factor
         if pixels.ndim == 4:
-            still = self.encoder.frames(pixels).expand_dims(2)
+            still = _in_chunks(self.encoder.frames, pixels).expand_dims(2)
             b, z, _, h, w = still.shape
             x = ops.broadcast_to(still, (b, z, factor, h, w))
         else:
@@ -247,11 +250,11 @@ class Emu3VisionVQModel(PretrainedModel):
         b = latent.shape[0]
         x = self.decoder.time(ops.concat((self.post_quant_conv(latent), latent)))
         x = x.transpose(0, 2, 1, 3, 4)  # (2b, t, z, H, W)
+        scale = self.spatial_scale_factor**2
         if still:
-            return self.decoder.frames(x[:b, 0], x[b:, 0])
+            return _in_chunks(self.decoder.frames, x[:b, 0], x[b:, 0], scale=scale)
         t = x.shape[1]
         z, zq = (half.reshape(b * t, *x.shape[2:]) for half in (x[:b], x[b:]))
-        scale = self.spatial_scale_factor**2
         frames = _in_chunks(self.decoder.frames, z, zq, scale=scale)
         return frames.reshape(b, t, *frames.shape[1:])
 

@@ -1,36 +1,141 @@
-"""The benchmark command on a tiny net."""
+"""The benchmark command on tiny models: every subject prints its table."""
+
+import shlex
+from pathlib import Path
 
 import pytest
 
 from emu3.cli import benchmark
 
+ROOT = Path(__file__).resolve().parents[2]
 SIZES = {
     "hidden": 32,
-    "layers": 2,
+    "layers": 1,
     "heads": 4,
     "kv-heads": 2,
     "inner": 48,
     "vocabulary": 200,
-    "prefix": 16,
-    "block": 2,
-    "repeats": 2,
+    "visual": 150,
 }
-TINY = ["decode", "--device=CPU", *(f"--{name}={value}" for name, value in SIZES.items())]
+NET = ["--device=CPU", *(f"--{name}={value}" for name, value in SIZES.items()), "--repeats=2"]
 
 
-def test_decode_prints_time_bytes_share_and_compile_time(capsys):
-    assert benchmark.main(TINY) == 0
-    printed = capsys.readouterr().out
-    for what in ("memory read", "ms/token", "GB/s", "% of it", "compiled in"):
-        assert what in printed
+def printed(capsys, *arguments: str) -> str:
+    assert benchmark.main(arguments) == 0
+    return capsys.readouterr().out
 
 
-def test_a_peer_that_cannot_run_is_named(capsys):
-    code = benchmark.main([*TINY, "--peer", "torch", "--peer-python", "/nowhere/python"])
-    assert code == 2
-    assert "--peer-python" in capsys.readouterr().err
+@pytest.mark.parametrize("mode", ["auto", "pynative"])
+def test_decode_prints_rates_bytes_and_their_share(mode, capsys):
+    out = printed(capsys, "decode", *NET, "--prefix=8", "--row=3", f"--mode={mode}")
+    for what in ("mindspore 2", "cores", "s/step", "spread", "tokens/s", "GB/s", "of read bandw"):
+        assert what in out
+    assert ("pynative" if mode == "pynative" else "graph step") in out
 
 
-@pytest.mark.parametrize("threads", [1, 2])
-def test_read_bandwidth_is_plausible(threads):
-    assert 1e8 < benchmark.read_bandwidth(threads) < 1e13
+def test_two_prefixes_are_compared_by_time_and_bytes(capsys):
+    out = printed(capsys, "decode", *NET, "--prefix=8", "--prefix=40", "--row=3", "--guidance=1")
+    assert "40 against 8 filled slots" in out
+    assert "times the bytes" in out
+
+
+def test_a_block_is_a_row_of_every_sequence():
+    from emu3.benchmarks import decode, nets
+    from emu3.mllm.generation import RowDone
+
+    options = benchmark.build_parser().parse_args(["decode", *NET, "--row=3", "--sequences=2"])
+    net = nets.chosen_net(options)
+    rows = decode.OurRows(nets.random_model(net, 64, None), net, options, 8)
+    rows.events = iter([RowDone(i % 2, i // 2, None) for i in range(8)])
+    rows.block()
+    assert next(rows.events) == RowDone(0, 1, None)
+
+
+def test_peers_stand_in_the_table_with_their_ratio(capsys, monkeypatch):
+    import emu3.benchmarks.decode as module
+
+    class Stand:
+        def __init__(self, python, way, settings, model):
+            self.way = way
+
+        def seconds(self):
+            return 1000.0
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *exception):
+            pass
+
+    monkeypatch.setattr(module, "Peer", Stand)
+    peer = ["--peer=torch", "--peer-ways=reference,static"]
+    out = printed(capsys, "decode", *NET, "--prefix=8", "--row=3", *peer)
+    assert "reference's way" in out
+    assert "static cache" in out
+    assert "times emu3" in out
+
+
+def test_prefill_prints_tokens_per_second(capsys):
+    assert "tokens/s" in printed(capsys, "prefill", *NET, "--prefix=8")
+
+
+def test_sft_prints_a_step_of_forward_backward_and_update(capsys):
+    out = printed(capsys, "sft", *NET, "--batch-size=2", "--length=12", "--labels=4")
+    assert "12 tokens, 4 count" in out
+    assert "graph" in out
+
+
+@pytest.mark.parametrize(("subject", "images"), [("vq-image", 1), ("vq-clip", 4)])
+def test_the_vision_tokenizer_prints_both_ways_and_memory(tiny, subject, images, capsys):
+    size = ["--height=16", "--width=24", "--repeats=1"]
+    out = printed(capsys, subject, "--vq-model", tiny[1], *size)
+    for what in ("encode", "decode", "encode + decode", "24x16", "img/s", "GiB", f"| {images} |"):
+        assert what in out
+
+
+def test_pictures_are_measured_by_batch_size(tiny, capsys):
+    models = ["--model", tiny[0], "--vq-model", tiny[1], "--repeats=1"]
+    out = printed(capsys, "t2i", *models, "--batch-size=1", "--batch-size=3")
+    assert "| 1 | 16x16 |" in out
+    assert "| 3 | 16x16 |" in out
+    assert "img/s" in out
+
+
+def test_answers_are_as_long_as_asked(tiny, image_file, capsys):
+    models = ["--model", tiny[0], "--vq-model", tiny[1], "--repeats=1", "--image", image_file]
+    out = printed(capsys, "vqa", *models, "--batch-size=2", "--new-tokens=3")
+    assert "prefill s" in out
+
+
+def test_startup_reaches_a_first_token_in_a_fresh_process(tiny, capsys):
+    out = printed(capsys, "startup", "--model", tiny[0], "--vq-model", tiny[1], "--repeats=1")
+    assert "start-up to first token" in out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "flag"),
+    [
+        (["decode", "--peer-ways=fast"], "--peer-ways"),
+        (["decode", *NET, "--visual=199"], "--visual"),
+        (["sft", *NET, "--length=4", "--labels=4"], "--labels"),
+        (["vq-image", "--height=2"], "--height"),
+        (["decode", *NET, "--prefix=8", "--peer=torch", "--peer-python=/no/python"], "--peer-py"),
+    ],
+)
+def test_what_cannot_be_measured_is_named(arguments, flag, tiny, capsys):
+    if arguments[0] == "vq-image":
+        arguments = [*arguments, "--vq-model", tiny[1]]
+    assert benchmark.main(arguments) == 2
+    assert flag in capsys.readouterr().err
+
+
+def listed() -> list[str]:
+    """The commands that `scripts/benchmark.sh all` runs."""
+    return (ROOT / "configs" / "benchmarks.txt").read_text().splitlines()
+
+
+@pytest.mark.parametrize("line", listed())
+def test_every_listed_benchmark_parses_and_stands_in_the_documentation(line):
+    benchmark.build_parser().parse_args(shlex.split(line))
+    page = (ROOT / "docs" / "performance.md").read_text(encoding="utf-8")
+    assert f"python -m emu3.cli.benchmark {line}\n" in page

@@ -260,3 +260,15 @@ def test_an_output_that_cannot_be_written_is_named_before_anything_is_made(
     (tmp_path / "file").write_text("")
     assert generate(tiny, tmp_path / "file" / "below") == 2
     assert "change --output" in capsys.readouterr().err
+
+
+def test_a_batch_that_cannot_fit_is_refused_before_anything_is_loaded(
+    tiny, tmp_path, monkeypatch, capsys
+):
+    from emu3 import runtime
+
+    monkeypatch.setattr(runtime, "available_memory_bytes", lambda: 1000)
+    monkeypatch.setattr(img_gen.common, "load_language", lambda options: pytest.fail("loaded"))
+    arguments = ["--model", tiny[0], "--vq-model", tiny[1], "--output", str(tmp_path)]
+    assert img_gen.main(arguments) == 2
+    assert "need about" in capsys.readouterr().err

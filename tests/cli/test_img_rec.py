@@ -152,3 +152,25 @@ def test_broken_models_and_outputs_are_named(tiny, image_file, tmp_path, capsys)
     (tmp_path / "file").write_text("")
     assert rebuild(tiny, tmp_path / "file" / "below", image_file) == 2
     assert "change --output" in capsys.readouterr().err
+
+
+def test_tiles_are_used_where_the_picture_is_larger_and_change_nothing_elsewhere(
+    tiny, image_file, tmp_path, monkeypatch
+):
+    from emu3.tokenizer import TiledVision
+
+    used, blend = [], TiledVision._blend
+
+    def watched(self, *arguments):
+        used.append(True)
+        return blend(self, *arguments)
+
+    monkeypatch.setattr(TiledVision, "_blend", watched)
+    large = tmp_path / "large.png"
+    Image.open(image_file).resize((40, 24)).save(large)
+    assert rebuild(tiny, tmp_path / "whole", image_file) == 0
+    assert rebuild(tiny, tmp_path / "tiled", image_file, large, extra=["--tile", "32"]) == 0
+    assert len(used) == 2  # once to codes, once to pixels
+    whole, tiled = (Codes.load(tmp_path / name / "rec_0000.npz") for name in ("whole", "tiled"))
+    assert np.array_equal(whole.codes, tiled.codes)
+    assert pixels(tmp_path / "tiled" / "rec_0001.png").shape == (24, 40, 3)

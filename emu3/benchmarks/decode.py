@@ -1,0 +1,257 @@
+"""Decoding steps and prefill on nets with random weights, PyTorch in turns with them if wanted.
+
+A block is one row of a picture, which is what the command reads back at a time: `row` sampled
+tokens and the end of the line. Prompt and blocks go through the public `stream`.
+"""
+
+import argparse
+import os
+from collections.abc import Iterator
+from contextlib import ExitStack
+
+from emu3.benchmarks import measure, nets
+from emu3.benchmarks.peer import Peer, add_peer_options
+from emu3.benchmarks.table import Row, show
+from emu3.cli import common
+from emu3.errors import InputError
+
+WAYS = {
+    "reference": "torch, reference's way: two passes, growing cache, allowed-token callback",
+    "batched": "torch, rows in one batch, growing cache, sliced head",
+    "static": "torch, rows in one batch, static cache, sliced head",
+    "compiled": "torch, as static, torch.compile",
+}
+
+
+def add_decode_options(parser: argparse.ArgumentParser) -> None:
+    """Options of `decode`."""
+    nets.add_net_options(parser)
+    group = parser.add_argument_group("work")
+    group.add_argument(
+        "--prefix",
+        type=common.positive_int,
+        action="append",
+        metavar="N",
+        help="tokens in the cache at the start; may be given several times, and is then compared "
+        "(default: 512)",
+    )
+    _add_numbers(
+        group,
+        ("--sequences", 1, "pictures together"),
+        ("--row", 16, "codes in a row of the picture; a block is a row and its end"),
+        ("--repeats", 9, "rows timed, after one that is not"),
+        ("--top-k", 2048, "sample among so many"),
+    )
+    group.add_argument(
+        "--guidance",
+        type=common.non_negative_float,
+        default=3.0,
+        metavar="G",
+        help="1 runs one row per picture, anything else two (default: %(default)s)",
+    )
+    add_peer_options(parser)
+    parser.add_argument(
+        "--peer-ways",
+        default="reference,batched,static",
+        metavar="NAMES",
+        help=f"how the peer decodes, of {', '.join(WAYS)} (default: %(default)s)",
+    )
+    common.add_device_options(parser)
+
+
+def add_prefill_options(parser: argparse.ArgumentParser) -> None:
+    """Options of `prefill`."""
+    nets.add_net_options(parser)
+    group = parser.add_argument_group("work")
+    _add_numbers(
+        group,
+        ("--prefix", 512, "tokens of each prompt"),
+        ("--sequences", 1, "prompts together"),
+        ("--repeats", 5, "times measured, after one that is not"),
+    )
+    add_peer_options(parser)
+    common.add_device_options(parser)
+
+
+def _add_numbers(group: argparse._ArgumentGroup, *numbers: tuple[str, int, str]) -> None:
+    for flag, default, what in numbers:
+        group.add_argument(
+            flag,
+            type=common.positive_int,
+            default=default,
+            metavar="N",
+            help=f"{what} (default: %(default)s)",
+        )
+
+
+def chosen_ways(options: argparse.Namespace) -> list[str]:
+    """The peer's ways; none without a peer.
+
+    Raises:
+        InputError: an unknown name.
+    """
+    ways = options.peer_ways.split(",")
+    for way in ways:
+        if way not in WAYS:
+            raise InputError(f"way {way!r}; allowed: {', '.join(WAYS)}; change --peer-ways")
+    return ways if options.peer else []
+
+
+class OurRows:
+    """A picture under way; `block` makes one more row of every sequence."""
+
+    def __init__(self, model, net: nets.Net, options: argparse.Namespace, prefix: int) -> None:
+        self.sequences, self.steps = options.sequences, options.row + 1
+        prompts = nets.random_prompts(net, options.sequences, prefix)
+        guided = {}
+        if options.guidance != 1:
+            guided = {"negative_prompt_ids": prompts[:1]}  # equal prompts enter the cache once
+        self.events = model.stream(
+            prompts,
+            image_size=(options.repeats + 2, options.row),
+            guidance_scale=options.guidance,
+            do_sample=True,
+            top_k=options.top_k,
+            seed=0,
+            jit=common.compile_step(options),
+            **guided,
+        )
+
+    def block(self) -> float:
+        """Seconds per step of the next row."""
+        return measure.timed(self._row) / self.steps
+
+    def _row(self) -> None:
+        from emu3.mllm.generation import RowDone
+
+        rows: Iterator = (event for event in self.events if isinstance(event, RowDone))
+        for _ in range(self.sequences):
+            next(rows)
+
+
+def run_decode(options: argparse.Namespace) -> None:
+    """Measure and print decoding."""
+    common.start_device(options)
+    ways = chosen_ways(options)
+    net, prefixes = nets.chosen_net(options), options.prefix or [512]
+    bandwidth = measure.read_bandwidth(options.threads or os.cpu_count())
+    positions = max(prefixes) + (options.repeats + 2) * (options.row + 1)
+    model = nets.random_model(net, positions, options.attn_implementation)
+    print(f"{measure.machine()}; reads {bandwidth / 1e9:.1f} GB/s")
+    rows = []
+    for prefix in prefixes:
+        with ExitStack() as stack:
+            ours = OurRows(model, net, options, prefix)
+            runs = {"emu3": ours.block}
+            settings = peer_settings(net, options, prefix)
+            for way in ways:
+                peer = stack.enter_context(
+                    Peer(options.peer_python, f"decode_{way}", settings, model)
+                )
+                runs[way] = lambda peer=peer, steps=ours.steps: peer.seconds() / steps
+            timings = measure.take_turns(runs, options.repeats)
+        rows += decode_rows(timings, model, options, prefix, bandwidth)
+    show(rows)
+    for line in growth([row for row in rows if row.moved is not None], prefixes):
+        print(line)
+
+
+def decode_rows(timings: dict, model, options, prefix: int, bandwidth: float) -> list[Row]:
+    """The table's lines: ours with bytes and bandwidth, then the peer's."""
+    from emu3.estimate import Work, estimate
+    from emu3.tokenizer import Emu3VisionVQConfig
+
+    width = 4 if str(model.dtype) == "Float32" else 2
+    work = Work(
+        sequences=options.sequences,
+        guided=options.guidance != 1,
+        prompt=prefix,
+        grid=(options.repeats + 2, options.row),
+        width=width,
+    )
+    needed = estimate(model.config, Emu3VisionVQConfig(), work)
+    millions = needed.language_parameters / 1e6
+    common_cells = {"batch": options.sequences, "resolution": f"{prefix} tokens before"}
+    ours = Row(
+        f"emu3, {millions:.0f} M, {work.rows} row(s)",
+        timings["emu3"],
+        mode="pynative" if options.mode == "pynative" else "graph step",
+        precision=str(model.dtype).lower(),
+        attention=model.model.layers[0].self_attn.attention,
+        rate=options.sequences,
+        moved=needed.step,
+        bandwidth=bandwidth,
+        **common_cells,
+    )
+    peers = [
+        Row(
+            WAYS[way],
+            timing,
+            precision="float32",
+            rate=options.sequences,
+            against=timings["emu3"],
+            **common_cells,
+        )
+        for way, timing in timings.items()
+        if way != "emu3"
+    ]
+    return [ours, *peers]
+
+
+def growth(rows: list[Row], prefixes: list[int]) -> Iterator[str]:
+    """How time grows with the filled cache, against how the bytes do."""
+    for row, prefix in zip(rows[1:], prefixes[1:]):
+        time = row.timing.median / rows[0].timing.median
+        moved = row.moved / rows[0].moved
+        yield (
+            f"{prefix} against {prefixes[0]} filled slots: {time:.2f} times the time for "
+            f"{moved:.2f} times the bytes: {time / moved - 1:+.0%} beyond them"
+        )
+
+
+def peer_settings(net: nets.Net, options: argparse.Namespace, prefix: int) -> dict:
+    """What the peer has to know for the same work."""
+    prompts = nets.random_prompts(net, options.sequences, prefix).tolist()
+    return {
+        **vars(net),
+        "prompts": prompts,
+        "negative": prompts[:1],
+        "row": getattr(options, "row", 1),
+        "rows": options.repeats + 2,
+        "top_k": getattr(options, "top_k", 0),
+        "guidance": getattr(options, "guidance", 1.0),
+        "eol": nets.EOL,
+        "threads": options.threads,
+    }
+
+
+def run_prefill(options: argparse.Namespace) -> None:
+    """Measure and print how fast prompts enter the cache."""
+    common.start_device(options)
+    net = nets.chosen_net(options)
+    model = nets.random_model(net, options.prefix + 8, options.attn_implementation)
+    prompts = nets.random_prompts(net, options.sequences, options.prefix)
+
+    def ours() -> float:
+        events = model.stream(prompts, max_new_tokens=1, jit=common.compile_step(options))
+        return next(events).seconds
+
+    print(measure.machine())
+    with ExitStack() as stack:
+        runs = {"emu3": ours}
+        if options.peer:
+            settings = peer_settings(net, options, options.prefix)
+            peer = Peer(options.peer_python, "prefill", settings, model)
+            runs["torch"] = stack.enter_context(peer).seconds
+        timings = measure.take_turns(runs, options.repeats)
+    mode = "graph" if options.mode == "graph" else "pynative"
+    shared = {
+        "batch": options.sequences,
+        "resolution": f"{options.prefix} tokens",
+        "rate": prompts.size,
+    }
+    rows = [Row("emu3 prefill", timings["emu3"], mode, str(model.dtype).lower(), **shared)]
+    if options.peer:
+        against = timings["emu3"]
+        rows.append(Row("torch prefill", timings["torch"], against=against, **shared))
+    show(rows)

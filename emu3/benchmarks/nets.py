@@ -1,0 +1,110 @@
+"""Language models of given sizes with random weights, and prompts for them."""
+
+import argparse
+from dataclasses import asdict, dataclass, fields
+
+import numpy as np
+
+from emu3.cli import common
+from emu3.errors import InputError
+
+IMG, EOL, MARKERS = 3, 5, 8  # ids: 0..7 are markers, texts and the visual range follow
+
+
+@dataclass(frozen=True)
+class Net:
+    """Sizes: `visual` of the `vocabulary` ids, its last ones, stand for codes."""
+
+    hidden: int
+    layers: int
+    heads: int
+    kv_heads: int
+    inner: int
+    vocabulary: int
+    visual: int
+
+
+NETS = {
+    "small": Net(512, 8, 8, 4, 1376, 33000, 32768),
+    "wide-vocabulary": Net(768, 12, 12, 4, 2048, 184622, 32768),
+    "narrow-vocabulary": Net(768, 12, 12, 4, 2048, 33000, 32768),
+    "300m": Net(1024, 20, 16, 8, 2816, 33000, 32768),
+}
+MEANINGS = {
+    "hidden": "width",
+    "layers": "decoder layers",
+    "heads": "attention heads",
+    "kv_heads": "key and value heads",
+    "inner": "width of the MLP",
+    "vocabulary": "ids",
+    "visual": "visual ids, the last of the vocabulary",
+}
+
+
+def add_net_options(parser: argparse.ArgumentParser) -> None:
+    """--net, and an option for each size that replaces it."""
+    group = parser.add_argument_group("net")
+    group.add_argument(
+        "--net",
+        choices=list(NETS),
+        default="small",
+        help="sizes of the net, with random weights (default: %(default)s)",
+    )
+    for field in fields(Net):
+        group.add_argument(
+            f"--{field.name.replace('_', '-')}",
+            type=common.positive_int,
+            metavar="N",
+            help=f"{MEANINGS[field.name]} (default: the net's)",
+        )
+
+
+def chosen_net(options: argparse.Namespace) -> Net:
+    """The net of the options.
+
+    Raises:
+        InputError: no room for texts in the vocabulary.
+    """
+    sizes = asdict(NETS[options.net])
+    given = {name: getattr(options, name) for name in sizes if getattr(options, name) is not None}
+    net = Net(**{**sizes, **given})
+    if net.vocabulary - net.visual < 2 * MARKERS:
+        raise InputError(
+            f"{net.visual} visual ids in a vocabulary of {net.vocabulary}; allowed: up to "
+            f"{net.vocabulary - 2 * MARKERS}; change --visual or --vocabulary"
+        )
+    return net
+
+
+def random_model(net: Net, positions: int, attention: str | None):
+    """An Emu3ForCausalLM of the net's sizes for up to `positions` tokens."""
+    from emu3.mllm import Emu3Config, Emu3ForCausalLM
+
+    config = Emu3Config(
+        vocab_size=net.vocabulary,
+        hidden_size=net.hidden,
+        intermediate_size=net.inner,
+        num_hidden_layers=net.layers,
+        num_attention_heads=net.heads,
+        num_key_value_heads=net.kv_heads,
+        max_position_embeddings=positions,
+        pad_token_id=0,
+        bos_token_id=1,
+        eos_token_id=2,
+        img_token_id=IMG,
+        boi_token_id=4,
+        eol_token_id=EOL,
+        eof_token_id=6,
+        eoi_token_id=net.vocabulary - net.visual - 1,
+        attention_dropout=0.0,
+        attn_implementation=attention,
+    )
+    return Emu3ForCausalLM(config).set_train(False)
+
+
+def random_prompts(net: Net, rows: int, length: int) -> np.ndarray:
+    """Text ids (rows, length) int32, each row ending in the img token."""
+    rng = np.random.default_rng(0)
+    ids = rng.integers(MARKERS, net.vocabulary - net.visual - 1, (rows, length), np.int32)
+    ids[:, -1] = IMG
+    return ids

@@ -1,0 +1,131 @@
+"""The vision tokenizer: a picture, or a clip, to codes and back; PyTorch in turns if wanted."""
+
+import argparse
+from contextlib import ExitStack
+
+import numpy as np
+
+from emu3.benchmarks import measure
+from emu3.benchmarks.peer import Peer, add_peer_options
+from emu3.benchmarks.table import Row, show
+from emu3.cli import common
+from emu3.errors import InputError
+
+RELEASED = "released"
+PEER_NAME = "torch, reference's way: all frames through everything"
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Options of `vq-image` and `vq-clip`."""
+    parser.add_argument(
+        "--vq-model",
+        default=RELEASED,
+        metavar="PATH",
+        help=f"vision tokenizer: {RELEASED} for random weights at the released size, or a folder "
+        "(default: %(default)s)",
+    )
+    for flag, default, what in (
+        ("--height", 256, "pixels from top to bottom"),
+        ("--width", 256, "pixels from left to right"),
+        ("--batch-size", 1, "pictures or clips together"),
+        ("--repeats", 3, "times measured, after one that is not"),
+    ):
+        parser.add_argument(
+            flag,
+            type=common.positive_int,
+            default=default,
+            metavar="N",
+            help=f"{what} (default: %(default)s)",
+        )
+    add_peer_options(parser)
+    common.add_device_options(parser, attention=False)
+
+
+def run_image(options: argparse.Namespace) -> None:
+    """Measure still pictures."""
+    run(options, frames=None)
+
+
+def run_clip(options: argparse.Namespace) -> None:
+    """Measure clips of the frames that share one latent frame."""
+    run(options, frames=4)
+
+
+def load(options: argparse.Namespace):
+    """The vision tokenizer asked for."""
+    from emu3 import runtime
+    from emu3.tokenizer import Emu3VisionVQConfig, Emu3VisionVQModel
+
+    if options.vq_model == RELEASED:
+        model = Emu3VisionVQModel(Emu3VisionVQConfig())
+        return model.set_train(False).to_float(runtime.resolve_dtype(options.dtype))
+    return common.load_vision(options)[0]
+
+
+def run(options: argparse.Namespace, frames: int | None) -> None:
+    """Measure `encode` and `decode`, memory first, and print both and their sum."""
+    from mindspore import Tensor
+
+    common.start_device(options)
+    model = load(options)
+    size = (model.config.in_channels, options.height, options.width)
+    shape = (options.batch_size, *((frames,) if frames else ()), *size)
+    if min(options.height, options.width) < model.spatial_scale_factor:
+        raise InputError(
+            f"{options.width}x{options.height} pixels; allowed: {model.spatial_scale_factor} or "
+            "more each way; change --height or --width"
+        )
+    pixels = np.random.default_rng(0).uniform(-1, 1, shape).astype(np.float32)
+    inputs, made = Tensor(pixels), {}
+
+    def encode() -> None:
+        made["codes"] = model.encode(inputs)
+        made["codes"].asnumpy()
+
+    def decode() -> None:
+        model.decode(made["codes"]).asnumpy()
+
+    print(measure.machine())
+    memory = {"emu3": measure.peak_above(lambda: (encode(), decode()))}
+    runs = {
+        "emu3 encode": lambda: measure.timed(encode),
+        "emu3 decode": lambda: measure.timed(decode),
+    }
+    with ExitStack() as stack:
+        if options.peer:
+            settings = {"config": model.config.to_dict(), "threads": options.threads}
+            peer = Peer(options.peer_python, "vision", settings, model, {"pixels": pixels})
+            answer = stack.enter_context(peer).ask("memory")
+            memory["torch"] = answer["bytes"]
+            equal = np.array(answer["codes"]) == made["codes"].asnumpy().ravel()
+            print(f"codes that agree with the peer's: {equal.mean():.2%}")
+            runs["torch encode"] = lambda: peer.seconds("encode")
+            runs["torch decode"] = lambda: peer.seconds("decode")
+        timings = measure.take_turns(runs, options.repeats)
+    show(rows(timings, memory, options, str(model.dtype).lower(), frames or 1))
+
+
+def rows(timings: dict, memory: dict, options, precision: str, frames: int) -> list[Row]:
+    """Encode, decode and both, of each who took part."""
+    images = options.batch_size * frames
+    lines = []
+    for name in memory:
+        parts = [timings[f"{name} encode"], timings[f"{name} decode"]]
+        both = measure.Timing([a + b for a, b in zip(*(part.seconds for part in parts))])
+        for what, timing in zip(("encode", "decode", "encode + decode"), (*parts, both)):
+            ours = lines[len(lines) - 3].timing if name != "emu3" else None
+            lines.append(
+                Row(
+                    f"{name if name == 'emu3' else PEER_NAME}: {what}",
+                    timing,
+                    mode=("graph" if options.mode == "graph" else "pynative") if not ours else "",
+                    precision=precision if not ours else "float32",
+                    batch=images,
+                    resolution=f"{options.width}x{options.height}",
+                    rate=images,
+                    unit="img/s",
+                    memory=memory[name] if what == "encode + decode" else None,
+                    against=ours,
+                )
+            )
+    return lines

@@ -1,0 +1,283 @@
+"""What a generation needs, by arithmetic alone: parameters, cache, peak memory, bytes, seconds.
+
+Counts of parameters and of the cache are exact. The peak adds up the largest arrays that live at
+one time, operators run one by one; imports, the allocator's reserve and small arrays are left out.
+Seconds are a floor: bytes over bandwidth, as if nothing but reading memory took time.
+"""
+
+import math
+from dataclasses import dataclass, replace
+from itertools import pairwise
+
+from emu3.errors import InputError
+from emu3.mllm.configuration_emu3 import Emu3Config
+from emu3.mllm.generation.cache import capacities
+from emu3.mllm.generation.prefill import CHUNK
+from emu3.mllm.generation.weights import FUSE_BELOW_BYTES
+from emu3.mllm.vocabulary import Vocabulary
+from emu3.tokenizer.configuration_emu3visionvq import Emu3VisionVQConfig
+from emu3.tokenizer.layers import SCORES_AT_ONCE
+from emu3.tokenizer.modeling_emu3visionvq import DISTANCES_AT_ONCE
+
+FLOAT32 = 4
+SCORE_COPIES = 3  # scores, scores with their bias, softmax
+LOGIT_COPIES = 4  # logits, guided logits, probabilities, their running sum
+MAPS = 7  # feature maps of the widest block that live together while it runs; measured
+
+
+@dataclass(frozen=True)
+class Work:
+    """What is asked of the models.
+
+    `grid` is latent (rows, columns) of each picture, or None for answers of `answer` tokens;
+    `prompt` tokens come first; `window` places are tried per step, of which `accepted` become
+    tokens on average; `width` is bytes per number of weights, cache and activations.
+    """
+
+    sequences: int = 1
+    guided: bool = True
+    prompt: int = 64
+    grid: tuple[int, int] | None = (90, 90)
+    answer: int = 0
+    window: int = 1
+    accepted: float = 1.0
+    width: int = 2
+
+    @property
+    def rows(self) -> int:
+        """Sequences in the network: each once, or twice with guidance."""
+        return self.sequences * (2 if self.guided else 1)
+
+    @property
+    def new_tokens(self) -> int:
+        """Tokens made one after another; what is forced after a picture's last code costs none."""
+        return self.grid[0] * (self.grid[1] + 1) - 1 if self.grid else self.answer
+
+    @property
+    def steps(self) -> int:
+        """Passes of the network after the prefill, which gives the first token."""
+        return math.ceil((self.new_tokens - 1) / self.accepted)
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Bytes, unless a name says otherwise; `step` is what one decoding step reads on average."""
+
+    language_parameters: int
+    vision_parameters: int
+    weights: int
+    copies: int
+    cache: int
+    prefill: int
+    decoding: int
+    picture: int
+    step_weights: int
+    step_cache: int
+    steps: int
+
+    @property
+    def peak(self) -> int:
+        """Most memory in use at one time."""
+        stages = (self.prefill, self.cache + self.decoding, self.cache + self.picture)
+        return self.weights + self.copies + max(stages)
+
+    @property
+    def step(self) -> int:
+        """Bytes read per decoding step, a mean over the generation."""
+        return self.step_weights + self.step_cache
+
+    def seconds(self, bandwidth: float) -> float:
+        """Decoding time at `bandwidth` bytes per second."""
+        return self.steps * self.step / bandwidth
+
+
+def estimate(config: Emu3Config, vision: Emu3VisionVQConfig, work: Work) -> Estimate:
+    """The needs of `work` with a language model and a vision tokenizer of these sizes."""
+    candidates = head_candidates(config, work)
+    step = block_parameters(config) + candidates * config.hidden_size
+    filled = work.prompt + work.new_tokens / 2
+    return Estimate(
+        language_parameters=language_parameters(config),
+        vision_parameters=vision_parameters(vision),
+        weights=(language_parameters(config) + vision_parameters(vision)) * work.width,
+        copies=copied_bytes(config, work),
+        cache=cache_peak(config, work),
+        prefill=prefill_bytes(config, work),
+        decoding=decoding_bytes(config, work),
+        picture=picture_bytes(vision, work),
+        step_weights=step * work.width,
+        step_cache=int(work.rows * filled * token_bytes(config, work.width)),
+        steps=work.steps,
+    )
+
+
+def block_parameters(config: Emu3Config) -> int:
+    """Parameters of all decoder layers and of the final norm."""
+    width, groups = config.hidden_size, config.num_key_value_heads * config.head_dim
+    attention = 2 * width * width + 2 * width * groups
+    layer = attention + 3 * width * config.intermediate_size + 2 * width
+    return config.num_hidden_layers * layer + width
+
+
+def language_parameters(config: Emu3Config) -> int:
+    """Parameters of the language model, embedding and untied head included."""
+    return block_parameters(config) + 2 * config.vocab_size * config.hidden_size
+
+
+def head_candidates(config: Emu3Config, work: Work) -> int:
+    """Rows of the head a step reads: the visual ids for pictures, all for answers."""
+    return Vocabulary.from_config(config).visual_count if work.grid else config.vocab_size
+
+
+def token_bytes(config: Emu3Config, width: int) -> int:
+    """Cache of one token of one row: key and value of every layer."""
+    return 2 * config.num_hidden_layers * config.num_key_value_heads * config.head_dim * width
+
+
+def cache_bytes(config: Emu3Config, rows: int, slots: int, width: int) -> int:
+    """Cache of `slots` slots."""
+    return rows * slots * token_bytes(config, width)
+
+
+def cache_peak(config: Emu3Config, work: Work) -> int:
+    """The largest cache, with the one before it from which it is filled."""
+    total = work.prompt + work.new_tokens + work.window - 1
+    first = min(total, work.prompt + 8)
+    sizes = capacities(first, total, known=work.grid is not None)[-2:]
+    return sum(cache_bytes(config, work.rows, slots, work.width) for slots in sizes)
+
+
+def copied_bytes(config: Emu3Config, work: Work) -> int:
+    """Weights the decoding step keeps a second time: joined matrices, cut-out rows of the head."""
+    width, groups = config.hidden_size, config.num_key_value_heads * config.head_dim
+    joined = width * (width + 2 * groups) + 2 * width * config.intermediate_size
+    blocks = (block_parameters(config) - width) * work.width
+    copies = config.num_hidden_layers * joined if blocks <= FUSE_BELOW_BYTES else 0
+    candidates = head_candidates(config, work)
+    if candidates < config.vocab_size:
+        copies += candidates * width
+    return copies * work.width
+
+
+def prefill_bytes(config: Emu3Config, work: Work) -> int:
+    """Largest arrays while the prompts run: each layer's input, cache, scores, inside of the MLP.
+
+    Every prompt counts as different; equal ones, such as one negative prompt for all, run once.
+    """
+    rows, chunk = work.rows, min(work.prompt, CHUNK)
+    states = config.num_hidden_layers * rows * chunk * config.hidden_size * work.width
+    scores = rows * config.num_attention_heads * chunk * work.prompt * FLOAT32 * SCORE_COPIES
+    inside = 3 * rows * chunk * config.intermediate_size * work.width
+    cache = cache_bytes(config, rows, work.prompt, work.width)
+    return states + max(scores, inside) + 2 * cache
+
+
+def decoding_bytes(config: Emu3Config, work: Work) -> int:
+    """Largest arrays of one step beside weights and cache."""
+    rows = work.rows * work.window
+    slots = work.prompt + work.new_tokens
+    logits = rows * head_candidates(config, work) * FLOAT32 * LOGIT_COPIES
+    scores = rows * config.num_attention_heads * slots * FLOAT32 * SCORE_COPIES
+    return logits + scores + 3 * rows * config.intermediate_size * work.width
+
+
+def picture_bytes(config: Emu3VisionVQConfig, work: Work) -> int:
+    """Largest arrays while one picture's codes become pixels; 0 without pictures."""
+    return vision_bytes(config, work.grid, work.width) if work.grid else 0
+
+
+def vision_bytes(config: Emu3VisionVQConfig, grid: tuple[int, int], width: int) -> int:
+    """Largest arrays of the vision tokenizer for one frame of latent (rows, columns)."""
+    pixels = grid[0] * grid[1] * config.spatial_scale_factor**2
+    after = [*config.widths[1:], config.widths[-1]]
+    maps = max(
+        max(channels, wide) * pixels // 4**level
+        for level, (channels, wide) in enumerate(zip(config.widths, after))
+    )
+    scores = min((grid[0] * grid[1]) ** 2, SCORES_AT_ONCE)
+    codes = min(grid[0] * grid[1] * config.codebook_size, DISTANCES_AT_ONCE)
+    return max(MAPS * maps * width, SCORE_COPIES * scores * FLOAT32, 2 * codes * FLOAT32)
+
+
+def vision_parameters(config: Emu3VisionVQConfig) -> int:
+    """Parameters of the vision tokenizer; running statistics are not among them."""
+    z, e, wide = config.z_channels, config.embed_dim, config.widths
+    n, stages = config.num_res_blocks, config.temporal_stages
+    encoder = _conv(config.in_channels, config.ch) + _conv(wide[-1], z) + 2 * wide[-1]
+    encoder += _levels(config, [config.ch, *wide[:-1]], n, None) + _middle(wide[-1], None)
+    encoder += sum(_conv(c, c) for c in wide[:-1])
+    decoder = _conv(z, wide[-1]) + _conv(config.ch * config.ch_mult[0], config.out_channels)
+    decoder += _levels(config, [*wide[1:], wide[-1]], n + 1, e) + _middle(wide[-1], e)
+    decoder += sum(_conv(c, c) for c in wide[1:]) + _norm(wide[0], e)
+    temporal = n * 2 * (2 * z + _conv(z, z, 27))
+    encoder += stages * _conv(z, z, 36) + temporal
+    decoder += stages * _conv(z, z, 27) + temporal
+    return encoder + decoder + config.codebook_size * e + _conv(z, e, 3) + _conv(e, z, 3)
+
+
+def _conv(inputs: int, outputs: int, taps: int = 9) -> int:
+    return inputs * outputs * taps + outputs
+
+
+def _norm(channels: int, latent: int | None) -> int:
+    return 2 * channels + (2 * _conv(latent, channels, 1) if latent else 0)
+
+
+def _residual(inputs: int, outputs: int, latent: int | None) -> int:
+    shortcut = _conv(inputs, outputs, 1) if inputs != outputs else 0
+    norms = _norm(inputs, latent) + _norm(outputs, latent)
+    return norms + _conv(inputs, outputs) + _conv(outputs, outputs) + shortcut
+
+
+def _attention(channels: int, latent: int | None) -> int:
+    return _norm(channels, latent) + 4 * _conv(channels, channels, 1)
+
+
+def _middle(channels: int, latent: int | None) -> int:
+    return 2 * _residual(channels, channels, latent) + _attention(channels, latent)
+
+
+def _levels(config: Emu3VisionVQConfig, before: list[int], blocks: int, latent: int | None) -> int:
+    total = 0
+    for level, (first, wide) in enumerate(zip(before, config.widths)):
+        pairs = pairwise([first] + [wide] * blocks)
+        total += sum(_residual(a, b, latent) for a, b in pairs)
+        if level in config.attn_resolutions:
+            total += blocks * _attention(wide, latent)
+    return total
+
+
+def check_fits(
+    config: Emu3Config, vision: Emu3VisionVQConfig, work: Work, available: int | None
+) -> None:
+    """Refuse work whose peak exceeds `available` bytes; None means nobody knows, and passes.
+
+    Raises:
+        InputError: gives the estimate and the largest batch that fits.
+    """
+    needed = estimate(config, vision, work)
+    if available is None or needed.peak <= available:
+        return
+    fitting = [
+        n
+        for n in range(1, work.sequences)
+        if estimate(config, vision, replace(work, sequences=n)).peak <= available
+    ]
+    if fitting:
+        allowed = f"up to {fitting[-1]} together; change --batch-size"
+        if work.window > 1:
+            allowed += " or --window"
+    else:
+        allowed = (
+            "a smaller picture, prompt or model, or more memory; change --image-area or --model"
+        )
+    raise InputError(
+        f"{work.sequences} sequence(s) in {work.rows * work.window} rows need about "
+        f"{gib(needed.peak)} of memory (weights {gib(needed.weights + needed.copies)}, cache "
+        f"{gib(needed.cache)}), {gib(available)} are free; allowed: {allowed}"
+    )
+
+
+def gib(count: float) -> str:
+    """Bytes in words, in GiB."""
+    return f"{count / 2**30:.2f} GiB"

@@ -1,0 +1,30 @@
+#!/usr/bin/env bash
+# Benchmarks: a subject and options of `python -m emu3.cli.benchmark SUBJECT --help`, or all:
+#   bash scripts/benchmark.sh decode --net 300m
+#   PEER_PYTHON=torch-venv/bin/python bash scripts/benchmark.sh all
+# `all` runs every line of BENCHMARKS, goes on after one that fails, and adds further options to
+# each. PEER_PYTHON is a Python with torch and transformers, for the lines with --peer.
+set -euo pipefail
+source "$(dirname "${BASH_SOURCE[0]}")/setup_env.sh"
+BENCHMARKS="${BENCHMARKS:-$ROOT/configs/benchmarks.txt}"
+emu3_find_python training
+PEER_PYTHON="${PEER_PYTHON:-$PYTHON}"
+SUBJECT="${1:-decode}"
+shift || true
+
+run() {
+    local peer=()
+    if [[ " $* " == *" --peer "* ]]; then peer=(--peer-python "$PEER_PYTHON"); fi
+    "$PYTHON" -m emu3.cli.benchmark "$@" "${peer[@]}"
+}
+
+if [ "$SUBJECT" != all ]; then
+    run "$SUBJECT" "$@"
+    exit
+fi
+failed=0
+while read -r -a line; do
+    printf '\n    python -m emu3.cli.benchmark %s\n\n' "${line[*]}"
+    run "${line[@]}" "$@" </dev/null || failed=1
+done <"$BENCHMARKS"
+exit "$failed"
