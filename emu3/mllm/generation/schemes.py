@@ -1,6 +1,5 @@
 """Ways of decoding pictures and their options: plain, Jacobi (exact) and ZipAR (lossy)."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from emu3.errors import InputError
@@ -31,11 +30,19 @@ class Decoding:
         """Whether pictures have another distribution than plain decoding's."""
         return self.scheme == "zipar"
 
+    @property
+    def label(self) -> str:
+        """The scheme and its options in words."""
+        words = {
+            "plain": "plain",
+            "jacobi": f"jacobi, window {self.window}, coupling {self.coupling}",
+            "zipar": f"zipar, window {self.zipar_window} (lossy)",
+        }
+        return words[self.scheme]
 
-def read_decoding(config, whole: Callable[[str, int, int], int]) -> Decoding:
-    """The fields `decoding`, `window`, `coupling` and `zipar_window` of a generation config.
 
-    `whole(name, least, default)` reads a whole number.
+def read_decoding(config) -> Decoding:
+    """The fields `decoding`, `window`, `coupling` and `zipar_window` of a config or namespace.
 
     Raises:
         InputError: an unknown name, a number out of range, or an option of another scheme.
@@ -50,9 +57,9 @@ def read_decoding(config, whole: Callable[[str, int, int], int]) -> Decoding:
             )
     if scheme == "jacobi":
         coupling = _choice(config, "coupling", COUPLINGS, COUPLING)
-        return Decoding(scheme, whole("window", 2, WINDOW), coupling)
+        return Decoding(scheme, _whole(config, "window", 2, WINDOW), coupling)
     if scheme == "zipar":
-        return Decoding(scheme, zipar_window=whole("zipar_window", 1, ZIPAR_WINDOW))
+        return Decoding(scheme, zipar_window=_whole(config, "zipar_window", 1, ZIPAR_WINDOW))
     return Decoding()
 
 
@@ -92,6 +99,16 @@ def _choice(config, name: str, allowed: tuple[str, ...], default: str) -> str:
     if value not in allowed:
         names = ", ".join(allowed)
         raise InputError(f"{name} = {value!r}; allowed: {names}; change {_flag(name)}")
+    return value
+
+
+def _whole(config, name: str, least: int, default: int) -> int:
+    value = getattr(config, name, None)
+    value = default if value is None else value
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise InputError(
+            f"{name} = {value!r}; allowed: whole numbers from {least}; change {_flag(name)}"
+        )
     return value
 
 

@@ -124,7 +124,7 @@ def resolve_settings(
         repetition_penalty=number.real("repetition_penalty", 0.0, 1.0, above=True),
         suppressed=_suppressed(config, "suppress_tokens", model_config.vocab_size),
         suppressed_first=_suppressed(config, "begin_suppress_tokens", model_config.vocab_size),
-        decoding=read_decoding(config, number.whole),
+        decoding=read_decoding(config),
     )
 
 

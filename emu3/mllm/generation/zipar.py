@@ -46,8 +46,7 @@ class Schedule:
     @property
     def runs(self) -> np.ndarray:
         """Runs up to each sequence's last token: (N,)."""
-        busy = (self.targets != IDLE).any(2)
-        return np.where(busy.any(0), len(busy) - busy[::-1].argmax(0), 0)
+        return (self.counts[1:] < self.counts[-1]).sum(0)
 
 
 def make_schedule(grid: Grid, start_after: int) -> Schedule:
