@@ -1,6 +1,7 @@
 """Ways of decoding pictures and their options: plain, Jacobi (exact) and ZipAR (lossy)."""
 
 from dataclasses import dataclass
+from numbers import Integral
 
 from emu3.errors import InputError
 from emu3.mllm.generation.jacobi import COUPLINGS
@@ -105,11 +106,11 @@ def _choice(config, name: str, allowed: tuple[str, ...], default: str) -> str:
 def _whole(config, name: str, least: int, default: int) -> int:
     value = getattr(config, name, None)
     value = default if value is None else value
-    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+    if isinstance(value, bool) or not isinstance(value, Integral) or value < least:
         raise InputError(
             f"{name} = {value!r}; allowed: whole numbers from {least}; change {_flag(name)}"
         )
-    return value
+    return int(value)
 
 
 def _flag(name: str) -> str:

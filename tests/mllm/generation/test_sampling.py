@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from mindspore import Tensor
 
-from emu3.mllm.generation.sampling import Sampler, SamplerKind, uniforms
+from emu3.mllm.generation.sampling import Sampler, SamplerKind, random, uniforms
 
 LOGITS = np.random.default_rng(0).standard_normal((1, 40)).astype(np.float32) * 2
 
@@ -76,3 +76,27 @@ def test_uniforms_of_a_longer_stream_begin_with_the_shorter():
 def test_streams_and_seeds_differ():
     draws = [uniforms(seed, stream, 8).tolist() for seed, stream in ((1, 0), (1, 1), (2, 0))]
     assert len({tuple(d) for d in draws}) == 3
+
+
+@pytest.mark.parametrize(("top_k", "top_p"), [(0, 1.0), (7, 1.0), (0, 0.6), (9, 0.8)])
+def test_the_distribution_spelled_out_is_what_is_drawn_from(top_k, top_p):
+    sampler = Sampler(SamplerKind(False, top_k, top_p < 1), LOGITS.shape[1])
+    scalars = (Tensor(0.8, ms.float32), Tensor(top_p, ms.float32))
+    chance = sampler.distribution(Tensor(LOGITS), *scalars).asnumpy()[0]
+    count = 20_000
+    drawn = np.bincount(draw(uniforms(3, 0, count), 0.8, top_k, top_p), minlength=len(chance))
+    assert abs(chance.sum() - 1) < 1e-5
+    assert np.abs(drawn / count - chance).max() < 4 * np.sqrt(0.25 / count)
+    assert not drawn[chance == 0].any()
+
+
+def test_a_candidate_without_weight_is_never_drawn():
+    weights = Tensor(np.array([[0.3, 0.7, 0, 0]], np.float32))
+    edge = Tensor(np.array([np.nextafter(np.float32(1), np.float32(0))]))
+    sampler = Sampler(SamplerKind(False, 0, False), 4)
+    assert sampler.draw(weights, edge).asnumpy().tolist() == [[1]]
+
+
+def test_uses_of_one_stream_differ():
+    draws = [random(1, 0, use).random(8).tolist() for use in range(4)]
+    assert len({tuple(d) for d in draws}) == 4
