@@ -57,9 +57,10 @@ class Sampler(nn.Cell):
         return place.reshape((-1,))
 
     def survivors(self, logits: Tensor, temperature: Tensor, top_p: Tensor):
-        """Weights (N, K) of the candidates that top-k leaves, and their numbers (N, K).
+        """Weights (N, K) of the candidates that top-k leaves, and their numbers (N, K), rising.
 
-        Without top-k and top-p the weights are in the candidates' order, the numbers idle.
+        Rising, since by falling weight two nearly equal ones change places with every rounding,
+        and a draw with them. Without top-k and top-p the numbers are idle.
         """
         order = logits
         if self.sorts:
@@ -68,6 +69,9 @@ class Sampler(nn.Cell):
         if self.use_top_p:
             below = self.cumsum(chance, -1) - chance
             chance = chance * (below < top_p).astype(ms.float32)
+        if self.sorts:
+            _, rising = self.topk(-order.astype(ms.float32), self.count)
+            chance, order = self.take(chance, 1, rising), self.take(order, 1, rising)
         return chance, order
 
     def draw(self, weights: Tensor, uniform: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ LOGITS = np.random.default_rng(0).standard_normal((1, 40)).astype(np.float32) * 
 
 
 def reference(logits, uniform, temperature, top_k, top_p) -> int:
-    """One draw from logits (V,), spelled out in float64; candidates by falling probability."""
+    """One draw from logits (V,), spelled out in float64; candidates in their own order."""
     scaled = logits.astype(np.float64) / temperature
     order = np.argsort(-scaled, kind="stable")
     if top_k:
@@ -20,9 +20,8 @@ def reference(logits, uniform, temperature, top_k, top_p) -> int:
     chance /= chance.sum()
     kept = np.cumsum(chance) - chance < top_p
     order, chance = order[kept], chance[kept] / chance[kept].sum()
-    if not top_k and top_p == 1:
-        by_id = np.argsort(order)
-        order, chance = order[by_id], chance[by_id]
+    by_id = np.argsort(order)
+    order, chance = order[by_id], chance[by_id]
     return int(order[np.searchsorted(np.cumsum(chance), uniform, side="right")])
 
 
@@ -76,6 +75,18 @@ def test_uniforms_of_a_longer_stream_begin_with_the_shorter():
 def test_streams_and_seeds_differ():
     draws = [uniforms(seed, stream, 8).tolist() for seed, stream in ((1, 0), (1, 1), (2, 0))]
     assert len({tuple(d) for d in draws}) == 3
+
+
+def test_rounding_that_swaps_two_equals_changes_no_draw():
+    uniform = Tensor(uniforms(2, 0, 200))
+    sampler = Sampler(SamplerKind(False, 10, False), 40)
+    scalars = (Tensor(1.0, ms.float32), Tensor(1.0, ms.float32))
+    draws = []
+    for sign in (1, -1):
+        logits = np.zeros((200, 40), np.float32)
+        logits[:, 12:22] = 5 + sign * 1e-6 * np.arange(10)
+        draws.append(sampler(Tensor(logits), uniform, *scalars).asnumpy())
+    assert np.array_equal(*draws)
 
 
 @pytest.mark.parametrize(("top_k", "top_p"), [(0, 1.0), (7, 1.0), (0, 0.6), (9, 0.8)])
