@@ -8,7 +8,7 @@ from dataclasses import asdict
 
 import numpy as np
 
-from emu3.cli import common
+from emu3.cli import common, decoding
 
 # The longest description of three shapes takes about a third of this in either language.
 ANSWER_TOKENS = 96
@@ -23,6 +23,7 @@ class Models:
 
         self.vision, self.image_processor = common.load_vision(options)
         self.options = options
+        self.forwards = 0
         if options.task != "reconstruction":
             self.options = with_defaults(options, CheckpointDefaults.from_pretrained(options.model))
             self.model, tokenizer = common.load_language(options)
@@ -44,6 +45,7 @@ class Models:
             "seed": seeds,
             "jit": common.compile_step(options),
             **common.sampling_arguments(options),
+            **decoding.arguments(options),
         }
         if options.guidance != 1:
             negative = self._prompts([options.negative_prompt] * len(texts), sizes)
@@ -52,8 +54,9 @@ class Models:
                 "negative_prompt_ids": negative["input_ids"],
                 "negative_prompt_attention_mask": negative["attention_mask"],
             }
-        rows = self.model.generate(inputs["input_ids"], **arguments).asnumpy()
-        pieces = [self.processor.vocabulary.parse_images(row) for row in rows]
+        *_, done = self.model.stream(inputs["input_ids"], **arguments)
+        self.forwards += sum(done.forwards)
+        pieces = [self.processor.vocabulary.parse_images(row) for row in done.sequences]
         codes = [next(piece for piece in row if piece.ndim == 2) for row in pieces]
         return [self.pixels(c[None])[0] for c in codes]
 

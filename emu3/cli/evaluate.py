@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from emu3.cli import common
+from emu3.cli import common, decoding
 from emu3.cli.batches import Models
 from emu3.files import atomic_path, writable_folder
 
@@ -61,6 +61,7 @@ def build_parser() -> argparse.ArgumentParser:
         "--pictures", metavar="FOLDER", help="also save every generated or rebuilt picture here"
     )
     common.add_sampling_options(parser, greedy=False)
+    decoding.add_options(parser)
     common.add_device_options(parser)
     return parser
 
@@ -69,11 +70,14 @@ def run(options: argparse.Namespace) -> None:
     """Measure, print the table, write the JSON file."""
     writable_folder(Path(options.output).parent)
     common.start_device(options)
+    chosen = decoding.chosen(options)
     measure = {"t2i": measure_t2i, "vqa": measure_vqa, "reconstruction": measure_reconstruction}
     models = Models(options)
     watch, report = common.Stopwatch(), {"settings": models.settings}
     for task in TASKS if options.task == "all" else [options.task]:
         report[task] = measure[task](models, options.count or COUNTS[task])
+        if task == "t2i":
+            report[task]["decoding"] = chosen.label
         print_section(task, report[task])
     with atomic_path(options.output) as path:
         path.write_text(json.dumps(report, indent=1, ensure_ascii=False), encoding="utf-8")
@@ -110,7 +114,8 @@ def measure_t2i(models: Models, count: int) -> dict:
                 "combination": "held out" if prompt.held_out else "trained",
             }
         )
-    return summary(records, ("combination", "language", "ratio", "shapes")) | {"seconds": seconds}
+    parts = summary(records, ("combination", "language", "ratio", "shapes"))
+    return parts | {"seconds": seconds, "forwards": models.forwards / count}
 
 
 def measure_vqa(models: Models, count: int) -> dict:
@@ -226,6 +231,8 @@ def print_section(task: str, section: dict) -> None:
     for part, groups in section["right_of_total"].items():
         for group, (right, total) in groups.items():
             print(f"  {part:12} {group:10} {right:4d} of {total:4d}  {100 * right / total:5.1f} %")
+    if "forwards" in section:
+        print(f"  {section['forwards']:.1f} forwards a picture, decoding {section['decoding']}")
     if "psnr" in section:
         print(f"  PSNR {section['psnr']:.2f} dB, SSIM {section['ssim']:.4f}")
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from emu3.cli import common
+from emu3.cli import common, decoding
 from emu3.cli.outputs import NOT_MADE
 from emu3.cli.progress import Progress
 from emu3.cli.studio import Picture, Studio
@@ -27,6 +27,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_prompt_options(parser.add_argument_group("prompt"))
     _add_size_options(parser.add_argument_group("size"))
     common.add_sampling_options(parser, greedy=False)
+    decoding.add_options(parser)
     _add_output_options(parser.add_argument_group("output"))
     common.add_device_options(parser)
     return parser
@@ -116,6 +117,7 @@ def run(options: argparse.Namespace) -> None:
     prompts = read_prompts(options)
     folder = writable_folder(options.output)
     common.start_device(options)
+    chosen = decoding.chosen(options)
     from emu3.mllm.defaults import CheckpointDefaults
 
     common.fill_in(options, defaults_of(CheckpointDefaults.from_pretrained(options.model)))
@@ -123,7 +125,7 @@ def run(options: argparse.Namespace) -> None:
     model, tokenizer = common.load_language(options)
     vision, image_processor = common.load_vision(options)
     common.check_same_codes(model, vision)
-    pictures = plan_pictures(options, prompts or options.prompt, vision)
+    pictures = plan_pictures(options, prompts or options.prompt, vision, chosen.label)
     studio = Studio(options, model, tokenizer, vision, image_processor)
     watch = common.Stopwatch()
     with Progress(sum(len(picture.codes) for picture in pictures), "row") as progress:
@@ -131,6 +133,11 @@ def run(options: argparse.Namespace) -> None:
             studio.make(pictures[start : start + options.batch_size], folder, progress)
     for picture in pictures:
         print(picture.path.with_suffix(".png"))
+    forwards = studio.forwards
+    print(
+        f"decoding {chosen.label}: {forwards / len(pictures):.1f} runs of the network a picture, "
+        f"{progress.tokens / max(forwards, 1):.2f} tokens a run"
+    )
     print(watch.closing_line(f"{len(pictures)} picture(s)", progress.tokens))
 
 
@@ -189,7 +196,9 @@ def defaults_of(checkpoint) -> dict:
     }
 
 
-def plan_pictures(options: argparse.Namespace, prompts: list[str], vision) -> list[Picture]:
+def plan_pictures(
+    options: argparse.Namespace, prompts: list[str], vision, label: str
+) -> list[Picture]:
     """The pictures to make, in order, each with its size, seed and settings.
 
     Raises:
@@ -201,7 +210,7 @@ def plan_pictures(options: argparse.Namespace, prompts: list[str], vision) -> li
         for _ in range(options.images_per_prompt):
             codes = np.full((rows, columns), NOT_MADE, np.int32)
             seed = options.seed + len(pictures)
-            settings = picture_settings(options, prompt, seed)
+            settings = picture_settings(options, prompt, seed) | {"decoding": label}
             pictures.append(Picture(prompt, codes, seed, settings))
     return pictures
 

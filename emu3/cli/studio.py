@@ -6,7 +6,7 @@ from time import monotonic
 
 import numpy as np
 
-from emu3.cli import common
+from emu3.cli import common, decoding
 from emu3.cli.outputs import Codes, decode_picture, new_file, save_picture
 from emu3.cli.progress import Progress
 
@@ -45,6 +45,7 @@ class Studio:
         self.image_processor = image_processor
         self.processor = Emu3Processor(image_processor, vision, tokenizer)
         self.saved_at = monotonic()
+        self.forwards = 0
 
     def make(self, pictures: list[Picture], folder: Path, progress: Progress) -> None:
         """Make a batch: codes first, then pixels. What is made when it is cut short is kept.
@@ -71,7 +72,7 @@ class Studio:
 
     def _sample(self, pictures: list[Picture], progress: Progress) -> None:
         """Fill in the codes, row by row."""
-        from emu3.mllm.generation import RowDone
+        from emu3.mllm.generation import Done, RowDone
 
         for event in self.model.stream(**self._arguments(pictures)):
             if isinstance(event, RowDone):
@@ -80,6 +81,8 @@ class Studio:
                 progress.add(1, len(event.codes) + 1)
                 self._show(picture, event.row + 1)
                 self._save_now_and_then(pictures)
+            elif isinstance(event, Done):
+                self.forwards += sum(event.forwards)
 
     def _arguments(self, pictures: list[Picture]) -> dict:
         """What `model.stream` needs for these pictures."""
@@ -93,6 +96,7 @@ class Studio:
             "seed": [picture.seed for picture in pictures],
             "jit": common.compile_step(options),
             **common.sampling_arguments(options),
+            **decoding.arguments(options),
         }
         if options.guidance != 1:
             negative = self._prompt_ids([options.negative_prompt] * len(pictures), sizes)

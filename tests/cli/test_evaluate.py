@@ -22,9 +22,11 @@ class PerfectModels:
         self.prompts = {p.text: p for p in make_prompts(20, options.seed)}
         self.answers = {q.text: q.answer for q in make_questions(18, options.seed)}
         self.seeds = []
+        self.forwards = 0
 
     def draw(self, texts, sizes, seeds):
         self.seeds += seeds
+        self.forwards += 60 * len(texts)
         scenes = [self.prompts[text].scene for text in texts]
         assert [(s.rows, s.cols) for s in scenes] == [tuple(size) for size in sizes]
         return [np.asarray(draw(scene)) for scene in scenes]

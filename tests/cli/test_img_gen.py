@@ -66,11 +66,33 @@ def test_every_mode_gives_the_same_picture(tiny, plain, tmp_path, mode):
         ("--top-k", "2"),
         ("--top-p", "0.3"),
         ("--seed", "1"),
+        ("--decoding", "jacobi"),
+        ("--decoding", "zipar", "--zipar-window", "1"),
     ],
 )
 def test_every_sampling_option_changes_the_picture(tiny, plain, tmp_path, option):
     assert generate(tiny, tmp_path, *option) == 0
     assert not np.array_equal(codes(tmp_path), codes(plain))
+
+
+def test_jacobi_with_plain_noise_makes_the_plain_picture_in_fewer_runs(
+    tiny, plain, tmp_path, capsys
+):
+    extra = ("--decoding", "jacobi", "--coupling", "fixed", "--window", "6")
+    assert generate(tiny, tmp_path, *extra) == 0
+    assert np.array_equal(codes(tmp_path), codes(plain))
+    (line,) = [x for x in capsys.readouterr().out.splitlines() if x.startswith("decoding")]
+    assert line.startswith("decoding jacobi, window 6, coupling fixed: ")
+    assert float(line.split(": ")[1].split()[0]) < 20
+
+
+def test_zipar_is_called_lossy_in_the_notice_the_summary_and_the_picture(tiny, tmp_path, capsys):
+    assert generate(tiny, tmp_path, "--decoding", "zipar", "--zipar-window", "2") == 0
+    written = capsys.readouterr()
+    assert "zipar, window 2 (lossy)" in written.err
+    assert "decoding zipar, window 2 (lossy): 9.0 runs" in written.out
+    with Image.open(tmp_path / "image_0000.png") as image:
+        assert image.text["decoding"] == "zipar, window 2 (lossy)"
 
 
 def test_each_picture_has_a_seed_that_makes_it_again_alone(tiny, tmp_path):
@@ -173,6 +195,12 @@ BAD_OPTIONS = [
     (("--dtype", "int4"), "--dtype"),
     (("--mode", "eager"), "--mode"),
     (("--attn-implementation", "paged"), "--attn-implementation"),
+    (("--decoding", "fast"), "--decoding"),
+    (("--window", "4"), "--window"),
+    (("--decoding", "jacobi", "--window", "1"), "--window"),
+    (("--decoding", "jacobi", "--window", "99"), "--window"),
+    (("--decoding", "jacobi", "--coupling", "tight"), "--coupling"),
+    (("--decoding", "jacobi", "--zipar-window", "4"), "--zipar-window"),
     (("--model", "no/where/at/all"), "--model"),
     (("--vq-model", "nowhere"), "--vq-model"),
 ]

@@ -36,6 +36,7 @@ class Done:
 
     `tokens` counts the new ones before padding, over all sequences; `seconds` is the whole
     generation, `compile_seconds` the part that went into compiling; `seeds` (B,) make it again.
+    `forwards` (B,) are the runs of the network for each sequence, its prompt's not counted.
     """
 
     sequences: np.ndarray
@@ -43,6 +44,12 @@ class Done:
     seconds: float
     compile_seconds: float
     seeds: tuple[int, ...]
+    forwards: tuple[int, ...]
+
+    @property
+    def tokens_per_forward(self) -> float:
+        """New tokens, forced ones included, by runs of the network; about 1 if plain."""
+        return self.tokens / max(sum(self.forwards), 1)
 
 
 Event = PrefillDone | RowDone | TextPiece | Done

@@ -17,6 +17,7 @@ from emu3.mllm.generation.events import Done, Event, PrefillDone
 from emu3.mllm.generation.processors import FORBIDDEN, apply_foreign
 from emu3.mllm.generation.progress import Pictures, Texts
 from emu3.mllm.generation.request import Request, make_request
+from emu3.mllm.generation.window_decoder import JacobiDecoder, ZipDecoder
 from emu3.mllm.vocabulary import FREE
 
 
@@ -46,7 +47,9 @@ class GenerationMixin:
             jit: False runs the step operator by operator: the same tokens, slower.
             overrides: any field of GenerationConfig; `negative_prompt_ids` (1 or B, T') and
                 `negative_prompt_attention_mask` for guidance_scale; `image_size` (1 or B, 2)
-                latent rows and columns, which makes each prompt go on with a picture's grid.
+                latent rows and columns, which makes each prompt go on with a picture's grid;
+                `decoding` "plain", "jacobi" (with `window`, `coupling`) or the lossy "zipar"
+                (with `zipar_window`), see docs/decoding.md.
 
         Raises:
             InputError: an argument that is impossible or not supported.
@@ -96,34 +99,25 @@ class GenerationMixin:
 
 def _run(model, request: Request, jit: bool, streamer) -> Iterator[Event]:
     began = time.perf_counter()
-    settings = request.settings
-    decoder = Decoder(
-        model._step_store(),
-        request.rows,
-        request.step_kind(model.config.vocab_size),
-        request.tables,
-        (settings.guidance_scale, settings.temperature, settings.top_p),
-        jit,
-        known_length=request.grid is not None,
-    )
+    decoder = _decoder(model, request, jit)
     progress = Texts(request) if request.grid is None else Pictures(request)
     try:
         logits = decoder.start()
         prompts = sum(len(prompt) for prompt in request.rows.prompts)
         yield PrefillDone(prompts, time.perf_counter() - began)
         _choose(decoder, request, logits)
-        shown = _show(streamer, progress.output(decoder.tokens, whole=False), 0)
-        yield from progress.events(decoder.tokens)
-        while not progress.finished(decoder.tokens):
+        shown = _show(streamer, progress.output(decoder, whole=False), 0)
+        yield from progress.events(decoder)
+        while not progress.finished(decoder):
             if request.needs_host:
                 _choose(decoder, request, decoder.next_logits())
             else:
                 decoder.advance(progress.block)
-            shown = _show(streamer, progress.output(decoder.tokens, whole=False), shown)
-            yield from progress.events(decoder.tokens)
+            shown = _show(streamer, progress.output(decoder, whole=False), shown)
+            yield from progress.events(decoder)
     finally:
         decoder.close()
-    new = progress.output(decoder.tokens, whole=True)
+    new = progress.output(decoder, whole=True)
     _show(streamer, new, shown)
     if streamer is not None:
         streamer.end()
@@ -133,7 +127,26 @@ def _run(model, request: Request, jit: bool, streamer) -> Iterator[Event]:
         seconds=time.perf_counter() - began,
         compile_seconds=decoder.compile_seconds,
         seeds=request.seeds,
+        forwards=tuple(decoder.forwards.tolist()),
     )
+
+
+def _decoder(model, request: Request, jit: bool) -> Decoder:
+    """The decoder of the request's scheme."""
+    settings = request.settings
+    arguments = (
+        model._step_store(),
+        request.rows,
+        request.step_kind(model.config.vocab_size),
+        request.tables,
+        (settings.guidance_scale, settings.temperature, settings.top_p),
+        jit,
+    )
+    if settings.decoding.scheme == "jacobi":
+        return JacobiDecoder(*arguments)
+    if settings.decoding.scheme == "zipar":
+        return ZipDecoder(*arguments, request.schedule)
+    return Decoder(*arguments, known_length=request.grid is not None)
 
 
 def _show(streamer, output: np.ndarray, shown: int) -> int:

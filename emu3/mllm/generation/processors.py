@@ -85,26 +85,26 @@ def own_processors(settings: Settings, prompt_length: int) -> list[Processor]:
 
 
 def _repetition(penalty: float) -> Processor:
-    def process(ids: np.ndarray, scores: np.ndarray) -> np.ndarray:
+    def repetition_penalty(ids: np.ndarray, scores: np.ndarray) -> np.ndarray:
         seen = np.take_along_axis(scores, ids, 1)
         seen = np.where(seen < 0, seen * penalty, seen / penalty)
         scores = scores.copy()
         np.put_along_axis(scores, ids, seen.astype(scores.dtype), 1)
         return scores
 
-    return process
+    return repetition_penalty
 
 
 def _suppress(tokens: tuple[int, ...], first: int, stop: int | None) -> Processor:
     """Forbid `tokens` while the sequence has first <= T < stop tokens."""
 
-    def process(ids: np.ndarray, scores: np.ndarray) -> np.ndarray:
+    def suppressed_tokens(ids: np.ndarray, scores: np.ndarray) -> np.ndarray:
         if first <= ids.shape[1] and (stop is None or ids.shape[1] < stop):
             scores = scores.copy()
             scores[:, list(tokens)] = FORBIDDEN
         return scores
 
-    return process
+    return suppressed_tokens
 
 
 def apply_foreign(processor: Callable, ids: np.ndarray, scores: np.ndarray) -> np.ndarray:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from emu3.mllm.generation.decoder import Decoder
 from emu3.mllm.generation.events import Event, RowDone, TextPiece
 from emu3.mllm.generation.request import Request
 
@@ -25,24 +26,24 @@ class Pictures:
         """Steps between two readings."""
         return self.grid.block
 
-    def finished(self, tokens: np.ndarray) -> bool:
-        """Whether tokens (N, n) leave nothing to sample."""
-        return tokens.shape[1] >= self.grid.free_until
+    def finished(self, made: Decoder) -> bool:
+        """Whether nothing is left to sample."""
+        return bool((made.counts >= self.grid.free_until).all())
 
-    def events(self, tokens: np.ndarray) -> Iterator[Event]:
-        """Rows that are complete in tokens (N, n) and were not before."""
+    def events(self, made: Decoder) -> Iterator[Event]:
+        """Rows that are complete and were not before."""
         for sequence, sent in enumerate(self.sent):
-            self.sent[sequence] = self.grid.rows_done(sequence, tokens.shape[1])
+            self.sent[sequence] = self.grid.rows_done(sequence, int(made.counts[sequence]))
             for row in range(sent, self.sent[sequence]):
-                ids = self.grid.row_ids(sequence, row, tokens[sequence])
+                ids = self.grid.row_ids(sequence, row, made.tokens[sequence])
                 if ids is not None:
                     yield RowDone(sequence, row, self.grid.vocabulary.codes_of(ids))
 
-    def output(self, tokens: np.ndarray, whole: bool) -> np.ndarray:
+    def output(self, made: Decoder, whole: bool) -> np.ndarray:
         """New ids (N, n) to show so far; with `whole`, the known ones at the end too."""
         forced = self.grid.forced
-        made = tokens[:, : forced.shape[1]]
-        return np.concatenate([made, forced[:, made.shape[1] :]], 1) if whole else made
+        tokens = made.tokens[:, : min(made.counts.min(), forced.shape[1])]
+        return np.concatenate([tokens, forced[:, tokens.shape[1] :]], 1) if whole else tokens
 
     def count(self, output: np.ndarray) -> int:
         """New tokens of all sequences, padding not counted."""
@@ -59,12 +60,14 @@ class Texts:
         self.limit = request.tables.forced.shape[1]
         self.sent = [0] * len(request.ids)
 
-    def finished(self, tokens: np.ndarray) -> bool:
-        """Whether every row of tokens (N, n) has ended or there is room for no more."""
+    def finished(self, made: Decoder) -> bool:
+        """Whether every sequence has ended or there is room for no more."""
+        tokens = made.tokens
         return tokens.shape[1] >= self.limit or bool(np.isin(tokens, self.eos).any(1).all())
 
-    def events(self, tokens: np.ndarray) -> Iterator[Event]:
-        """Ids in tokens (N, n) that were not there before, eos and what follows it left out."""
+    def events(self, made: Decoder) -> Iterator[Event]:
+        """Ids that were not there before, eos and what follows it left out."""
+        tokens = made.tokens
         ended = np.isin(tokens, self.eos).any(1)
         for sequence, length in enumerate(self._lengths(tokens) - ended):
             piece = tokens[sequence, self.sent[sequence] : length]
@@ -72,10 +75,10 @@ class Texts:
             if piece.size:
                 yield TextPiece(sequence, piece)
 
-    def output(self, tokens: np.ndarray, whole: bool) -> np.ndarray:
+    def output(self, made: Decoder, whole: bool) -> np.ndarray:
         """New ids (N, n), cut after the longest answer, padded after each eos."""
-        lengths = self._lengths(tokens)
-        kept = tokens[:, : lengths.max()]
+        lengths = self._lengths(made.tokens)
+        kept = made.tokens[:, : lengths.max()]
         return np.where(np.arange(kept.shape[1]) < lengths[:, None], kept, self.pad)
 
     def count(self, output: np.ndarray) -> int:

@@ -16,8 +16,10 @@ from emu3.mllm.generation.grammar import Grid, make_grid, read_sizes
 from emu3.mllm.generation.processors import own_processors, recognise
 from emu3.mllm.generation.rows import Rows, make_rows, read_prompts
 from emu3.mllm.generation.sampling import SamplerKind, uniforms
+from emu3.mllm.generation.schemes import check_fits
 from emu3.mllm.generation.settings import Settings, resolve_settings
 from emu3.mllm.generation.step import StepKind
+from emu3.mllm.generation.zipar import Schedule, make_schedule
 from emu3.mllm.vocabulary import FREE, Vocabulary
 
 OWN_FIELDS = ("negative_prompt_ids", "negative_prompt_attention_mask", "image_size")
@@ -35,6 +37,7 @@ class Request:
     tables: Tables
     own: list  # processors of ours, then foreign ones
     foreign: list
+    schedule: Schedule | None  # of ZipAR
 
     @property
     def needs_host(self) -> bool:
@@ -53,8 +56,17 @@ class Request:
             top_k=settings.top_k if settings.do_sample else 0,
             use_top_p=settings.do_sample and settings.top_p < 1,
         )
+        decoding = settings.decoding
         return StepKind(
-            len(self.rows.source), len(self.ids), 0, candidates, sampler, self.needs_host
+            rows=len(self.rows.source),
+            sequences=len(self.ids),
+            slots=0,
+            head_range=candidates,
+            sampler=sampler,
+            log_probs=self.needs_host,
+            scheme=decoding.scheme,
+            window=self.schedule.window if self.schedule else decoding.window,
+            coupling=decoding.coupling,
         )
 
 
@@ -98,15 +110,23 @@ def make_request(
     seeds, streams = _seeds(seed, len(ids))
     uniform = np.stack([uniforms(s, stream, count) for s, stream in zip(seeds, streams)])
     forced = np.full((len(ids), count), FREE, np.int32) if grid is None else grid.forced
+    processors = own_processors(settings, length)
+    check_fits(
+        settings.decoding,
+        grid,
+        [p.__name__ for p in processors] + [type(p).__name__ for p in asked.others],
+    )
+    zipar = settings.decoding.scheme == "zipar"
     return Request(
         ids=ids,
         rows=rows,
         grid=grid,
         settings=settings,
         seeds=seeds,
-        tables=Tables(forced, uniform),
-        own=own_processors(settings, length),
+        tables=Tables(forced, uniform, tuple(zip(seeds, streams))),
+        own=processors,
         foreign=asked.others,
+        schedule=make_schedule(grid, settings.decoding.zipar_window) if zipar else None,
     )
 
 

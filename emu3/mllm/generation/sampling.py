@@ -12,6 +12,10 @@ import mindspore as ms
 import numpy as np
 from mindspore import Tensor, nn, ops
 
+BELOW_ONE = 1 - 2.0**-23
+# What a sequence needs random numbers for: the plain draws, and what Jacobi decoding adds.
+USE_UNIFORM, USE_DRAFTS, USE_TESTS, USE_GUMBEL = range(4)
+
 
 @dataclass(frozen=True)
 class SamplerKind:
@@ -38,6 +42,7 @@ class Sampler(nn.Cell):
         self.cumsum = ops.CumSum()
         self.sum = ops.ReduceSum(keep_dims=True)
         self.slice, self.take, self.minimum = ops.Slice(), ops.GatherD(), ops.Minimum()
+        self.spread, self.zeros = ops.TensorScatterElements(1), ops.ZerosLike()
 
     def construct(
         self, logits: Tensor, uniform: Tensor, temperature: Tensor, top_p: Tensor
@@ -45,25 +50,52 @@ class Sampler(nn.Cell):
         """uniform (N,) in [0, 1), temperature () > 0, top_p () in (0, 1]."""
         if self.greedy:
             return self.argmax(logits)
-        order = logits
-        if self.sorts:
-            logits, order = self.topk(logits, self.count)
-        chance = self.softmax(logits / temperature)
-        below = self.cumsum(chance, -1)
-        if self.use_top_p:
-            chance = chance * (below - chance < top_p).astype(ms.float32)
-            below = self.cumsum(chance, -1)
-        total = self.slice(below, (0, self.count - 1), (logits.shape[0], 1))
-        target = uniform.reshape((-1, 1)) * total
-        place = self.sum((below <= target).astype(ms.float32), -1).astype(ms.int32)
-        # Rounding may push the target onto the total; the last candidate is then as good as any.
-        place = self.minimum(place, self.count - 1)
+        chance, order = self.survivors(logits, temperature, top_p)
+        place = self.draw(chance, uniform)
         if self.sorts:
             place = self.take(order, 1, place)
         return place.reshape((-1,))
 
+    def survivors(self, logits: Tensor, temperature: Tensor, top_p: Tensor):
+        """Weights (N, K) of the candidates that top-k leaves, and their numbers (N, K), rising.
+
+        Rising, since by falling weight two nearly equal ones change places with every rounding,
+        and a draw with them. Without top-k and top-p the numbers are idle.
+        """
+        order = logits
+        if self.sorts:
+            logits, order = self.topk(logits, self.count)
+        chance = self.softmax(logits / temperature)
+        if self.use_top_p:
+            below = self.cumsum(chance, -1) - chance
+            chance = chance * (below < top_p).astype(ms.float32)
+        if self.sorts:
+            _, rising = self.topk(-order.astype(ms.float32), self.count)
+            chance, order = self.take(chance, 1, rising), self.take(order, 1, rising)
+        return chance, order
+
+    def draw(self, weights: Tensor, uniform: Tensor) -> Tensor:
+        """Inverse CDF of weights (N, K) >= 0, not all 0, at uniform (N,): places (N, 1)."""
+        below = self.cumsum(weights, -1)
+        total = self.slice(below, (0, weights.shape[1] - 1), (weights.shape[0], 1))
+        # Rounding may push the target onto the total, past the last candidate with a weight.
+        target = self.minimum(uniform.reshape((-1, 1)) * total, total * BELOW_ONE)
+        return self.sum((below <= target).astype(ms.float32), -1).astype(ms.int32)
+
+    def distribution(self, logits: Tensor, temperature: Tensor, top_p: Tensor) -> Tensor:
+        """What `construct` draws from, spelled out: probabilities (N, V)."""
+        chance, order = self.survivors(logits, temperature, top_p)
+        if self.use_top_p:
+            chance = chance / self.sum(chance, -1)
+        return self.spread(self.zeros(logits), order, chance) if self.sorts else chance
+
+
+def random(seed: int, stream: int, use: int = USE_UNIFORM) -> np.random.Generator:
+    """A generator for one sequence (seed, stream) and one use, independent of all others."""
+    key = np.array([seed % 2**64, stream], np.uint64)
+    return np.random.Generator(np.random.Philox(key=key, counter=[0, 0, 0, use]))
+
 
 def uniforms(seed: int, stream: int, count: int) -> np.ndarray:
     """The first `count` numbers of a stream: float32 (count,) in [0, 1)."""
-    key = np.array([seed % 2**64, stream], np.uint64)
-    return np.random.Generator(np.random.Philox(key=key)).random(count, dtype=np.float32)
+    return random(seed, stream).random(count, dtype=np.float32)

@@ -11,6 +11,7 @@ from typing import Any
 from transformers.generation.configuration_utils import GenerationConfig
 
 from emu3.errors import InputError
+from emu3.mllm.generation.schemes import FIELDS, Decoding, read_decoding
 
 DEFAULT_MAX_LENGTH = 20  # transformers' "nobody said anything"
 REFUSED = {
@@ -62,6 +63,7 @@ class Settings:
     repetition_penalty: float
     suppressed: tuple[int, ...]
     suppressed_first: tuple[int, ...]
+    decoding: Decoding
 
 
 def resolve_settings(
@@ -79,6 +81,10 @@ def resolve_settings(
         InputError: an unknown or unsupported field, or a value out of range.
     """
     config = copy.deepcopy(stated)
+    for name in FIELDS:
+        if name in overrides:  # GenerationConfig takes them from a file only
+            setattr(config, name, overrides[name])
+    overrides = {name: value for name, value in overrides.items() if name not in FIELDS}
     try:
         unknown = config.update(**overrides)
     except (TypeError, ValueError) as error:
@@ -86,7 +92,8 @@ def resolve_settings(
     if unknown:
         raise InputError(
             f"generate() does not know {', '.join(sorted(unknown))}; allowed: fields of "
-            "GenerationConfig, negative_prompt_ids, negative_prompt_attention_mask, image_size, jit"
+            "GenerationConfig, negative_prompt_ids, negative_prompt_attention_mask, image_size, "
+            f"jit, {', '.join(FIELDS)}"
         )
     for name, idle in REFUSED.items():
         value = getattr(config, name, None)
@@ -117,6 +124,7 @@ def resolve_settings(
         repetition_penalty=number.real("repetition_penalty", 0.0, 1.0, above=True),
         suppressed=_suppressed(config, "suppress_tokens", model_config.vocab_size),
         suppressed_first=_suppressed(config, "begin_suppress_tokens", model_config.vocab_size),
+        decoding=read_decoding(config),
     )
 
 

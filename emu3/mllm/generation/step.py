@@ -1,7 +1,8 @@
 """The decoding step: one new token for every row, on a cache of fixed shape, compiled.
 
 Shapes: N sequences, R rows of the network (N, or 2N with guidance), S slots, C hidden width,
-H query heads, G key/value heads, D head width, V candidates.
+H query heads, G key/value heads, D head width, V candidates; W places of each row in one run of
+the network, 1 here, more in `window` and `zipar`.
 
 Everything that changes from step to step is an argument of fixed shape or a Parameter written in
 place, so one compiled graph runs a whole block of steps with no word to the host.
@@ -30,11 +31,19 @@ class StepKind:
     head_range: tuple[int, int]  # candidates' ids: first, last + 1
     sampler: SamplerKind
     log_probs: bool = False  # mix log-probabilities, as logits processors expect of guidance
+    scheme: str = "plain"
+    window: int = 1  # places of each row that one run of the network takes
+    coupling: str = "none"  # of Jacobi decoding
 
     @property
     def guided(self) -> bool:
         """Whether each sequence has an unconditional row besides its own."""
         return self.rows > self.sequences
+
+    @property
+    def spare(self) -> int:
+        """Slots needed beyond the last token's."""
+        return 0 if self.scheme == "plain" else self.window + 1
 
 
 def _zeros(name: str, shape: tuple[int, ...], dtype: ms.Type) -> Parameter:
@@ -54,7 +63,7 @@ class StepLayer(nn.Cell):
 
     def __init__(self, layer, weights: StepWeights, index: int, config, kind: StepKind) -> None:
         super().__init__(auto_prefix=False)
-        self.rows, self.slots = kind.rows, kind.slots
+        self.rows, self.window, self.slots = kind.rows, kind.window, kind.slots
         self.heads, self.groups = config.num_attention_heads, config.num_key_value_heads
         self.head_dim, self.inner = config.head_dim, config.intermediate_size
         self.eps = config.rms_norm_eps
@@ -82,7 +91,7 @@ class StepLayer(nn.Cell):
         self.concat, self.slice, self.halves = ops.Concat(1), ops.Slice(), ops.Split(1, 2)
 
     def construct(self, x: Tensor, cos: Tensor, sin: Tensor, bias: Tensor, places: Tensor):
-        """x (R, C), cos and sin (R, H+2G, D), bias (R, 1, 1, S), places (R*G,) -> (R, C).
+        """x (R*W, C), cos and sin (R*W, H+2G, D), bias (R, 1, W, S), places (R*W*G,) -> (R*W, C).
 
         cos and sin are `Step`'s: sin carries the sign of the turned half, and value heads have
         cos 1, sin 0, so that all heads turn at once.
@@ -91,29 +100,35 @@ class StepLayer(nn.Cell):
         heads = heads * cos + self.gather(heads, self.swapped, 2) * sin
         query, key, value = self._cut(heads)
         cache = (self.rows, self.groups, self.slots, self.head_dim)
-        flat = (self.rows * self.groups, self.head_dim)
+        lines = self.rows * self.window
+        flat = (lines * self.groups, self.head_dim)
         keys = self.write(self.keys, places, key.reshape(flat)).reshape(cache)
         values = self.write(self.values, places, value.reshape(flat)).reshape(cache)
-        query = query.reshape((self.rows, self.heads, 1, self.head_dim))
+        if self.window == 1:
+            query = query.reshape((self.rows, self.heads, 1, self.head_dim))
+        else:
+            query = query.reshape((self.rows, self.window, self.heads, self.head_dim))
+            query = query.transpose((0, 2, 1, 3))
         out = attend(query, keys, values, bias, self.attention)
         width = self.heads * self.head_dim
-        x = x + self.matmul(out.reshape((self.rows, width)), self.output)
+        x = x + self.matmul(out.reshape((lines, width)), self.output)
         gate, up = self._widen(rms_norm(x, self.post_norm, self.eps))
         return x + self.matmul(ops.silu(gate) * up, self.down)
 
     def _project(self, x: Tensor) -> Tensor:
-        """x (R, C) -> query, key and value heads (R, H+2G, D)."""
+        """x (R*W, C) -> query, key and value heads (R*W, H+2G, D)."""
         if self.fused:
             joined = self.matmul(x, self.qkv)
         else:
             parts = (self.matmul(x, self.query), self.matmul(x, self.key))
             joined = self.concat((*parts, self.matmul(x, self.value)))
-        return joined.reshape((self.rows, self.heads + 2 * self.groups, self.head_dim))
+        return joined.reshape((-1, self.heads + 2 * self.groups, self.head_dim))
 
     def _cut(self, heads: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """(R, H+2G, D) -> query (R, H, D), key and value (R, G, D)."""
-        query = (self.rows, self.heads, self.head_dim)
-        group = (self.rows, self.groups, self.head_dim)
+        """(R*W, H+2G, D) -> query (R*W, H, D), key and value (R*W, G, D)."""
+        lines = self.rows * self.window
+        query = (lines, self.heads, self.head_dim)
+        group = (lines, self.groups, self.head_dim)
         first, second = self.heads, self.heads + self.groups
         return (
             self.slice(heads, (0, 0, 0), query),
@@ -122,7 +137,7 @@ class StepLayer(nn.Cell):
         )
 
     def _widen(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """x (R, C) -> gate and up (R, inner)."""
+        """x (R*W, C) -> gate and up (R*W, inner)."""
         if self.fused:
             return self.halves(self.matmul(x, self.gate_up))
         return self.matmul(x, self.gate), self.matmul(x, self.up)
@@ -140,8 +155,8 @@ class StepLayer(nn.Cell):
         return self.keys.value().reshape(shape), self.values.value().reshape(shape)
 
 
-class Step(nn.Cell):
-    """The network around its layers, guidance and sampling, for one block of steps."""
+class StepNetwork(nn.Cell):
+    """The network around its layers, guidance and sampling: what every way of decoding shares."""
 
     def __init__(self, model, weights: StepWeights, kind: StepKind) -> None:
         super().__init__(auto_prefix=False)
@@ -171,15 +186,18 @@ class Step(nn.Cell):
             ops.Gather(),
         )
         self.pair, self.halves, self.select = ops.Concat(0), ops.Split(0, 2), ops.Select()
+        self.minimum = ops.Minimum()
         self.log_probs, self.log_softmax = kind.log_probs, ops.LogSoftmax(-1)
         numbers = np.arange(kind.slots, dtype=np.int32)
         self.slot_numbers = Tensor(np.tile(numbers, (kind.rows, 1, 1, 1)))
-        self.masked = Tensor(np.full((kind.rows, 1, 1, kind.slots), MASKED, np.float32))
+        seen = (kind.rows, 1, kind.window, kind.slots)
+        self.masked = Tensor(np.full(seen, MASKED, np.float32))
         groups = kind.rows * config.num_key_value_heads
-        self.first_places = Tensor(np.arange(groups, dtype=np.int32) * kind.slots)
-        # Written by `begin` for each generation, by slot where it makes sense.
-        self.offset = _zeros("step.offset", (kind.rows,), ms.int32)
-        self.padding = _zeros("step.padding", (kind.rows, 1, 1, kind.slots), ms.float32)
+        first = np.arange(groups, dtype=np.int32) * kind.slots
+        self.first_places = Tensor(first.reshape(kind.rows, 1, -1))
+        # Written by the decoder for each generation, by slot where it makes sense.
+        self.offset = _zeros("step.offset", (kind.rows, 1, 1), ms.int32)
+        self.padding = _zeros("step.padding", seen, ms.float32)
         by_slot = (kind.slots, kind.sequences)
         self.forced = _zeros("step.forced", by_slot, ms.int32)
         self.uniform = _zeros("step.uniform", by_slot, ms.float32)
@@ -190,28 +208,26 @@ class Step(nn.Cell):
         """Memory of keys and values."""
         return sum(layer.keys.nbytes + layer.values.nbytes for layer in self.layers)
 
-    def construct(self, token, slot, end, guidance, temperature, top_p):
-        """Steps from `slot` to `end`, (1,) each; token (N,) stands at `slot`. -> token at `end`."""
-        while slot < end:
-            token = self.choose(self.logits(token, slot, guidance), slot, temperature, top_p)
-            slot = slot + 1
-        return token
+    def run(self, token: Tensor, slots: Tensor, bias: Tensor, guidance: Tensor) -> Tensor:
+        """Run token (N*W,) at slots (R*W,), or (1,) for all: guided logits (N*W, V) float32.
 
-    def logits(self, token: Tensor, slot: Tensor, guidance: Tensor) -> Tensor:
-        """Run token (N,) at slot (1,): guided logits (N, V) float32 for the slot after it."""
+        Keys and values go into the cache; bias (R, 1, W, S) says which slots each place sees.
+        """
         ids = self.pair((token, token)) if self.guided else token
         x = self.gather(self.embedding, ids, 0)
-        positions = (self.offset + slot).reshape((-1, 1))
+        slots = slots.reshape((-1, self.kind.window, 1))
+        positions = (self.offset + slots).reshape((-1, 1))
+        if self.kind.spare:  # spare slots may lie beyond the last position
+            positions = self.minimum(positions, self.cos.shape[0] - 1)
         cos = (self.gather(self.cos, positions, 0) * self.turning + self.still).astype(x.dtype)
         sin = (self.gather(self.sin, positions, 0) * self.turning).astype(x.dtype)
-        bias = self.select(self.slot_numbers <= slot, self.padding, self.masked)
-        places = self.first_places + slot
+        places = (self.first_places + slots).reshape((-1,))
         for layer in self.layers:
             x = layer(x, cos, sin, bias, places)
         return self.score(rms_norm(x, self.norm, self.eps), guidance)
 
     def score(self, hidden: Tensor, guidance: Tensor) -> Tensor:
-        """Normed hidden (R, C) -> guided logits (N, V) float32."""
+        """Normed hidden (R*W, C) -> guided logits (N*W, V) float32."""
         logits = self.matmul(hidden, self.head).astype(ms.float32)
         if self.guided:
             logits = self.log_softmax(logits) if self.log_probs else logits
@@ -228,3 +244,19 @@ class Step(nn.Cell):
         token = self.select(forced < 0, sampled, forced)
         self.write(self.tokens, following, token.reshape((1, -1)))
         return token
+
+
+class Step(StepNetwork):
+    """Plain decoding: one token of each sequence after the other, a block at a time."""
+
+    def construct(self, token, slot, end, guidance, temperature, top_p):
+        """Steps from `slot` to `end`, (1,) each; token (N,) stands at `slot`. -> token at `end`."""
+        while slot < end:
+            token = self.choose(self.logits(token, slot, guidance), slot, temperature, top_p)
+            slot = slot + 1
+        return token
+
+    def logits(self, token: Tensor, slot: Tensor, guidance: Tensor) -> Tensor:
+        """Run token (N,) at slot (1,): guided logits (N, V) float32 for the slot after it."""
+        bias = self.select(self.slot_numbers <= slot, self.padding, self.masked)
+        return self.run(token, slot, bias, guidance)

@@ -5,13 +5,13 @@ import numpy as np
 import pytest
 from mindspore import Tensor
 
-from emu3.mllm.generation.sampling import Sampler, SamplerKind, uniforms
+from emu3.mllm.generation.sampling import Sampler, SamplerKind, random, uniforms
 
 LOGITS = np.random.default_rng(0).standard_normal((1, 40)).astype(np.float32) * 2
 
 
 def reference(logits, uniform, temperature, top_k, top_p) -> int:
-    """One draw from logits (V,), spelled out in float64; candidates by falling probability."""
+    """One draw from logits (V,), spelled out in float64; candidates in their own order."""
     scaled = logits.astype(np.float64) / temperature
     order = np.argsort(-scaled, kind="stable")
     if top_k:
@@ -20,9 +20,8 @@ def reference(logits, uniform, temperature, top_k, top_p) -> int:
     chance /= chance.sum()
     kept = np.cumsum(chance) - chance < top_p
     order, chance = order[kept], chance[kept] / chance[kept].sum()
-    if not top_k and top_p == 1:
-        by_id = np.argsort(order)
-        order, chance = order[by_id], chance[by_id]
+    by_id = np.argsort(order)
+    order, chance = order[by_id], chance[by_id]
     return int(order[np.searchsorted(np.cumsum(chance), uniform, side="right")])
 
 
@@ -76,3 +75,39 @@ def test_uniforms_of_a_longer_stream_begin_with_the_shorter():
 def test_streams_and_seeds_differ():
     draws = [uniforms(seed, stream, 8).tolist() for seed, stream in ((1, 0), (1, 1), (2, 0))]
     assert len({tuple(d) for d in draws}) == 3
+
+
+def test_rounding_that_swaps_two_equals_changes_no_draw():
+    uniform = Tensor(uniforms(2, 0, 200))
+    sampler = Sampler(SamplerKind(False, 10, False), 40)
+    scalars = (Tensor(1.0, ms.float32), Tensor(1.0, ms.float32))
+    draws = []
+    for sign in (1, -1):
+        logits = np.zeros((200, 40), np.float32)
+        logits[:, 12:22] = 5 + sign * 1e-6 * np.arange(10)
+        draws.append(sampler(Tensor(logits), uniform, *scalars).asnumpy())
+    assert np.array_equal(*draws)
+
+
+@pytest.mark.parametrize(("top_k", "top_p"), [(0, 1.0), (7, 1.0), (0, 0.6), (9, 0.8)])
+def test_the_distribution_spelled_out_is_what_is_drawn_from(top_k, top_p):
+    sampler = Sampler(SamplerKind(False, top_k, top_p < 1), LOGITS.shape[1])
+    scalars = (Tensor(0.8, ms.float32), Tensor(top_p, ms.float32))
+    chance = sampler.distribution(Tensor(LOGITS), *scalars).asnumpy()[0]
+    count = 20_000
+    drawn = np.bincount(draw(uniforms(3, 0, count), 0.8, top_k, top_p), minlength=len(chance))
+    assert abs(chance.sum() - 1) < 1e-5
+    assert np.abs(drawn / count - chance).max() < 4 * np.sqrt(0.25 / count)
+    assert not drawn[chance == 0].any()
+
+
+def test_a_candidate_without_weight_is_never_drawn():
+    weights = Tensor(np.array([[0.3, 0.7, 0, 0]], np.float32))
+    edge = Tensor(np.array([np.nextafter(np.float32(1), np.float32(0))]))
+    sampler = Sampler(SamplerKind(False, 0, False), 4)
+    assert sampler.draw(weights, edge).asnumpy().tolist() == [[1]]
+
+
+def test_uses_of_one_stream_differ():
+    draws = [random(1, 0, use).random(8).tolist() for use in range(4)]
+    assert len({tuple(d) for d in draws}) == 4

@@ -1,0 +1,117 @@
+"""ZipAR: several rows of a picture at once. Lossy: a row starts before the one above it is whole.
+
+Row r+1 starts when row r holds s tokens; each run of the network makes one token in every row
+under way. Tokens see what has been run so far and stands before them in raster order, so the
+right-hand end of the rows above may be missing. With s = the row's width nothing is missing.
+arXiv 2412.04062, without its adaptive windows.
+
+Shapes: N sequences, R rows of the network, W rows of a picture under way at most, M = N * W,
+S slots, F runs in a block, T runs of a picture, n new tokens.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from mindspore import Parameter, Tensor, ops
+
+from emu3.mllm.generation.grammar import Grid
+from emu3.mllm.generation.step import StepKind
+from emu3.mllm.generation.weights import StepWeights
+from emu3.mllm.generation.window import WindowStep
+from emu3.mllm.vocabulary import FREE
+
+NEVER = np.iinfo(np.int32).max
+IDLE = -1
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """Which places each run takes, all known beforehand. Places count new tokens from 0.
+
+    `feeds` (T, N, W) are run, `targets` (T, N, W) get the token that follows; IDLE for none.
+    `born` (N, n) is the run in which a place is run first. `counts` (T + 2, N) are the tokens
+    that are final, without a gap: before the first token, after it, and after each run.
+    """
+
+    feeds: np.ndarray
+    targets: np.ndarray
+    born: np.ndarray
+    counts: np.ndarray
+
+    @property
+    def window(self) -> int:
+        """Places a run takes of each sequence."""
+        return self.feeds.shape[2]
+
+    @property
+    def runs(self) -> np.ndarray:
+        """Runs up to each sequence's last token: (N,)."""
+        return (self.counts[1:] < self.counts[-1]).sum(0)
+
+
+def make_schedule(grid: Grid, start_after: int) -> Schedule:
+    """The schedule of a grid whose rows start `start_after` tokens after the one above."""
+    pictures = [_runs(grid, sequence, start_after) for sequence in range(len(grid.forced))]
+    total = max(map(len, pictures))
+    shape = (total, len(pictures), max([1, *(len(run) for runs in pictures for run in runs)]))
+    feeds, targets = np.full(shape, IDLE, np.int32), np.full(shape, IDLE, np.int32)
+    born = np.full(grid.forced.shape, NEVER, np.int32)
+    made = np.where(grid.forced == FREE, NEVER, 0)  # after which run a token is there
+    made[:, 0] = 0  # the prompt leads to it
+    for sequence, runs in enumerate(pictures):
+        for turn, run in enumerate(runs):
+            for lane, (feed, target) in enumerate(run):
+                feeds[turn, sequence, lane], targets[turn, sequence, lane] = feed, target
+                born[sequence, feed] = min(born[sequence, feed], turn)
+                if target != IDLE:
+                    made[sequence, target] = turn + 1
+    whole = np.maximum.accumulate(made, 1)
+    counts = (whole <= np.arange(-1, total + 1)[:, None, None]).sum(2)
+    return Schedule(feeds, targets, born, counts)
+
+
+def _runs(grid: Grid, sequence: int, start_after: int) -> list[list[tuple[int, int]]]:
+    """The places (feed, target) that each run takes of a sequence."""
+    height, width = (int(side) for side in grid.sizes[sequence])
+    done, length = int(grid.done[sequence]), grid.forced.shape[1]
+    step = min(start_after, width)
+    row, column = divmod(done, width + 1)
+    begin = -(column + 1)  # the run that takes the end-of-line above the row, its first place
+    runs: list[list[tuple[int, int]]] = [[] for _ in range(height * (width + 1))]
+    while row < height:
+        above = row * (width + 1) - 1 - done
+        # Run before its row was whole, the row's own end-of-line is run once more at the end.
+        for k in range(max(-begin, 0), width + 1 + (step < width)):
+            feed, target = above + k, above + k + 1
+            if feed < length:
+                runs[begin + k].append((feed, target if k < width and target < length else IDLE))
+        row, begin = row + 1, max(begin + step, 0)
+    while runs and all(target == IDLE for _, target in runs[-1]):
+        runs.pop()
+    return runs
+
+
+class ZipStep(WindowStep):
+    """One token in every row under way per run, as one compiled block."""
+
+    def __init__(self, model, weights: StepWeights, kind: StepKind) -> None:
+        super().__init__(model, weights, kind)
+        born = np.full((kind.rows, 1, 1, kind.slots), NEVER, np.int32)
+        self.born = Parameter(Tensor(born), name="step.born", requires_grad=False)
+        self.both = ops.LogicalAnd()
+
+    def construct(self, turn, end, first, feeds, targets, guidance, temperature, top_p):
+        """Runs turn..end-1 of a block, (1,) each, whose first one is the picture's `first` (1,).
+
+        feeds and targets (F, M): slots. Returns `end`.
+        """
+        while turn < end:
+            slots = self.gather(feeds, turn, 0).reshape((-1,))
+            before = self.slot_numbers <= self.rows_of(slots)
+            seen = self.both(before, self.born <= first + turn)
+            logits = self.forward(slots, seen, guidance)
+            places = self.places(self.gather(targets, turn, 0))
+            token = self.sampler(logits, self.pick(self.uniform, places), temperature, top_p)
+            self.put(self.tokens, places, token + self.first_id)
+            turn = turn + 1
+        return turn
