@@ -10,6 +10,8 @@ import json
 import os
 import re
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -79,16 +81,14 @@ def _fill(parameters: list[Parameter], flat: np.ndarray) -> None:
 
 
 def write_state(
-    path: Path, states: States, others: dict[str, np.ndarray], values: dict[str, Any]
+    path: Path,
+    whole: dict[str, dict[str, np.ndarray]],
+    others: dict[str, np.ndarray],
+    values: dict[str, Any],
 ) -> None:
-    """Gather the state (every process) and write it (the first one)."""
-    tensors = dict(others)
-    for kind in KINDS:
-        whole = states.whole(kind)
-        if states.mesh.world.index == 0:
-            tensors |= {f"{kind}.{name}": tensor for name, tensor in whole.items()}
-    if states.mesh.world.index == 0:
-        save_file(tensors, path, metadata={"values": json.dumps(values)})
+    """Write what `States.whole` gave for each of KINDS, other small tensors, and plain values."""
+    tensors = {f"{kind}.{name}": tensor for kind in KINDS for name, tensor in whole[kind].items()}
+    save_file(tensors | others, path, metadata={"values": json.dumps(values)})
 
 
 def read_state(path: Path, states: States) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
@@ -147,27 +147,40 @@ def find_resume(output: Path, resume: str) -> Path | None:
     return Path(resume)
 
 
-def temporary_folder(output: Path, step: int) -> Path:
-    """An empty folder whose name says that what is in it is not finished."""
-    folder = output / f".unfinished-{step}"
-    shutil.rmtree(folder, ignore_errors=True)
-    return writable_folder(folder, "--output_dir")
+@contextmanager
+def new_checkpoint(output: Path, step: int, keep: int) -> Iterator[Path]:
+    """Yield an empty folder; when the block succeeds it becomes output/checkpoint-`step`.
+
+    Then the oldest beyond `keep` go. When the block fails, the folder goes and nothing else.
+
+    Raises:
+        InputError: the files cannot be written.
+    """
+    temporary = output / f".unfinished-{step}"
+    shutil.rmtree(temporary, ignore_errors=True)
+    writable_folder(temporary, "--output_dir")
+    try:
+        yield temporary
+        _sync(temporary)
+    except (OSError, SafetensorError) as error:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise InputError(
+            f"cannot write checkpoint-{step} in {output}: {error}; free space or change "
+            "--output_dir; earlier checkpoints are whole"
+        ) from None
+    _publish(temporary, output, step, keep)
 
 
-def publish(temporary: Path, output: Path, step: int, keep: int) -> Path:
-    """Give a finished folder its name, then drop the oldest beyond `keep` and leftovers."""
+def _publish(temporary: Path, output: Path, step: int, keep: int) -> None:
     final = output / f"checkpoint-{step}"
-    _sync(temporary)
     if final.exists():
         shutil.rmtree(final)
     os.replace(temporary, final)
     for old in checkpoints(output)[:-keep]:
         # Renamed first: a half-deleted folder must not look like a checkpoint.
-        doomed = output / f".unfinished-{_step(old)}"
-        os.replace(old, doomed)
+        os.replace(old, output / f".unfinished-{_step(old)}")
     for leftover in output.glob(".unfinished-*"):
         shutil.rmtree(leftover, ignore_errors=True)
-    return final
 
 
 def _sync(folder: Path) -> None:

@@ -55,7 +55,9 @@ def start(
         workers.append(
             subprocess.Popen(
                 command,
-                env=base | {"MS_ROLE": "MS_WORKER", "MS_NODE_ID": str(rank)},
+                env={"DEVICE_ID": str(rank)}
+                | base
+                | {"MS_ROLE": "MS_WORKER", "MS_NODE_ID": str(rank)},
                 stdout=output,
                 stderr=None if rank == 0 else subprocess.STDOUT,
             )

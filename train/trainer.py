@@ -3,7 +3,6 @@
 import argparse
 import csv
 import math
-import shutil
 import signal
 import time
 from pathlib import Path
@@ -149,24 +148,18 @@ class Trainer:
 
     def _save(self, step: int) -> Path:
         """Write the checkpoint of `step`: gathered by all, written by the first process."""
-        temporary = None
-        if self.leads:
-            temporary = checkpoints.temporary_folder(self.output, step)
-        masters = self.states.whole("master")
-        values = {
-            "step": step,
-            "scaler": self.scaler.values(),
-        }
-        others = checkpoints.plain_tensors(self.update, POWERS)
-        state = None if temporary is None else temporary / checkpoints.STATE
-        checkpoints.write_state(state, self.states, others, values)
-        if temporary is None:
+        whole = {kind: self.states.whole(kind) for kind in checkpoints.KINDS}
+        if not self.leads:
             return self.output / f"checkpoint-{step}"
-        weights = dict(self.model.parameters_and_names()) | masters | merged(self.model)
+        weights = dict(self.model.parameters_and_names()) | whole["master"] | merged(self.model)
         weights = {name: weights[name] for name in weights if not is_adapter(name)}
-        self.model.save_pretrained(temporary, dtype=self.options.save_dtype, weights=weights)
-        self.tokenizer.save_pretrained(temporary)
-        return checkpoints.publish(temporary, self.output, step, self.options.save_total_limit)
+        values = {"step": step, "scaler": self.scaler.values()}
+        others = checkpoints.plain_tensors(self.update, POWERS)
+        with checkpoints.new_checkpoint(self.output, step, self.options.save_total_limit) as folder:
+            checkpoints.write_state(folder / checkpoints.STATE, whole, others, values)
+            self.model.save_pretrained(folder, dtype=self.options.save_dtype, weights=weights)
+            self.tokenizer.save_pretrained(folder)
+        return self.output / f"checkpoint-{step}"
 
     def _stop(self, number: int, frame: object) -> None:
         self.stopping = True
@@ -230,8 +223,3 @@ def _tensorboard(output: Path):
     except ImportError:
         return None
     return SummaryWriter(str(output / "tensorboard"))
-
-
-def free_bytes(folder: Path) -> int:
-    """Free space of the disk that `folder` is on."""
-    return shutil.disk_usage(folder).free

@@ -201,6 +201,18 @@ def test_bad_input_is_named(folder, whole, capsys, tmp_path):
     assert checkpoints(whole)[-1].name == "checkpoint-4"
 
 
+def test_a_full_disk_is_named_and_leaves_earlier_checkpoints_alone(folder, capsys, monkeypatch):
+    output = train(folder, "full", "--max_steps", "2")
+
+    def no_space(*args, **kwargs):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("train.checkpoints.save_file", no_space)
+    assert "No space left" in complaint(capsys, command(folder, "full"))
+    assert [path.name for path in checkpoints(output)] == ["checkpoint-2"]
+    assert not list(output.glob(".unfinished-*"))
+
+
 def test_a_yaml_file_sets_options_and_the_command_line_wins(folder, tmp_path):
     config = tmp_path / "run.yaml"
     config.write_text("max_steps: 3\nlogging_steps: 2\nadam_epsilon: 1e-8\n")
