@@ -37,7 +37,6 @@ from train.scenes import (
 from train.state import load_state, save_state
 
 COMMITMENT = 0.25
-NAMING = 0.2
 SHARPNESS = 4.0  # of the naming loss: logits are -SHARPNESS * squared distance
 # Small pictures are not enlarged, large ones are brought down to what the scenes look like.
 MIN_PIXELS, MAX_PIXELS = 64 * 64, 256 * 256
@@ -65,9 +64,9 @@ class NamingLoss(nn.Cell):
 class TeachStep(nn.Cell):
     """Encoder and decoder apart: one learns to name the right codes, the other to draw them."""
 
-    def __init__(self, model: Emu3VisionVQModel, optimizer: AdamW) -> None:
+    def __init__(self, model: Emu3VisionVQModel, optimizer: AdamW, naming: float) -> None:
         super().__init__()
-        self.model, self.optimizer = model, optimizer
+        self.model, self.optimizer, self.weight = model, optimizer, naming
         self.parameters = optimizer.weights
         self.naming = NamingLoss()
         self.gradient = ops.GradOperation(get_by_list=True, sens_param=True)
@@ -82,7 +81,7 @@ class TeachStep(nn.Cell):
         right = self.model.quantize.embedding(kinds)
         passed = right.reshape(b, t, h, w, e).transpose(0, 4, 1, 2, 3)
         rebuilt = weighted_error(self.model.decode_latent(passed, True), pixels, weight)
-        return rebuilt + NAMING * named, rebuilt, named
+        return rebuilt + self.weight * named, rebuilt, named
 
     def construct(
         self, pixels: Tensor, weight: Tensor, kinds: Tensor, lr: Tensor
@@ -102,7 +101,7 @@ class TrainStep(TeachStep):
         picture, _, vectors, commitment, codebook = self.model(pixels, 1.0)
         rebuilt = weighted_error(picture, pixels, weight)
         named = self.naming(vectors, self.model.quantize.embedding.weight, kinds)
-        loss = rebuilt + COMMITMENT * commitment + 0.1 * codebook + NAMING * named
+        loss = rebuilt + COMMITMENT * commitment + 0.1 * codebook + self.weight * named
         return loss, rebuilt, named
 
 
@@ -179,7 +178,9 @@ def train(args: argparse.Namespace) -> None:
     """Run or resume training until `args.steps`; saves state and the model folder."""
     model = new_model(args.config)
     optimizer = AdamW(model.trainable_params(), betas=(0.9, 0.95), weight_decay=1e-4)
-    teach, together = (kind(model, optimizer).set_train(True) for kind in (TeachStep, TrainStep))
+    teach, together = (
+        kind(model, optimizer, args.naming).set_train(True) for kind in (TeachStep, TrainStep)
+    )
     state, first = Path(args.state), 0
     if state.exists():
         first = load_state(state, teach)["step"]
@@ -244,6 +245,7 @@ def main(argv: list[str] | None = None) -> None:
     add("--minutes", type=float, default=1e9, help="stop and save after these")
     add("--taught", type=float, default=0.7, help="first share: encoder and decoder apart")
     add("--batch", type=int, default=8, help="small pictures a step; later half as many, larger")
+    add("--naming", type=float, default=0.2, help="weight of the loss that names codes")
     add("--lr", type=float, default=2e-3, help="peak learning rate")
     add("--save-dtype", default="float16", help="dtype of the saved weights")
     add("--seed", type=int, default=0, help="seed of data and initial weights")
