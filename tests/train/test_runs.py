@@ -49,7 +49,16 @@ def folder(tmp_path_factory):
 
 def train_vision(folder, name, *more):
     args = ["--config", folder / "vision.json", "--output", folder / name, "--batch", "2"]
-    args += ["--state", folder / f"{name}.safetensors", "--steps", "4", "--save-dtype", "float32"]
+    args += [
+        "--state",
+        folder / f"{name}.safetensors",
+        "--steps",
+        "4",
+        "--save-dtype",
+        "float32",
+        "--encoder-steps",
+        "0",
+    ]
     vision_tokenizer.main([str(a) for a in (*args, *more)])
     return folder / name
 

@@ -9,7 +9,7 @@ from mindspore import Tensor
 
 from emu3.errors import InputError
 from train.scenes import CELL
-from train.vision_tokenizer import SHARPNESS, Batches, NamingLoss, new_model
+from train.vision_tokenizer import SHARPNESS, Batches, NameStep, NamingLoss, new_model
 
 
 def test_batches_are_a_function_of_the_step():
@@ -46,6 +46,19 @@ def test_the_naming_loss_is_cross_entropy_by_distance_plus_squared_distance():
     expected += ((vectors - table[kinds]) ** 2).mean()
     inputs = Tensor(vectors.astype(np.float32)), Tensor(table.astype(np.float32)), Tensor(kinds)
     assert float(NamingLoss()(*inputs)) == pytest.approx(expected, rel=1e-4)
+
+
+def test_naming_trains_the_encoder_and_nothing_else():
+    model = new_model("configs/emu3_mini_vision.json")
+    before = {name: p.asnumpy().copy() for name, p in model.parameters_and_names()}
+    pixels, _, kinds = Batches(0, 1, 5)(0)
+    step = NameStep(model).set_train(True)
+    losses = [float(step(Tensor(pixels), Tensor(kinds), Tensor(1e-3))[0]) for _ in range(3)]
+    assert losses[-1] < losses[0]
+    changed = {
+        n for n, p in model.parameters_and_names() if not np.array_equal(before[n], p.asnumpy())
+    }
+    assert changed and all(n.startswith(("encoder.", "quant_conv.")) for n in changed)
 
 
 def test_the_codebook_starts_with_colours_that_tell_shapes_apart():
