@@ -45,7 +45,7 @@ def test_a_block_is_a_row_of_every_sequence():
 
     options = benchmark.build_parser().parse_args(["decode", *NET, "--row=3", "--sequences=2"])
     net = nets.chosen_net(options)
-    rows = decode.OurRows(nets.random_model(net, 64, None), net, options, 8)
+    rows = decode.OurRows(nets.random_model(net, 64, options), net, options, 8)
     rows.events = iter([RowDone(i % 2, i // 2, None) for i in range(8)])
     rows.block()
     assert next(rows.events) == RowDone(0, 1, None)
