@@ -19,7 +19,6 @@ WAYS = {
     "reference": "torch, reference's way: two passes, growing cache, allowed-token callback",
     "batched": "torch, rows in one batch, growing cache, sliced head",
     "static": "torch, rows in one batch, static cache, sliced head",
-    "compiled": "torch, as static, torch.compile",
 }
 
 
