@@ -19,7 +19,6 @@ WAYS = {
     "reference": "torch, reference's way: two passes, growing cache, allowed-token callback",
     "batched": "torch, rows in one batch, growing cache, sliced head",
     "static": "torch, rows in one batch, static cache, sliced head",
-    "compiled": "torch, as static, torch.compile",
 }
 
 
@@ -136,7 +135,7 @@ def run_decode(options: argparse.Namespace) -> None:
     net, prefixes = nets.chosen_net(options), options.prefix or [512]
     bandwidth = measure.read_bandwidth(options.threads or os.cpu_count())
     positions = max(prefixes) + (options.repeats + 2) * (options.row + 1)
-    model = nets.random_model(net, positions, options.attn_implementation)
+    model = nets.random_model(net, positions, options)
     print(f"{measure.machine()}; reads {bandwidth / 1e9:.1f} GB/s")
     rows = []
     for prefix in prefixes:
@@ -229,7 +228,7 @@ def run_prefill(options: argparse.Namespace) -> None:
     """Measure and print how fast prompts enter the cache."""
     common.start_device(options)
     net = nets.chosen_net(options)
-    model = nets.random_model(net, options.prefix + 8, options.attn_implementation)
+    model = nets.random_model(net, options.prefix + 8, options)
     prompts = nets.random_prompts(net, options.sequences, options.prefix)
 
     def ours() -> float:

@@ -76,8 +76,8 @@ def chosen_net(options: argparse.Namespace) -> Net:
     return net
 
 
-def random_model(net: Net, positions: int, attention: str | None):
-    """An Emu3ForCausalLM of the net's sizes for up to `positions` tokens."""
+def random_model(net: Net, positions: int, options: argparse.Namespace):
+    """An Emu3ForCausalLM of the net's sizes for up to `positions` tokens, on the chosen device."""
     from emu3.mllm import Emu3Config, Emu3ForCausalLM
 
     config = Emu3Config(
@@ -97,9 +97,20 @@ def random_model(net: Net, positions: int, attention: str | None):
         eof_token_id=6,
         eoi_token_id=net.vocabulary - net.visual - 1,
         attention_dropout=0.0,
-        attn_implementation=attention,
+        attn_implementation=options.attn_implementation,
     )
-    return Emu3ForCausalLM(config).set_train(False)
+    return in_dtype(Emu3ForCausalLM(config), options).set_train(False)
+
+
+def in_dtype(model, options: argparse.Namespace):
+    """`model` with its weights in the dtype of the options or the device's own."""
+    from emu3 import runtime
+
+    dtype = runtime.resolve_dtype(options.dtype)
+    for parameter in model.get_parameters():
+        if parameter.is_floating_point():
+            parameter.set_dtype(dtype)
+    return model
 
 
 def random_prompts(net: Net, rows: int, length: int) -> np.ndarray:

@@ -59,7 +59,7 @@ class Peer:
         self.python = python
         self.folder = tempfile.TemporaryDirectory()
         folder = Path(self.folder.name)
-        model.save_pretrained(folder, max_shard_size=2**40)
+        model.save_pretrained(folder, "float32", max_shard_size=2**40)
         for name, array in (arrays or {}).items():
             save_file({name: array}, folder / f"{name}.safetensors")
         (folder / "settings.json").write_text(json.dumps(settings | {"way": way}))

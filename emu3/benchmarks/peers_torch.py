@@ -49,7 +49,6 @@ def ways() -> dict[str, Callable[[dict, Path, Turn], None]]:
         "decode_reference": decode_reference,
         "decode_batched": decode_batched,
         "decode_static": decode_static,
-        "decode_compiled": decode_compiled,
         "prefill": prefill,
         "sft": sft,
         "vision": vision,
@@ -135,7 +134,7 @@ def decode_reference(settings: dict, folder: Path, turn: Turn) -> None:
 class BatchedRows:
     """All rows in one batch, only the head's visual rows, forced tokens never sampled."""
 
-    def __init__(self, settings: dict, folder: Path, static: bool, compiled: bool = False) -> None:
+    def __init__(self, settings: dict, folder: Path, static: bool) -> None:
         model = llama(settings, folder)
         self.net, self.settings = model.model, settings
         self.first = settings["vocabulary"] - settings["visual"]
@@ -150,10 +149,7 @@ class BatchedRows:
         if static:
             slots = self.place + settings["rows"] * (settings["row"] + 1)
             self.cache = StaticCache(config=model.config, max_cache_len=slots)
-        hidden = self.run(self.ids, torch.arange(self.place))
-        if compiled:
-            self.net = torch.compile(self.net, dynamic=False)
-        self.token = self.sample(hidden)
+        self.token = self.sample(self.run(self.ids, torch.arange(self.place)))
 
     def run(self, ids: torch.Tensor, places: torch.Tensor) -> torch.Tensor:
         """Last hidden state of each row (R, C) after ids (R, T) at `places` (T,)."""
@@ -197,14 +193,9 @@ def decode_static(settings: dict, folder: Path, turn: Turn) -> None:
     _rows(settings, folder, turn, static=True)
 
 
-def decode_compiled(settings: dict, folder: Path, turn: Turn) -> None:
-    """One batch, static cache, torch.compile."""
-    _rows(settings, folder, turn, static=True, compiled=True)
-
-
 @torch.inference_mode()
-def _rows(settings: dict, folder: Path, turn: Turn, static: bool, compiled: bool = False) -> None:
-    rows = BatchedRows(settings, folder, static, compiled)
+def _rows(settings: dict, folder: Path, turn: Turn, static: bool) -> None:
+    rows = BatchedRows(settings, folder, static)
     turn(ready=True)
     while True:
         turn(seconds=rows.row())

@@ -45,7 +45,7 @@ def run(options: argparse.Namespace) -> None:
         options.mode = "graph"  # as training does
     common.start_device(options)
     net = nets.chosen_net(options)
-    model = nets.random_model(net, options.length, options.attn_implementation)
+    model = nets.random_model(net, options.length, options)
     ids = nets.random_prompts(net, options.batch_size, options.length)
     print(measure.machine())
     with ExitStack() as stack:

@@ -6,6 +6,7 @@ from contextlib import ExitStack
 import numpy as np
 
 from emu3.benchmarks import measure
+from emu3.benchmarks.nets import in_dtype
 from emu3.benchmarks.peer import Peer, add_peer_options
 from emu3.benchmarks.table import Row, show
 from emu3.cli import common
@@ -53,12 +54,10 @@ def run_clip(options: argparse.Namespace) -> None:
 
 def load(options: argparse.Namespace):
     """The vision tokenizer asked for."""
-    from emu3 import runtime
     from emu3.tokenizer import Emu3VisionVQConfig, Emu3VisionVQModel
 
     if options.vq_model == RELEASED:
-        model = Emu3VisionVQModel(Emu3VisionVQConfig())
-        return model.set_train(False).to_float(runtime.resolve_dtype(options.dtype))
+        return in_dtype(Emu3VisionVQModel(Emu3VisionVQConfig()), options).set_train(False)
     return common.load_vision(options)[0]
 
 

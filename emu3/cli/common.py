@@ -121,6 +121,17 @@ def add_vision_option(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_tile_option(parser: argparse.ArgumentParser) -> None:
+    """--tile."""
+    parser.add_argument(
+        "--tile",
+        type=positive_int,
+        metavar="PIXELS",
+        help="code pictures and frames of longer sides in overlapping tiles of this side: less "
+        "memory, slightly other results (default: whole)",
+    )
+
+
 def add_device_options(parser: argparse.ArgumentParser, attention: bool = True) -> None:
     """--device, --device-id, --mode, --dtype, --threads and, if wanted, --attn-implementation."""
     group = parser.add_argument_group("device")
@@ -276,6 +287,13 @@ def load_vision(options: argparse.Namespace):
     image_processor = Emu3VisionVQImageProcessor.from_pretrained(options.vq_model)
     vision = Emu3VisionVQModel.from_pretrained(options.vq_model, mindspore_dtype=options.dtype)
     return vision.set_train(False), image_processor
+
+
+def tiled(vision, options: argparse.Namespace):
+    """The vision tokenizer, in tiles where --tile says so."""
+    from emu3.tokenizer import TiledVision
+
+    return TiledVision(vision, options.tile) if options.tile else vision
 
 
 def check_same_codes(model, vision) -> None:

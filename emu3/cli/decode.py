@@ -22,6 +22,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--output", metavar="FOLDER", help="folder for the pictures (default: beside each file)"
     )
+    common.add_tile_option(parser)
     clips.add_animation_option(parser)
     common.add_device_options(parser, attention=False)
     return parser
@@ -35,6 +36,7 @@ def run(options: argparse.Namespace) -> None:
     folders = [writable_folder(options.output or path.parent) for path, _ in jobs]
     common.start_device(options)
     vision, image_processor = common.load_vision(options)
+    vision = common.tiled(vision, options)
     watch = common.Stopwatch()
     for (path, content), folder in zip(jobs, folders):
         stem = f"{path.stem}_decoded"

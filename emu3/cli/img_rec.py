@@ -44,13 +44,7 @@ def build_parser() -> argparse.ArgumentParser:
         help="frames coded together, a multiple of the model's 4; more share context over time "
         "and need more memory (default: %(default)s)",
     )
-    parser.add_argument(
-        "--tile",
-        type=common.positive_int,
-        metavar="PIXELS",
-        help="code pictures and frames of longer sides in overlapping tiles of this side: less "
-        "memory, slightly other codes (default: whole)",
-    )
+    common.add_tile_option(parser)
     clips.add_animation_option(parser)
     common.add_device_options(parser, attention=False)
     return parser
@@ -65,11 +59,7 @@ def run(options: argparse.Namespace) -> None:
     folder = writable_folder(options.output)
     common.start_device(options)
     vision, image_processor = common.load_vision(options)
-    if options.tile:
-        from emu3.tokenizer import TiledVision
-
-        vision = TiledVision(vision, options.tile)
-    studio = Reconstruction(options, vision, image_processor, folder)
+    studio = Reconstruction(options, common.tiled(vision, options), image_processor, folder)
     watch = common.Stopwatch()
     for path in inputs:
         studio.clip(path) if clips.FrameSource.is_clip(path) else studio.image(path)

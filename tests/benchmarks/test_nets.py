@@ -1,5 +1,7 @@
 """The named nets have the sizes their comparisons speak of."""
 
+from argparse import Namespace
+
 from emu3.benchmarks.nets import NETS, random_model, random_prompts
 from emu3.mllm.vocabulary import Vocabulary
 
@@ -28,7 +30,8 @@ def test_the_wide_and_the_narrow_vocabulary_differ_in_nothing_else():
 
 def test_a_random_model_has_as_many_visual_ids_as_asked_and_prompts_hold_none():
     net = type(NETS["small"])(32, 1, 4, 2, 48, 200, 150)
-    vocabulary = Vocabulary.from_config(random_model(net, 64, None).config)
+    options = Namespace(dtype=None, attn_implementation=None)
+    vocabulary = Vocabulary.from_config(random_model(net, 64, options).config)
     assert vocabulary.visual_count == 150
     ids = random_prompts(net, 3, 20)
     assert not vocabulary.is_visual(ids).any()

@@ -173,4 +173,8 @@ def test_tiles_are_used_where_the_picture_is_larger_and_change_nothing_elsewhere
     assert len(used) == 2  # once to codes, once to pixels
     whole, tiled = (Codes.load(tmp_path / name / "rec_0000.npz") for name in ("whole", "tiled"))
     assert np.array_equal(whole.codes, tiled.codes)
-    assert pixels(tmp_path / "tiled" / "rec_0001.png").shape == (24, 40, 3)
+    picture = pixels(tmp_path / "tiled" / "rec_0001.png")
+    assert picture.shape == (24, 40, 3)
+    codes = str(tmp_path / "tiled" / "rec_0001.npz")
+    assert decode.main([codes, "--vq-model", tiny[1], "--tile", "32"]) == 0
+    assert np.array_equal(pixels(tmp_path / "tiled" / "rec_0001_decoded_0000.png"), picture)
