@@ -106,7 +106,7 @@ class Tables:
 class Decoder:
     """One generation in progress: the cache, the place reached, the tokens made so far.
 
-    This is plain decoding; `jacobi_decoder` and `zip_decoder` take several places at a time.
+    This is plain decoding; those in `window_decoder` take several places at a time.
     """
 
     def __init__(

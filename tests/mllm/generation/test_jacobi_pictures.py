@@ -152,7 +152,7 @@ def test_narrow_pictures_end_well(model, vocabulary, size, option):
 
 
 def test_every_option_has_an_effect(model):
-    options = {"image_size": [[2, 5]], "seed": 5, **GUIDED}
+    options = {"image_size": [[3, 6]], "seed": 5, **GUIDED, "temperature": 2.0}
     jacobi = [{"coupling": "none"}, {"coupling": "maximal"}, {"coupling": "gumbel"}, {"window": 3}]
     zipar = [{"zipar_window": 1}, {"zipar_window": 3}]
     ways = [{"decoding": "jacobi", **o} for o in jacobi] + [
