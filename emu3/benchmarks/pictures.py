@@ -8,7 +8,7 @@ import sys
 from emu3.benchmarks import measure
 from emu3.benchmarks.peer import ROOT
 from emu3.benchmarks.table import Row, show
-from emu3.cli import common
+from emu3.cli import common, decoding
 from emu3.errors import InputError
 
 QUESTION = "Please describe the image"
@@ -32,6 +32,7 @@ def add_picture_options(parser: argparse.ArgumentParser) -> None:
         metavar="G",
         help="1 is without guidance (default: the checkpoint's)",
     )
+    decoding.add_options(parser)
     _add_batches(parser, "pictures")
     common.add_device_options(parser)
 
@@ -93,6 +94,7 @@ def _add_batches(parser: argparse.ArgumentParser, what: str) -> None:
 
 def run_pictures(options: argparse.Namespace) -> None:
     """Measure pictures from prompt to pixels."""
+    way = decoding.chosen(options).label
     common.start_device(options)
     import numpy as np
 
@@ -119,6 +121,7 @@ def run_pictures(options: argparse.Namespace) -> None:
         row = task_row(
             "picture", timing, models.model, options, batch, f"{w * factor}x{h * factor}"
         )
+        row.extra["decoding"] = way
         row.extra["img/s"] = f"{batch / (timing.median * tokens):.4g}"
         row.extra["s/img"] = f"{timing.median * tokens / batch:.4g}"
         rows.append(row)
