@@ -2,6 +2,9 @@
 
 import base64
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -90,3 +93,13 @@ def randomised(model, seed: int):
             values = rng.standard_normal(parameter.shape) * scale
             parameter.set_data(Tensor(values, parameter.dtype))
     return model
+
+
+def output_of(code: str) -> str:
+    """The last line that Python code prints in a new process."""
+    root = Path(__file__).resolve().parent.parent
+    environment = os.environ | {"PYTHONPATH": str(root)}
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
+    )
+    return done.stdout.splitlines()[-1]

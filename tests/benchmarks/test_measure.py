@@ -1,11 +1,11 @@
 """Timings, turns, bandwidth and memory."""
 
-import numpy as np
 import pytest
 
 from emu3.benchmarks import measure
 from emu3.benchmarks.measure import Timing
 from emu3.benchmarks.table import Row, show
+from tests.support import output_of
 
 
 def test_runs_take_turns_and_the_first_round_is_not_counted():
@@ -37,9 +37,10 @@ def test_read_bandwidth_is_plausible(threads):
 
 
 def test_peak_memory_is_what_one_call_adds():
-    size = 2**26
-    used = measure.peak_above(lambda: np.ones(size, np.uint8).sum())
-    assert size / 2 < used < 3 * size
+    # A new process: in this one, what earlier tests left may be freed meanwhile.
+    code = "import numpy as np; from emu3.benchmarks import measure; "
+    code += "print(measure.peak_above(lambda: np.ones(2**26, np.uint8).sum()))"
+    assert 2**25 < int(output_of(code)) < 3 * 2**26
 
 
 def test_a_table_holds_rates_and_leaves_empty_columns_out(capsys):
