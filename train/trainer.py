@@ -55,7 +55,6 @@ class Trainer:
             model, mesh.world, options.ms_zero_stage, options.weight_decay
         )
         trained = {name: shapes[name] for unit in units for name in unit.names}
-        self.shapes = shapes
         self.states = checkpoints.States(units, trained, mesh)
         self.loss = SummedLoss(model, train_data.settings.max_length + options.pad_to_multiple)
         self.collect = Collect(self.loss, parameters, units).set_train(True)
