@@ -20,12 +20,12 @@ from emu3.mllm import Emu3Config, Emu3ForCausalLM, Emu3Tokenizer
 from emu3.mllm.modeling_emu3 import IGNORED_LABEL
 from emu3.mllm.prompts import PromptBuilder
 from emu3.mllm.rotary import rope_table
-from emu3.nn.attention import MASKED
 from emu3.tokenizer import Emu3VisionVQModel
 from train.features import Feature, list_files, read_feature
 from train.optimizer import AdamW, cosine_schedule
 from train.samples import Batch, collate, conversation_sample, t2i_sample
 from train.state import load_state, save_state
+from train.step import branch_bias
 
 SPECIAL_IDS = ("pad", "bos", "eos", "img", "boi", "eoi", "eol", "eof")
 
@@ -46,13 +46,10 @@ class Loss(nn.Cell):
     ) -> Tensor:
         """The arrays of `train.samples.Batch` -> scalar."""
         length = ids.shape[1]
-        key, query = branches.expand_dims(1), branches.expand_dims(2)
-        seen = ops.logical_or(key == 0, ops.logical_and(key == query, key > 0))
-        seen = ops.logical_and(seen, self.causal[:length, :length])
-        bias = ops.select(seen, ops.zeros_like(seen * 1.0), ops.full_like(seen * 1.0, MASKED))
+        bias = branch_bias(branches, self.causal[:length, :length])
         embeds = self.model.model.embed_tokens(ids)
         cos, sin = ops.gather(self.cos, positions, 0), ops.gather(self.sin, positions, 0)
-        hidden = self.model.model.hidden(embeds, cos, sin, bias.expand_dims(1))
+        hidden = self.model.model.hidden(embeds, cos, sin, bias)
         picked = ops.gather(hidden.reshape(-1, hidden.shape[-1]), places, 0)
         logits = self.model.lm_head(picked).astype(ms.float32)
         counted = (labels != IGNORED_LABEL).astype(ms.float32)

@@ -16,6 +16,18 @@ from train.loss import HeadLoss
 from train.zero import Unit
 
 
+def branch_bias(branches: Tensor, causal: Tensor) -> Tensor:
+    """Branches (B, S) and who stands before whom (S, S) -> bias (B, 1, S, S) of attention.
+
+    A token sees what stands before it in branch 0 and in its own branch.
+    """
+    key, query = branches.expand_dims(1), branches.expand_dims(2)
+    seen = ops.logical_or(key == 0, ops.logical_and(key == query, key > 0))
+    seen = ops.logical_and(seen, causal)
+    bias = ops.select(seen, ops.zeros_like(seen * 1.0), ops.full_like(seen * 1.0, MASKED))
+    return bias.expand_dims(1)
+
+
 class SummedLoss(nn.Cell):
     """The summed cross-entropy of this process's labels; only their places reach the head."""
 
@@ -36,13 +48,10 @@ class SummedLoss(nn.Cell):
         `branches` and `labels` as in train.samples; `places` are indices b * T + t.
         """
         length = branches.shape[1]
-        key, query = branches.expand_dims(1), branches.expand_dims(2)
-        seen = ops.logical_or(key == 0, ops.logical_and(key == query, key > 0))
-        seen = ops.logical_and(seen, self.causal[:length, :length])
-        bias = ops.select(seen, ops.zeros_like(seen * 1.0), ops.full_like(seen * 1.0, MASKED))
+        bias = branch_bias(branches, self.causal[:length, :length])
         embeds = self.model.model.embed_tokens(ids)
         cos, sin = ops.gather(self.cos, positions, 0), ops.gather(self.sin, positions, 0)
-        hidden = self.model.model.hidden(embeds, cos, sin, bias.expand_dims(1))
+        hidden = self.model.model.hidden(embeds, cos, sin, bias)
         picked = ops.gather(hidden.reshape((-1, hidden.shape[-1])), places, 0)
         head = self.model.lm_head
         weight = head.weight if head.gather is None else head.gather(head.weight)
