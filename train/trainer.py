@@ -69,7 +69,9 @@ class Trainer:
         )
         floor = min(options.min_learning_rate, options.learning_rate)
         self.rate = cosine_schedule(options.learning_rate, floor, options.warmup_steps, steps)
-        self.output, self.stopping = Path(options.output_dir), False
+        self.output = Path(options.output_dir)
+        self.signalled = False  # this process was told to stop
+        self.stopping = False  # all processes agreed to
 
     @property
     def leads(self) -> bool:
@@ -78,9 +80,14 @@ class Trainer:
 
     def run(self) -> int:
         """Train until the last step or a signal; returns the number of steps done in all."""
-        step = self._resume()
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, self._stop)
+        before = {s: signal.signal(s, self._stop) for s in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            return self._run(self._resume())
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def _run(self, step: int) -> int:
         log = Log(self.output, step, self.steps) if self.leads else None
         while step < self.steps and not self.stopping:
             figures = self._step(step)
@@ -110,7 +117,7 @@ class Trainer:
             loss = self.collect(*_tensors(batch), keep, scale)
             totals += np.array([float(loss), batch.label_count, 0], np.float32)
             tokens += batch.ids.size
-        totals[2] = self.stopping
+        totals[2] = self.signalled
         summed, norm = self.reduce(Tensor(totals), scale)
         summed, length = summed.asnumpy(), float(norm)
         if self.scaler.accepts(length):
@@ -161,7 +168,7 @@ class Trainer:
         return self.output / f"checkpoint-{step}"
 
     def _stop(self, number: int, frame: object) -> None:
-        self.stopping = True
+        self.signalled = True
 
 
 def _tensors(batch: LocalBatch) -> tuple[Tensor, ...]:

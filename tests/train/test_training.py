@@ -157,7 +157,7 @@ def test_a_dry_run_prints_the_plan_and_writes_nothing(folder, capsys):
 
 
 def test_a_signal_saves_and_stops_and_the_run_goes_on(folder):
-    args = command(folder, "stopped", "--max_steps", "100000", "--save_steps", "100000")
+    args = command(folder, "stopped", "--max_steps", "500", "--save_steps", "1000")
     program = [sys.executable, "-m", "train.train_seq_parallel", *args]
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     with subprocess.Popen(program, stdout=subprocess.PIPE, text=True, env=environment) as process:
