@@ -32,6 +32,12 @@ def _update_one(adam, scale, power1, power2, lr, beta1, beta2, eps, decay, weigh
     return adam(weight, m, v, power1, power2, lr, beta1, beta2, eps, grad)
 
 
+def clipping(grads: tuple[Tensor, ...], max_norm: float) -> tuple[Tensor, Tensor]:
+    """The global norm of gradients, and the factor that brings it down to `max_norm`."""
+    norm = ops.sqrt(ops.addn(ops.HyperMap()(_square_sum, grads)))
+    return norm, max_norm / ops.maximum(norm, Tensor(max_norm, ms.float32))
+
+
 class AdamW(nn.Cell):
     """AdamW (Loshchilov & Hutter 2019) as a cell; state is float32 Parameters.
 
@@ -63,16 +69,19 @@ class AdamW(nn.Cell):
 
     def construct(self, grads: tuple[Tensor, ...], lr: Tensor) -> Tensor:
         """Update the weights in place; returns the gradients' global norm before clipping."""
-        norm = ops.sqrt(ops.addn(self.map(_square_sum, grads)))
-        scale = self.max_norm / ops.maximum(norm, Tensor(self.max_norm, ms.float32))
+        norm, scale = clipping(grads, self.max_norm)
+        self.step(grads, scale, lr)
+        return norm
+
+    def step(self, grads: tuple[Tensor, ...], scale: Tensor, lr: Tensor) -> tuple[Tensor, ...]:
+        """Update the weights in place with gradients times `scale`."""
         power1, power2 = self.power1 * self.beta1, self.power2 * self.beta2
         ops.assign(self.power1, power1)
         ops.assign(self.power2, power2)
         one = ops.partial(
             _update, self.adam, scale, power1, power2, lr, self.beta1, self.beta2, self.eps
         )
-        self.map(one, self.decays, self.weights, self.exp_avg, self.exp_avg_sq, grads)
-        return norm
+        return self.map(one, self.decays, self.weights, self.exp_avg, self.exp_avg_sq, grads)
 
 
 def cosine_schedule(peak: float, floor: float, warmup: int, total: int) -> Callable[[int], float]:

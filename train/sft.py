@@ -22,6 +22,7 @@ from emu3.mllm.prompts import PromptBuilder
 from emu3.mllm.rotary import rope_table
 from emu3.tokenizer import Emu3VisionVQModel
 from train.features import Feature, list_files, read_feature
+from train.muon import Muon
 from train.optimizer import AdamW, cosine_schedule
 from train.samples import Batch, collate, conversation_sample, t2i_sample
 from train.state import load_state, save_state
@@ -62,11 +63,15 @@ class Loss(nn.Cell):
 class TrainStep(nn.Cell):
     """Forward, backward and update in one compiled graph per batch shape."""
 
-    def __init__(self, loss: Loss, weight_decay: float) -> None:
+    def __init__(self, loss: Loss, weight_decay: float, optimizer: str = "adamw") -> None:
         super().__init__()
         self.loss = loss
         self.parameters = ms.ParameterTuple(loss.trainable_params())
-        self.optimizer = AdamW(list(self.parameters), weight_decay=weight_decay)
+        trained = list(self.parameters)
+        if optimizer == "muon":
+            self.optimizer = Muon(trained, is_hidden_matrix, weight_decay=weight_decay)
+        else:
+            self.optimizer = AdamW(trained, weight_decay=weight_decay)
         self.gradient = ops.GradOperation(get_by_list=True)
 
     def construct(self, ids, positions, branches, places, labels, lr):
@@ -75,6 +80,11 @@ class TrainStep(nn.Cell):
         loss = self.loss(*inputs)
         grads = self.gradient(self.loss, self.parameters)(*inputs)
         return loss, self.optimizer(grads, lr)
+
+
+def is_hidden_matrix(parameter: ms.Parameter) -> bool:
+    """Whether it is a matrix of a decoder layer, which `train.muon` is for."""
+    return ".layers." in parameter.name and parameter.ndim == 2
 
 
 def codebook_of(folder: str) -> np.ndarray | None:
@@ -167,7 +177,7 @@ def train(args: argparse.Namespace) -> None:
         model = new_model(args.config, tokenizer, args.seed, codebook_of(args.vq_model))
     tasks = {name: Task(name, args, builder) for name in ("t2i", "vqa")}
     longest = max(task.length for task in tasks.values())
-    step_cell = TrainStep(Loss(model, longest), args.weight_decay).set_train(True)
+    step_cell = TrainStep(Loss(model, longest), args.weight_decay, args.optimizer).set_train(True)
     state, first = Path(args.state), 0
     if state.exists():
         first = load_state(state, step_cell)["step"]
@@ -213,6 +223,7 @@ def main(argv: list[str] | None = None) -> None:
     add("--state", default="outputs/language_state.safetensors", help="resume file")
     add("--steps", type=int, default=6000, help="optimizer steps in all")
     add("--minutes", type=float, default=1e9, help="stop (and save) after so many minutes")
+    add("--optimizer", choices=("muon", "adamw"), default="muon", help="of the layers' matrices")
     add("--lr", type=float, default=1.5e-3, help="peak learning rate")
     add("--floor", type=float, default=0.05, help="last learning rate as a share of the peak")
     add("--warmup", type=int, default=150, help="steps of linear warm-up")
