@@ -21,6 +21,7 @@ from emu3.mllm.modeling_emu3 import IGNORED_LABEL
 from emu3.mllm.prompts import PromptBuilder
 from emu3.mllm.rotary import rope_table
 from emu3.tokenizer import Emu3VisionVQModel
+from train.cells import GROUNDS, kind_count
 from train.features import Feature, list_files, read_feature
 from train.muon import Muon
 from train.optimizer import AdamW, cosine_schedule
@@ -32,11 +33,24 @@ SPECIAL_IDS = ("pad", "bos", "eos", "img", "boi", "eoi", "eol", "eof")
 
 
 class Loss(nn.Cell):
-    """Mean cross-entropy over the labels; only their places reach the head."""
+    """Mean cross-entropy over the labels; only their places reach the head.
 
-    def __init__(self, model: Emu3ForCausalLM, length: int) -> None:
+    With `weight` above 1 and a range of ids (first, end), the loss of a label in the range is
+    -log P(range) - weight * log P(label | range): still lowest at the true distribution, but what
+    a shape looks like counts more than whether one stands here, which is mostly chance.
+    """
+
+    def __init__(
+        self,
+        model: Emu3ForCausalLM,
+        length: int,
+        ids: tuple[int, int] = (0, 1),
+        weight: float = 1.0,
+    ) -> None:
         super().__init__()
         self.model = model
+        self.first, self.end = ids
+        self.extra = weight - 1.0
         cos, sin = rope_table(model.config, length)
         self.cos, self.sin = Tensor(cos), Tensor(sin)
         order = np.arange(length)
@@ -56,7 +70,12 @@ class Loss(nn.Cell):
         counted = (labels != IGNORED_LABEL).astype(ms.float32)
         logits = logits - ops.stop_gradient(logits.max(-1, keepdims=True))
         wanted = ops.gather_elements(logits, 1, ops.maximum(labels, 0).expand_dims(1))[:, 0]
-        losses = ops.log(ops.exp(logits).sum(-1)) - wanted
+        exponents = ops.exp(logits)
+        losses = ops.log(exponents.sum(-1)) - wanted
+        if self.extra:
+            inside = ops.logical_and(labels >= self.first, labels < self.end)
+            among = exponents[:, self.first : self.end].sum(-1)
+            losses = losses + self.extra * inside * (ops.log(among + 1e-30) - wanted)
         return (losses * counted).sum() / ops.maximum(counted.sum(), 1.0)
 
 
@@ -85,6 +104,12 @@ class TrainStep(nn.Cell):
 def is_hidden_matrix(parameter: ms.Parameter) -> bool:
     """Whether it is a matrix of a decoder layer, which `train.muon` is for."""
     return ".layers." in parameter.name and parameter.ndim == 2
+
+
+def tile_ids(builder: PromptBuilder) -> tuple[int, int]:
+    """First id of the codes that show a piece of a shape, and the one behind the last."""
+    start = builder.vocabulary.visual_start
+    return start + len(GROUNDS), start + kind_count()
 
 
 def codebook_of(folder: str) -> np.ndarray | None:
@@ -177,7 +202,8 @@ def train(args: argparse.Namespace) -> None:
         model = new_model(args.config, tokenizer, args.seed, codebook_of(args.vq_model))
     tasks = {name: Task(name, args, builder) for name in ("t2i", "vqa")}
     longest = max(task.length for task in tasks.values())
-    step_cell = TrainStep(Loss(model, longest), args.weight_decay, args.optimizer).set_train(True)
+    loss = Loss(model, longest, tile_ids(builder), args.tile_weight)
+    step_cell = TrainStep(loss, args.weight_decay, args.optimizer).set_train(True)
     state, first = Path(args.state), 0
     if state.exists():
         first = load_state(state, step_cell)["step"]
@@ -224,6 +250,7 @@ def main(argv: list[str] | None = None) -> None:
     add("--steps", type=int, default=6000, help="optimizer steps in all")
     add("--minutes", type=float, default=1e9, help="stop (and save) after so many minutes")
     add("--optimizer", choices=("muon", "adamw"), default="muon", help="of the layers' matrices")
+    add("--tile-weight", type=float, default=1.0, help="weight of which piece of a shape (Loss)")
     add("--lr", type=float, default=1.5e-3, help="peak learning rate")
     add("--floor", type=float, default=0.05, help="last learning rate as a share of the peak")
     add("--warmup", type=int, default=150, help="steps of linear warm-up")

@@ -246,3 +246,21 @@ def test_the_training_loss_is_the_models_own(builder):
     ours = loss_of(Loss(model, 64), collate([sample], 64, 40, pad))
     theirs = float(model(Tensor(sample.ids[None]), labels=Tensor(sample.labels[None])).loss)
     np.testing.assert_allclose(ours, theirs, rtol=1e-5)
+
+
+def test_a_range_of_ids_can_weigh_more_among_themselves(builder):
+    model, pad = tiny_model(builder), builder.vocabulary.pad
+    sample = t2i_sample(builder, "a red star", CODES)
+    batch = collate([sample], 64, 40, pad)
+    first = builder.vocabulary.visual_start + int(CODES.min()) + 1
+    end = builder.vocabulary.visual_start + int(CODES.max())
+    logits = model(Tensor(sample.ids[None])).logits.asnumpy()[0, :-1]
+    wanted = sample.labels[1:]
+    inside = np.flatnonzero((wanted >= first) & (wanted < end))
+    among = np.log(np.exp(logits[inside, first:end]).sum(-1)) - logits[inside, wanted[inside]]
+    extra = 3 * among.sum() / len(labelled(sample))
+    plain = loss_of(Loss(model, 64), batch)
+    assert len(inside) > 1
+    np.testing.assert_allclose(
+        loss_of(Loss(model, 64, (first, end), 4.0), batch), plain + extra, rtol=1e-5
+    )
