@@ -72,11 +72,17 @@ def text_feature(name: str, scene: Scene, number: int) -> Feature:
     return Feature(name, None, f"请用英文说：{chinese}", english)
 
 
-def draw_scene(rng: np.random.Generator, ratio: str, new: bool) -> Scene:
-    """A training scene; with `new`, 7 of 10 show the new colour or kind."""
+def draw_scene(
+    rng: np.random.Generator, ratio: str, new: bool, counts: list[float] | None
+) -> Scene:
+    """A training scene; with `new`, 7 of 10 show the new colour or kind.
+
+    `counts` are the shares of scenes with 1, 2 and 3 shapes; None leaves that to `random_scene`.
+    """
     if new and rng.random() < NEW_SHARE:
         return random_new_scene(rng, "train", ratio)
-    return random_scene(rng, "train", ratio)
+    count = None if counts is None else 1 + int(rng.choice(3, p=np.array(counts) / sum(counts)))
+    return random_scene(rng, "train", ratio, count)
 
 
 def prepare(args: argparse.Namespace) -> None:
@@ -102,7 +108,7 @@ def _write_batch(output: Path, encode: Encode | None, numbers, ratio: str, args)
     if all((output / "vqa" / "feature" / f"{name}.ckpt").exists() for name in names):
         return
     generators = [np.random.default_rng((args.seed, 1, int(i))) for i in numbers]
-    scenes = [draw_scene(rng, ratio, args.new) for rng in generators]
+    scenes = [draw_scene(rng, ratio, args.new, args.counts) for rng in generators]
     padded = scenes + scenes[-1:] * (args.batch - len(scenes))  # one shape, one compiled graph
     codes_of = [cell_kinds(s) for s in scenes] if encode is None else encode_scenes(encode, padded)
     for name, scene, codes, rng in zip(names, scenes, codes_of, generators):
@@ -128,6 +134,13 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--scenes", type=int, default=20000, help="pictures to draw")
     parser.add_argument(
         "--new", action="store_true", help="teach a new colour and kind, among what is known"
+    )
+    parser.add_argument(
+        "--counts",
+        type=float,
+        nargs=3,
+        metavar="SHARE",
+        help="shares of scenes with 1, 2 and 3 shapes (default: 0.3 0.4 0.3)",
     )
     parser.add_argument("--held-back", type=int, default=200, help="pictures of the test lists")
     parser.add_argument("--wordings", type=int, default=6, help="captions per picture")
