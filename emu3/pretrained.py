@@ -43,6 +43,7 @@ class PretrainedModel(nn.Cell):
     def __init__(self, config: PretrainedConfig) -> None:
         super().__init__()
         self.config = config
+        self.stated_settings: tuple[str, ...] = ()  # of the generation_config.json it came with
 
     @property
     def dtype(self) -> ms.Type:
@@ -83,7 +84,8 @@ class PretrainedModel(nn.Cell):
             model = cls(config)
         load_weights(model, folder, dtype)
         if (folder / GENERATION_CONFIG).exists() and hasattr(model, "generation_config"):
-            model.generation_config = _generation_config(folder / GENERATION_CONFIG)
+            path = folder / GENERATION_CONFIG
+            model.generation_config, model.stated_settings = _generation_config(path)
         return model.set_train(False)
 
     def save_pretrained(
@@ -113,7 +115,9 @@ class PretrainedModel(nn.Cell):
         config = config_fields(self.config, type(self).__name__, name)
         _write_json(folder / CONFIG, config)
         if getattr(self, "generation_config", None) is not None:
-            _write_json(folder / GENERATION_CONFIG, self.generation_config.to_diff_dict())
+            settings = self.generation_config.to_dict()
+            stated = {name: settings[name] for name in self.stated_settings if name in settings}
+            _write_json(folder / GENERATION_CONFIG, stated | self.generation_config.to_diff_dict())
 
 
 def read_config(
@@ -270,10 +274,11 @@ def _byte_count(size: int | str) -> int:
     return int(match[1]) * UNITS[match[2] or ""]
 
 
-def _generation_config(path: Path) -> GenerationConfig:
+def _generation_config(path: Path) -> tuple[GenerationConfig, tuple[str, ...]]:
+    """What the file says, and which settings it states, be they transformers' defaults or not."""
     settings = _read_json(path)
     try:
-        return GenerationConfig.from_dict(settings)
+        return GenerationConfig.from_dict(settings), tuple(settings)
     except (TypeError, ValueError) as error:
         raise InputError(f"{path} is no generation configuration: {error}") from None
 

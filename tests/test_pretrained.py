@@ -122,6 +122,13 @@ def test_extra_config_fields_and_generation_settings_survive(folder):
     assert (again.generation_config.top_k, again.generation_config.guidance_scale) == (77, 2.5)
 
 
+def test_a_setting_equal_to_the_librarys_default_stays_stated(folder):
+    rewrite_json(folder / "generation_config.json", top_k=50, temperature=1.0)
+    load(folder).save_pretrained(folder / "again")
+    written = json.loads((folder / "again" / "generation_config.json").read_text())
+    assert (written["top_k"], written["temperature"]) == (50, 1.0)
+
+
 def test_overrides_replace_config_fields(folder):
     assert load(folder, attention_dropout=0.25).config.attention_dropout == 0.25
 

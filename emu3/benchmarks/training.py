@@ -78,11 +78,16 @@ def our_step(model, ids: np.ndarray, labels: int):
     import mindspore as ms
     from mindspore import Tensor
 
-    from train.sft import Loss, TrainStep
+    from emu3.parallel.mesh import ALONE, Mesh
+    from train.step import Collect, Reduce, SummedLoss, Update
+    from train.zero import make_units
 
-    rows, length = ids.shape
-    step = TrainStep(Loss(model, length), DECAY).set_train(True)
-    places = np.arange(rows)[:, None] * length + np.arange(length - labels, length) - 1
+    batch, length = ids.shape
+    parameters, units = make_units(model, ALONE, 0, DECAY)
+    collect = Collect(SummedLoss(model, length), parameters, units).set_train(True)
+    reduce = Reduce(units, Mesh(ALONE, ALONE))
+    update = Update(units, (0.9, 0.95), 1e-8, 1.0)
+    places = np.arange(batch)[:, None] * length + np.arange(length - labels, length) - 1
     arrays = (
         ids,
         np.broadcast_to(np.arange(length, dtype=np.int32), ids.shape),
@@ -91,8 +96,14 @@ def our_step(model, ids: np.ndarray, labels: int):
         ids[:, -labels:].reshape(-1),
     )
     inputs = [Tensor(np.ascontiguousarray(array)) for array in arrays]
-    rate = Tensor(LEARNING_RATE, ms.float32)
-    return lambda: measure.timed(lambda: [float(x) for x in step(*inputs, rate)])
+    keep, scale, rate = (Tensor(x, ms.float32) for x in (0.0, 1.0, LEARNING_RATE))
+
+    def step() -> None:
+        loss = float(collect(*inputs, keep, scale))
+        _, norm = reduce(Tensor(np.array([loss, batch * labels, 0], np.float32)), scale)
+        update(norm, rate).asnumpy()
+
+    return lambda: measure.timed(step)
 
 
 def rows(timings: dict, model, options: argparse.Namespace) -> list[Row]:
