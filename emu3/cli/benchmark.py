@@ -7,7 +7,7 @@ turns with ours, so that both see the same machine: read the ratio, not the seco
 import argparse
 from collections.abc import Callable, Sequence
 
-from emu3.benchmarks import decode, pictures, training, vision
+from emu3.benchmarks import decode, pictures, training, vision, windows
 from emu3.cli import common
 
 SUBJECTS: dict[str, tuple[str, Callable, Callable]] = {
@@ -18,6 +18,7 @@ SUBJECTS: dict[str, tuple[str, Callable, Callable]] = {
     ),
     "prefill": ("prompts into the cache", decode.add_prefill_options, decode.run_prefill),
     "t2i": ("whole pictures by batch size", pictures.add_picture_options, pictures.run_pictures),
+    "jacobi": ("pictures by window of Jacobi decoding", windows.add_options, windows.run),
     "vqa": ("answers by batch size", pictures.add_answer_options, pictures.run_answers),
     "vq-image": ("a picture to codes and back", vision.add_options, vision.run_image),
     "vq-clip": ("a clip of 4 frames to codes and back", vision.add_options, vision.run_clip),

@@ -101,6 +101,14 @@ def test_pictures_are_measured_by_batch_size(tiny, capsys):
     assert "img/s" in out
 
 
+def test_windows_are_compared_with_plain_decoding(tiny, capsys):
+    models = ["--model", tiny[0], "--vq-model", tiny[1], "--repeats=1"]
+    out = printed(capsys, "jacobi", *models, "--prompts=1", "--window=4", "--coupling=fixed")
+    assert "jacobi, window 4, coupling fixed" in out
+    for what in ("runs a picture", "of plain's runs", "| 100% |", "fastest on this machine"):
+        assert what in out
+
+
 def test_answers_are_as_long_as_asked(tiny, image_file, capsys):
     models = ["--model", tiny[0], "--vq-model", tiny[1], "--repeats=1", "--image", image_file]
     out = printed(capsys, "vqa", *models, "--batch-size=2", "--new-tokens=3")
