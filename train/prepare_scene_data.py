@@ -28,6 +28,8 @@ from train.scenes import (
 )
 
 NEW_SHARE = 0.7
+# Kinds of questions that are soon learnt, many-formed or long, and how many of each are enough.
+SELDOM = {"yes/no": 4, "count": 2, "ground": 1, "describe": 1}
 
 
 class Encode(nn.Cell):
@@ -57,11 +59,26 @@ def t2i_feature(name: str, scene: Scene, codes: np.ndarray, rng, wordings: int) 
     return Feature(name, codes, texts[0], captions=texts)
 
 
-def vqa_feature(name: str, scene: Scene, codes: np.ndarray, rng) -> Feature:
-    """Every question about one picture in both languages; the last one also as texts, response."""
-    turns = [turn[:2] for language in ("en", "zh") for turn in questions(scene, rng, language)]
+def vqa_feature(name: str, scene: Scene, codes: np.ndarray, rng, rounds: int) -> Feature:
+    """Questions about one picture in both languages; the last one also as texts, response."""
+    turns = [turn for language in ("en", "zh") for turn in asked(scene, rng, language, rounds)]
     question, answer = turns[-1]
     return Feature(name, codes, question, answer, turns=turns)
+
+
+def asked(scene: Scene, rng, language: str, rounds: int) -> list[tuple[str, str]]:
+    """All questions of one round; of several, different ones, and of kinds in SELDOM only a few."""
+    if rounds == 1:
+        return [turn[:2] for turn in questions(scene, rng, language)]
+    by_kind: dict[str, dict[str, str]] = {}
+    for _ in range(rounds):
+        for question, answer, kind in questions(scene, rng, language):
+            by_kind.setdefault(kind, {})[question] = answer
+    kept = []
+    for kind, turns in by_kind.items():
+        order = rng.permutation(len(turns))[: SELDOM.get(kind)]
+        kept += [list(turns.items())[i] for i in order]
+    return kept
 
 
 def text_feature(name: str, scene: Scene, number: int) -> Feature:
@@ -115,7 +132,7 @@ def _write_batch(output: Path, encode: Encode | None, numbers, ratio: str, args)
         write_feature(output / "t2i", t2i_feature(name, scene, codes, rng, args.wordings))
         if args.new:
             write_feature(output / "text", text_feature(name, scene, int(name)))
-        write_feature(output / "vqa", vqa_feature(name, scene, codes, rng))
+        write_feature(output / "vqa", vqa_feature(name, scene, codes, rng, args.rounds))
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -144,6 +161,9 @@ def main(argv: list[str] | None = None) -> None:
     )
     parser.add_argument("--held-back", type=int, default=200, help="pictures of the test lists")
     parser.add_argument("--wordings", type=int, default=6, help="captions per picture")
+    parser.add_argument(
+        "--rounds", type=int, default=1, help="rounds of questions per picture and language"
+    )
     parser.add_argument("--batch", type=int, default=32, help="pictures encoded at once")
     parser.add_argument("--seed", type=int, default=0, help="seed of scenes and texts")
     args = parser.parse_args(argv)

@@ -131,7 +131,9 @@ class Trainer:
 
     def _evaluate(self) -> float:
         """Mean loss of every held-back label."""
-        self.loss.set_train(False)
+        # Without dropout both modes are one; changing it would compile the step anew.
+        training = not self.model.config.attention_dropout
+        self.loss.set_train(training)
         totals = np.zeros(3, np.float32)
         for index in range(len(self.eval_data.chosen)):
             batch = self.eval_data.batch(index)

@@ -7,16 +7,29 @@ import numpy as np
 from train.language.facts import Facts, ShapeFact, clear_place
 from train.scenes import Scene, Shape, relation
 
+SHUFFLED = 0.3  # share of captions whose shapes stand in any order
+VERTICAL = ("above", "below")
+
 
 def plan_caption(scene: Scene, rng: np.random.Generator) -> tuple[Facts, str]:
     """Choose facts and a layout; shapes stand in the order of their mention.
+
+    That is mostly their order in the picture, row by row, and always so where nothing else is said
+    of where they are: the first one named is then the first one drawn. "Below" turns it round.
 
     Layouts: "list" (nothing but the shapes), "places" (at least one shape with its place),
     "relation" (shape 0 to shape 1; a third shape is added, perhaps with its place) and
     "chain" (shape 0 to shape 1 and to shape 2).
     """
-    shapes = [scene.shapes[i] for i in rng.permutation(len(scene.shapes))]
+    in_order = sorted(scene.shapes, key=lambda shape: (shape.row, shape.col))
+    shapes = in_order
+    if rng.random() < SHUFFLED:
+        shapes = [in_order[i] for i in rng.permutation(len(in_order))]
     layout = _layout(shapes, scene, rng)
+    if layout == "list":
+        shapes = in_order
+    elif layout == "relation" and relation(*shapes[:2]) in VERTICAL and rng.random() < 0.5:
+        shapes = [shapes[1], shapes[0], *shapes[2:]]
     facts = _with_sizes([ShapeFact(s.kind, s.colour) for s in shapes], shapes, rng)
     if layout == "places":
         facts = [_placed(f, s, scene, rng) for f, s in zip(facts, shapes)]
