@@ -32,18 +32,29 @@ class HeadLoss(nn.Cell):
         in their dtypes. Softmax and sums are in float32.
         """
         rows = max(1, self.logits_at_once // weight.shape[0])
-        total, by_weight, by_hidden = 0.0, None, ()
-        for start in range(0, hidden.shape[0], rows):
-            chunk = hidden[start : start + rows]
-            if by_weight is not None:
-                # One chunk at a time, also where the runtime could run several.
-                chunk = ops.depend(chunk, by_weight)
-            loss, slope = self._chunk(chunk, weight, labels[start : start + rows])
+        count = hidden.shape[0]
+        if count <= rows:
+            loss, slope = self._chunk(hidden, weight, labels)
+            return loss, self.to_hidden(slope, weight), self.to_weight(slope, hidden)
+        chunks = -(-count // rows)
+        missing = chunks * rows - count
+        if missing:
+            hidden = ops.concat((hidden, ops.zeros((missing, hidden.shape[1]), hidden.dtype)))
+            labels = ops.concat((labels, ops.full((missing,), IGNORED_LABEL, dtype=labels.dtype)))
+        split = hidden.reshape((chunks, rows, -1))
+        labels = labels.reshape((chunks, rows))
+        total, by_hidden, by_weight = ops.zeros((), ms.float32), split * 0, weight * 0
+        # A loop whose condition is a tensor: compiled, its passes share their memory.
+        i = ops.zeros((1,), ms.int32)
+        while i < chunks:
+            chunk = ops.gather(split, i, 0)[0]
+            loss, slope = self._chunk(chunk, weight, ops.gather(labels, i, 0)[0])
             total = total + loss
-            part = self.to_weight(slope, chunk)
-            by_weight = part if by_weight is None else by_weight + part
-            by_hidden += (self.to_hidden(slope, weight),)
-        return total, by_hidden[0] if len(by_hidden) == 1 else ops.concat(by_hidden), by_weight
+            by_weight = by_weight + self.to_weight(slope, chunk)
+            part = self.to_hidden(slope, weight).expand_dims(0)
+            by_hidden = ops.tensor_scatter_update(by_hidden, i.expand_dims(1), part)
+            i = i + 1
+        return total, by_hidden.reshape(hidden.shape)[:count], by_weight
 
     def _chunk(self, hidden: Tensor, weight: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """Loss of a chunk and its slope by the logits (n, V), in hidden's dtype."""

@@ -43,8 +43,15 @@ def expected(hidden, weight, labels):
     return loss, shares @ weight, shares.T @ hidden
 
 
+@pytest.fixture(params=[ms.PYNATIVE_MODE, ms.GRAPH_MODE], ids=["pynative", "graph"])
+def mode(request):
+    ms.set_context(mode=request.param)
+    yield
+    ms.set_context(mode=ms.PYNATIVE_MODE)
+
+
 @pytest.mark.parametrize("logits_at_once", [2**20, V * 7, 1])
-def test_loss_and_gradients_are_exact_in_chunks_of_any_size(logits_at_once):
+def test_loss_and_gradients_are_exact_in_chunks_of_any_size(logits_at_once, mode):
     hidden, weight, labels = inputs()
     net = Scaled(weight, logits_at_once)
     gradient = ms.value_and_grad(net, grad_position=0, weights=net.trainable_params())
