@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from emu3.cli import common
+from emu3.cli import common, flags
 from emu3.errors import InputError
 
 SOMETHING_WRONG = 1
@@ -35,7 +35,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     add(
         "--max-length",
-        type=common.positive_int,
+        type=flags.positive_int,
         metavar="N",
         help="tokens of the longest sample training takes (default: the model's positions)",
     )
@@ -46,7 +46,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     add(
         "--show",
-        type=common.non_negative_int,
+        type=flags.non_negative_int,
         default=2,
         metavar="N",
         help="samples of each list to decode (default: %(default)s)",

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from emu3.cli import common
+from emu3.cli import common, flags
 from emu3.errors import InputError
 from emu3.files import atomic_path, writable_folder
 
@@ -64,24 +64,14 @@ def add_image_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--image-area",
-        type=common.positive_int,
+        type=flags.positive_int,
         metavar="PIXELS",
         help="resize every image to about this area, such as 262144 for 512x512 (default: only "
         "into the area limits of the model's image processor, as at inference)",
     )
-    parser.add_argument(
-        "--batch-size",
-        type=common.positive_int,
-        default=4,
-        metavar="N",
-        help="images of equal size encoded together (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--workers",
-        type=common.positive_int,
-        default=1,
-        metavar="N",
-        help="processes that read and resize images; 1 reads in this one (default: %(default)s)",
+    flags.add_numbers(parser, ("--batch-size", 4, "images of equal size encoded together"))
+    flags.add_numbers(
+        parser, ("--workers", 1, "processes that read and resize images; 1 reads in this one")
     )
     common.add_device_options(parser, attention=False)
 

@@ -12,7 +12,7 @@ from contextlib import ExitStack
 from emu3.benchmarks import measure, nets
 from emu3.benchmarks.peer import Peer, add_peer_options
 from emu3.benchmarks.table import Row, show
-from emu3.cli import common
+from emu3.cli import common, flags
 from emu3.errors import InputError
 
 WAYS = {
@@ -28,13 +28,13 @@ def add_decode_options(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("work")
     group.add_argument(
         "--prefix",
-        type=common.positive_int,
+        type=flags.positive_int,
         action="append",
         metavar="N",
         help="tokens in the cache at the start; may be given several times, and is then compared "
         "(default: 512)",
     )
-    _add_numbers(
+    flags.add_numbers(
         group,
         ("--sequences", 1, "pictures together"),
         ("--row", 16, "codes in a row of the picture; a block is a row and its end"),
@@ -43,7 +43,7 @@ def add_decode_options(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument(
         "--guidance",
-        type=common.non_negative_float,
+        type=flags.non_negative_float,
         default=3.0,
         metavar="G",
         help="1 runs one row per picture, anything else two (default: %(default)s)",
@@ -62,7 +62,7 @@ def add_prefill_options(parser: argparse.ArgumentParser) -> None:
     """Options of `prefill`."""
     nets.add_net_options(parser)
     group = parser.add_argument_group("work")
-    _add_numbers(
+    flags.add_numbers(
         group,
         ("--prefix", 512, "tokens of each prompt"),
         ("--sequences", 1, "prompts together"),
@@ -70,17 +70,6 @@ def add_prefill_options(parser: argparse.ArgumentParser) -> None:
     )
     add_peer_options(parser)
     common.add_device_options(parser)
-
-
-def _add_numbers(group: argparse._ArgumentGroup, *numbers: tuple[str, int, str]) -> None:
-    for flag, default, what in numbers:
-        group.add_argument(
-            flag,
-            type=common.positive_int,
-            default=default,
-            metavar="N",
-            help=f"{what} (default: %(default)s)",
-        )
 
 
 def chosen_ways(options: argparse.Namespace) -> list[str]:

@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass, fields
 
 import numpy as np
 
-from emu3.cli import common
+from emu3.cli import flags
 from emu3.errors import InputError
 
 IMG, EOL, MARKERS = 3, 5, 8  # ids: 0..7 are markers, texts and the visual range follow
@@ -54,7 +54,7 @@ def add_net_options(parser: argparse.ArgumentParser) -> None:
     for field in fields(Net):
         group.add_argument(
             f"--{field.name.replace('_', '-')}",
-            type=common.positive_int,
+            type=flags.positive_int,
             metavar="N",
             help=f"{MEANINGS[field.name]} (default: the net's)",
         )

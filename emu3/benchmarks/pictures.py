@@ -8,7 +8,7 @@ import sys
 from emu3.benchmarks import measure
 from emu3.benchmarks.peer import ROOT
 from emu3.benchmarks.table import Row, show
-from emu3.cli import common, decoding
+from emu3.cli import common, decoding, flags
 from emu3.errors import InputError
 
 QUESTION = "Please describe the image"
@@ -22,13 +22,13 @@ def add_picture_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--ratio", default="1:1", metavar="W:H", help="(default: %(default)s)")
     parser.add_argument(
         "--image-area",
-        type=common.positive_int,
+        type=flags.positive_int,
         metavar="PIXELS",
         help="size of the picture (default: the checkpoint's)",
     )
     parser.add_argument(
         "--guidance",
-        type=common.non_negative_float,
+        type=flags.non_negative_float,
         metavar="G",
         help="1 is without guidance (default: the checkpoint's)",
     )
@@ -50,13 +50,7 @@ def add_answer_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--question", default=QUESTION, metavar="TEXT", help="(default: %(default)s)"
     )
-    parser.add_argument(
-        "--new-tokens",
-        type=common.positive_int,
-        default=64,
-        metavar="N",
-        help="tokens of each answer, its end ignored (default: %(default)s)",
-    )
+    flags.add_numbers(parser, ("--new-tokens", 64, "tokens of each answer, its end ignored"))
     _add_batches(parser, "questions")
     common.add_device_options(parser)
 
@@ -65,31 +59,19 @@ def add_startup_options(parser: argparse.ArgumentParser) -> None:
     """Options of `startup`."""
     common.add_language_option(parser)
     common.add_vision_option(parser)
-    parser.add_argument(
-        "--repeats",
-        type=common.positive_int,
-        default=3,
-        metavar="N",
-        help="fresh processes timed, after one that is not (default: %(default)s)",
-    )
+    flags.add_numbers(parser, ("--repeats", 3, "fresh processes timed, after one that is not"))
     common.add_device_options(parser)
 
 
 def _add_batches(parser: argparse.ArgumentParser, what: str) -> None:
     parser.add_argument(
         "--batch-size",
-        type=common.positive_int,
+        type=flags.positive_int,
         action="append",
         metavar="N",
         help=f"{what} together; may be given several times (default: 1, 2, 4)",
     )
-    parser.add_argument(
-        "--repeats",
-        type=common.positive_int,
-        default=3,
-        metavar="N",
-        help="batches timed of each size, after one that is not (default: %(default)s)",
-    )
+    flags.add_numbers(parser, ("--repeats", 3, "batches timed of each size, after one that is not"))
 
 
 def run_pictures(options: argparse.Namespace) -> None:

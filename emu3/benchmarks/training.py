@@ -8,7 +8,7 @@ import numpy as np
 from emu3.benchmarks import measure, nets
 from emu3.benchmarks.peer import Peer, add_peer_options
 from emu3.benchmarks.table import Row, show
-from emu3.cli import common
+from emu3.cli import common, flags
 from emu3.errors import InputError
 
 LEARNING_RATE, DECAY = 1e-5, 0.1
@@ -17,19 +17,13 @@ LEARNING_RATE, DECAY = 1e-5, 0.1
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Options of `sft`."""
     nets.add_net_options(parser)
-    for flag, default, what in (
+    flags.add_numbers(
+        parser,
         ("--batch-size", 2, "samples of a step"),
         ("--length", 256, "tokens of a sample"),
         ("--labels", 192, "tokens of a sample that count, its last ones"),
         ("--repeats", 5, "steps measured, after one that is not"),
-    ):
-        parser.add_argument(
-            flag,
-            type=common.positive_int,
-            default=default,
-            metavar="N",
-            help=f"{what} (default: %(default)s)",
-        )
+    )
     add_peer_options(parser)
     common.add_device_options(parser)
 

@@ -9,7 +9,7 @@ from emu3.benchmarks import measure
 from emu3.benchmarks.nets import in_dtype
 from emu3.benchmarks.peer import Peer, add_peer_options
 from emu3.benchmarks.table import Row, show
-from emu3.cli import common
+from emu3.cli import common, flags
 from emu3.errors import InputError
 
 RELEASED = "released"
@@ -25,19 +25,13 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help=f"vision tokenizer: {RELEASED} for random weights at the released size, or a folder "
         "(default: %(default)s)",
     )
-    for flag, default, what in (
+    flags.add_numbers(
+        parser,
         ("--height", 256, "pixels from top to bottom"),
         ("--width", 256, "pixels from left to right"),
         ("--batch-size", 1, "pictures or clips together"),
         ("--repeats", 3, "times measured, after one that is not"),
-    ):
-        parser.add_argument(
-            flag,
-            type=common.positive_int,
-            default=default,
-            metavar="N",
-            help=f"{what} (default: %(default)s)",
-        )
+    )
     add_peer_options(parser)
     common.add_device_options(parser, attention=False)
 

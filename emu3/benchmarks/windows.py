@@ -4,7 +4,7 @@ import argparse
 
 from emu3.benchmarks import measure
 from emu3.benchmarks.table import Row, show
-from emu3.cli import common
+from emu3.cli import common, flags
 
 WINDOWS = (2, 4, 8, 16, 32)
 
@@ -13,16 +13,12 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     """Options of `jacobi`."""
     common.add_language_option(parser)
     common.add_vision_option(parser)
-    parser.add_argument(
-        "--prompts",
-        type=common.positive_int,
-        default=20,
-        metavar="N",
-        help="held-out prompts of the evaluation, one picture each (default: %(default)s)",
+    flags.add_numbers(
+        parser, ("--prompts", 20, "held-out prompts of the evaluation, one picture each")
     )
     parser.add_argument(
         "--window",
-        type=common.positive_int,
+        type=flags.positive_int,
         action="append",
         metavar="L",
         help=f"may be given several times (default: {', '.join(map(str, WINDOWS))})",
@@ -33,12 +29,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         metavar="NAME",
         help="none, maximal, gumbel or fixed (default: %(default)s)",
     )
-    parser.add_argument(
-        "--repeats",
-        type=common.positive_int,
-        default=3,
-        metavar="N",
-        help="times all pictures are made, after one that is not counted (default: %(default)s)",
+    flags.add_numbers(
+        parser, ("--repeats", 3, "times all pictures are made, after one that is not counted")
     )
     common.add_device_options(parser)
 

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from emu3.cli import flags
 from emu3.errors import InputError
 
 BAD_INPUT = 2
@@ -125,7 +126,7 @@ def add_tile_option(parser: argparse.ArgumentParser) -> None:
     """--tile."""
     parser.add_argument(
         "--tile",
-        type=positive_int,
+        type=flags.positive_int,
         metavar="PIXELS",
         help="code pictures and frames of longer sides in overlapping tiles of this side: less "
         "memory, slightly other results (default: whole)",
@@ -154,7 +155,7 @@ def add_device_options(parser: argparse.ArgumentParser, attention: bool = True) 
         "--dtype", help="float32, float16 or bfloat16 (default: float32 on CPU, else bfloat16)"
     )
     group.add_argument(
-        "--threads", type=positive_int, metavar="N", help="CPU threads (default: all cores)"
+        "--threads", type=flags.positive_int, metavar="N", help="CPU threads (default: all cores)"
     )
     if attention:
         group.add_argument(
@@ -170,61 +171,31 @@ def add_sampling_options(parser: argparse.ArgumentParser, greedy: bool) -> None:
     silent = "0: the likeliest token" if greedy else "the checkpoint's"
     group.add_argument(
         "--temperature",
-        type=non_negative_float,
+        type=flags.non_negative_float,
         metavar="T",
         default=0.0 if greedy else None,
         help=f"0 takes the likeliest token, higher is more varied (default: {silent})",
     )
     group.add_argument(
         "--top-k",
-        type=positive_int,
+        type=flags.positive_int,
         metavar="K",
         help="sample among the K likeliest tokens (default: the checkpoint's)",
     )
     group.add_argument(
         "--top-p",
-        type=probability,
+        type=flags.probability,
         metavar="P",
         help="sample among the likeliest tokens that hold this much probability "
         "(default: the checkpoint's)",
     )
     group.add_argument(
         "--seed",
-        type=non_negative_int,
+        type=flags.non_negative_int,
         default=0,
         metavar="N",
         help="the same seed gives the same output (default: %(default)s)",
     )
-
-
-def positive_int(text: str) -> int:
-    """A whole number >= 1, for argparse."""
-    return _number(text, int, lambda x: x >= 1, "a whole number >= 1")
-
-
-def non_negative_int(text: str) -> int:
-    """A whole number >= 0, for argparse."""
-    return _number(text, int, lambda x: x >= 0, "a whole number >= 0")
-
-
-def non_negative_float(text: str) -> float:
-    """A finite number >= 0, for argparse."""
-    return _number(text, float, lambda x: 0 <= x < float("inf"), "a number >= 0")
-
-
-def probability(text: str) -> float:
-    """A number in (0, 1], for argparse."""
-    return _number(text, float, lambda x: 0 < x <= 1, "a number above 0 and up to 1")
-
-
-def _number(text: str, kind: type, fits: Callable, allowed: str):
-    try:
-        value = kind(text)
-    except ValueError:
-        value = None
-    if value is None or not fits(value):
-        raise argparse.ArgumentTypeError(f"{text!r} is not {allowed}")
-    return value
 
 
 def start_device(options: argparse.Namespace) -> None:

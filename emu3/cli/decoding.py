@@ -2,7 +2,7 @@
 
 import argparse
 
-from emu3.cli import common
+from emu3.cli import flags
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -17,7 +17,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument(
         "--window",
-        type=common.positive_int,
+        type=flags.positive_int,
         metavar="L",
         help="places a run takes, jacobi (default: 8)",
     )
@@ -29,7 +29,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument(
         "--zipar-window",
-        type=common.positive_int,
+        type=flags.positive_int,
         metavar="S",
         help="tokens a row is ahead of the next, zipar; lossy below the row's width (default: 16)",
     )

@@ -8,7 +8,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from emu3.cli import common
+from emu3.cli import common, flags
 from emu3.errors import InputError
 
 RELEASED = "released"
@@ -35,7 +35,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--bandwidth",
-        type=common.non_negative_float,
+        type=flags.non_negative_float,
         action="append",
         metavar="GB/S",
         help="how fast the device reads memory, in 10^9 bytes a second; may be given several "
@@ -50,45 +50,39 @@ def _add_work_options(group: argparse._ArgumentGroup) -> None:
     )
     group.add_argument(
         "--image-area",
-        type=common.positive_int,
+        type=flags.positive_int,
         metavar="PIXELS",
         help="of the picture (default: the configuration's)",
     )
     for side in ("height", "width"):
         group.add_argument(
             f"--{side}",
-            type=common.positive_int,
+            type=flags.positive_int,
             metavar="PIXELS",
             help=f"{side} of the picture, instead of ratio and area",
         )
     group.add_argument(
         "--answer-tokens",
-        type=common.positive_int,
+        type=flags.positive_int,
         metavar="N",
         help="answers of so many tokens instead of pictures",
     )
-    for flag, default, what in (
+    flags.add_numbers(
+        group,
         ("--prompt-tokens", 64, "tokens of the prompt; an image in it counts too"),
         ("--batch-size", 1, "pictures or answers made together"),
         ("--window", 1, "places each step tries at once; 1 is plain decoding"),
-    ):
-        group.add_argument(
-            flag,
-            type=common.positive_int,
-            default=default,
-            metavar="N",
-            help=f"{what} (default: %(default)s)",
-        )
+    )
     group.add_argument(
         "--tokens-per-step",
-        type=common.non_negative_float,
+        type=flags.non_negative_float,
         default=1.0,
         metavar="X",
         help="tokens a step accepts on average, from 1 to --window (default: %(default)s)",
     )
     group.add_argument(
         "--guidance",
-        type=common.non_negative_float,
+        type=flags.non_negative_float,
         default=3.0,
         metavar="G",
         help="1 runs one row per picture, anything else two; answers have no guidance "

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from emu3.cli import common, decoding
+from emu3.cli import common, decoding, flags
 from emu3.cli.batches import Models
 from emu3.files import atomic_path, writable_folder
 
@@ -29,20 +29,14 @@ def build_parser() -> argparse.ArgumentParser:
     common.add_vision_option(parser)
     parser.add_argument(
         "--count",
-        type=common.positive_int,
+        type=flags.positive_int,
         metavar="N",
         help="prompts, questions or scenes (default: 500, 500 and 200)",
     )
-    parser.add_argument(
-        "--batch-size",
-        type=common.positive_int,
-        default=20,
-        metavar="N",
-        help="items generated together (default: %(default)s)",
-    )
+    flags.add_numbers(parser, ("--batch-size", 20, "items generated together"))
     parser.add_argument(
         "--guidance",
-        type=common.non_negative_float,
+        type=flags.non_negative_float,
         metavar="G",
         help="how strongly a prompt steers; 1 is without guidance (default: the checkpoint's)",
     )

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from emu3.cli import common, decoding
+from emu3.cli import common, decoding, flags
 from emu3.cli.outputs import NOT_MADE
 from emu3.cli.progress import Progress
 from emu3.cli.studio import Picture, Studio
@@ -53,7 +53,7 @@ def _add_prompt_options(group: argparse._ArgumentGroup) -> None:
     )
     group.add_argument(
         "--guidance",
-        type=common.non_negative_float,
+        type=flags.non_negative_float,
         metavar="G",
         help="how strongly the prompt steers; 1 is without guidance, at half the cost "
         "(default: the checkpoint's)",
@@ -69,14 +69,14 @@ def _add_size_options(group: argparse._ArgumentGroup) -> None:
     )
     group.add_argument(
         "--image-area",
-        type=common.positive_int,
+        type=flags.positive_int,
         metavar="PIXELS",
         help="size of the picture in pixels, for --ratio (default: the checkpoint's)",
     )
     for side in ("height", "width"):
         group.add_argument(
             f"--{side}",
-            type=common.positive_int,
+            type=flags.positive_int,
             metavar="PIXELS",
             help=f"{side} of the picture instead of ratio and area, snapped to the grid of codes",
         )
@@ -89,23 +89,13 @@ def _add_output_options(group: argparse._ArgumentGroup) -> None:
         metavar="FOLDER",
         help="folder for pictures and codes, numbered image_0000 ... (default: %(default)s)",
     )
-    group.add_argument(
-        "--images-per-prompt",
-        type=common.positive_int,
-        default=1,
-        metavar="N",
-        help="pictures of each prompt, each with a seed of its own (default: %(default)s)",
+    flags.add_numbers(
+        group, ("--images-per-prompt", 1, "pictures of each prompt, each with a seed of its own")
     )
-    group.add_argument(
-        "--batch-size",
-        type=common.positive_int,
-        default=4,
-        metavar="N",
-        help="pictures made together (default: %(default)s)",
-    )
+    flags.add_numbers(group, ("--batch-size", 4, "pictures made together"))
     group.add_argument(
         "--preview",
-        type=common.non_negative_int,
+        type=flags.non_negative_int,
         default=0,
         metavar="ROWS",
         help="show the unfinished picture every so many rows, 0 for never (default: %(default)s)",

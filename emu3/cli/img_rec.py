@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from emu3.cli import clips, common
+from emu3.cli import clips, common, flags
 from emu3.cli.outputs import Codes, decode_picture, new_file, save_picture
 from emu3.errors import InputError
 from emu3.files import writable_folder
@@ -38,7 +38,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--clip-frames",
-        type=common.positive_int,
+        type=flags.positive_int,
         default=4,
         metavar="N",
         help="frames coded together, a multiple of the model's 4; more share context over time "

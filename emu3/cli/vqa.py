@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from emu3.cli import common
+from emu3.cli import common, flags
 from emu3.cli.progress import Progress
 from emu3.errors import InputError
 
@@ -38,20 +38,8 @@ def build_parser() -> argparse.ArgumentParser:
         help="chat, stage1, or a text with {image_prompt} and {text_prompt} "
         "(default: the checkpoint's)",
     )
-    parser.add_argument(
-        "--max-new-tokens",
-        type=common.positive_int,
-        default=1024,
-        metavar="N",
-        help="longest answer in tokens (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--batch-size",
-        type=common.positive_int,
-        default=4,
-        metavar="N",
-        help="questions answered together (default: %(default)s)",
-    )
+    flags.add_numbers(parser, ("--max-new-tokens", 1024, "longest answer in tokens"))
+    flags.add_numbers(parser, ("--batch-size", 4, "questions answered together"))
     common.add_sampling_options(parser, greedy=True)
     common.add_device_options(parser)
     return parser

@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from emu3.cli import common
+from emu3.cli import common, flags
 from emu3.errors import InputError
 
 COMMANDS = ("img_gen", "vqa", "img_rec", "decode")
@@ -82,11 +82,11 @@ def test_every_option_has_help_and_a_default(command):
 @pytest.mark.parametrize(
     ("kind", "text"),
     [
-        (common.positive_int, "0"),
-        (common.non_negative_int, "-1"),
-        (common.non_negative_float, "nan"),
-        (common.probability, "1.5"),
-        (common.positive_int, "many"),
+        (flags.positive_int, "0"),
+        (flags.non_negative_int, "-1"),
+        (flags.non_negative_float, "nan"),
+        (flags.probability, "1.5"),
+        (flags.positive_int, "many"),
     ],
 )
 def test_numbers_out_of_range_name_what_is_allowed(kind, text):
