@@ -21,6 +21,7 @@ from train.language import caption, describe, questions
 from train.scenes import (
     RATIO_SHARES,
     RATIOS,
+    SMALL,
     Scene,
     draw_array,
     random_new_scene,
@@ -107,17 +108,18 @@ def prepare(args: argparse.Namespace) -> None:
     encode = None
     if args.codes == "encoded":
         encode = Encode(Emu3VisionVQModel.from_pretrained(args.vq_model).set_train(False))
-    ratios = np.random.default_rng((args.seed, 0)).choice(list(RATIOS), args.scenes, p=RATIO_SHARES)
+    names, shares = (list(SMALL), None) if args.small else (list(RATIOS), RATIO_SHARES)
+    ratios = np.random.default_rng((args.seed, 0)).choice(names, args.scenes, p=shares)
     output, bar = Path(args.output), tqdm(total=args.scenes, desc="scenes")
-    for ratio in RATIOS:
+    for ratio in names:
         numbers = np.flatnonzero(ratios == ratio)
         for start in range(0, len(numbers), args.batch):
             _write_batch(output, encode, numbers[start : start + args.batch], ratio, args)
             bar.update(min(args.batch, len(numbers) - start))
-    names = [f"{i:06d}.ckpt" for i in range(args.scenes)]
+    files = [f"{i:06d}.ckpt" for i in range(args.scenes)]
     for task in ("t2i", "vqa", *["text"] * args.new):
-        write_list(output / task, "train", names[args.held_back :])
-        write_list(output / task, "test", names[: args.held_back])
+        write_list(output / task, "train", files[args.held_back :])
+        write_list(output / task, "test", files[: args.held_back])
 
 
 def _write_batch(output: Path, encode: Encode | None, numbers, ratio: str, args) -> None:
@@ -152,6 +154,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument(
         "--new", action="store_true", help="teach a new colour and kind, among what is known"
     )
+    parser.add_argument("--small", action="store_true", help="pictures of few cells, to begin with")
     parser.add_argument(
         "--counts",
         type=float,

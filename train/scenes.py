@@ -36,6 +36,7 @@ IMAGE_AREA = 112 * 112
 # ratio -> rows, cols of the picture in cells; what the processor gives for IMAGE_AREA.
 RATIOS = {"1:1": (7, 7), "4:3": (6, 8), "3:4": (8, 6), "16:9": (5, 9), "9:16": (9, 5)}
 RATIO_SHARES = (0.4, 0.15, 0.15, 0.15, 0.15)
+SMALL = {"4x4": (4, 4), "4x5": (4, 5), "5x4": (5, 4)}
 RELATIONS = ("above", "below", "left of", "right of")
 PLACE_TRIES = 20
 
@@ -138,7 +139,8 @@ def random_scene(
     Args:
         rng: the only source of chance.
         split: "train" (no held-out combination), "held_out" (at least one) or "any".
-        ratio: a key of `RATIOS`; None draws one, square pictures most often.
+        ratio: a key of `RATIOS`, or of `SMALL` for a picture of few cells, on which a model learns
+            sooner what belongs to what; None draws one of `RATIOS`, the square most often.
         count: number of shapes, 1 to 3; None draws it (held-out scenes have at least 2).
         palette: the colours and kinds to choose from.
     """
@@ -168,7 +170,7 @@ def _any_scene(
 ) -> Scene:
     ratio = ratio or str(rng.choice(list(RATIOS), p=RATIO_SHARES))
     count = count or int(rng.choice([1, 2, 3], p=[0.3, 0.4, 0.3]))
-    rows, cols = RATIOS[ratio]
+    rows, cols = (RATIOS | SMALL)[ratio]
     while True:
         looks = [random_look(rng, palette) for _ in range(count)]
         shapes = place(rng, rows, cols, looks)
