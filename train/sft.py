@@ -149,12 +149,13 @@ class Task:
 
     def _filled(self, feature: Feature, turns: list[tuple[str, str]]):
         """As many of the turns as fit the length and label budget of a row."""
-        prompt = len(self.builder.understanding("", feature.codes))
-        tokens, labels, kept = prompt, 0, []
+        prompt = self.builder.understanding("", feature.codes)
+        tokens = prompt.index(self.builder.vocabulary.eoi) + 1
+        around, labels, kept = len(prompt) - tokens + 1, 0, []  # 1: texts may join less well
         for question, answer in turns:
             encode = self.builder.tokenizer.encode_ordinary
             answer_length = len(encode(answer)) + 1
-            needed = len(encode(question)) + 8 + answer_length
+            needed = len(encode(question)) + around + answer_length
             if tokens + needed <= self.length and labels + answer_length <= self.labels:
                 kept.append((question, answer))
                 tokens, labels = tokens + needed, labels + answer_length
