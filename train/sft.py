@@ -128,7 +128,8 @@ class Task:
         self.rows = args.t2i_batch if name == "t2i" else args.vqa_batch
         self.length = args.t2i_length if name == "t2i" else args.vqa_length
         self.labels = args.t2i_labels if name == "t2i" else args.vqa_labels
-        files = list_files(Path(args.data) / name / "list" / "train.json")
+        lists = [Path(folder) / name / "list" / "train.json" for folder in args.data]
+        files = [file for path in lists for file in list_files(path)]
         self.features = [read_feature(f) for f in tqdm(files, desc=f"reading {name}")]
 
     def batch(self, step: int) -> Batch:
@@ -241,7 +242,7 @@ def main(argv: list[str] | None = None) -> None:
         description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter
     )
     add = parser.add_argument
-    add("--data", default="outputs/scenes", help="folder with t2i/ and vqa/ feature folders")
+    add("--data", nargs="+", default=["outputs/scenes"], help="folders with t2i/ and vqa/ features")
     add("--model", default="", help="folder to start from; empty = from scratch with --config")
     add("--config", default="configs/emu3_mini.json", help="sizes of a model from scratch")
     add("--vq-model", default="", help="folder whose codebook a model from scratch starts from")
