@@ -1,12 +1,14 @@
 """Captions, questions and descriptions are true, complete and unambiguous."""
 
 import re
+from collections import Counter
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from train.language import LANGUAGES, all_facts, caption, describe, parse_description, questions
+from train.language.captions import plan_caption
 from train.language.facts import may_be
 from train.language.questions import plan_questions, references
 from train.scenes import COLOURS, Ground, Scene, Shape, random_scene, relation
@@ -173,3 +175,29 @@ def test_colours_have_words_in_every_language():
     for words in LANGUAGES.values():
         names = {words.phrase("colour", colour) for colour in COLOURS}
         assert len(names) == len(COLOURS)
+
+
+def test_a_mere_list_names_shapes_in_reading_order():
+    rng = np.random.default_rng(5)
+    seen = 0
+    for _ in range(200):
+        scene = random_scene(rng, "train", "1:1", 3)
+        facts, layout = plan_caption(scene, rng)
+        if layout == "list":
+            in_order = sorted(scene.shapes, key=lambda shape: (shape.row, shape.col))
+            assert [(f.kind, f.colour) for f in facts.shapes] == [
+                (s.kind, s.colour) for s in in_order
+            ]
+            seen += 1
+    assert seen > 5
+
+
+def test_both_words_of_a_vertical_relation_occur_as_often():
+    rng = np.random.default_rng(6)
+    words = Counter(
+        name
+        for _ in range(400)
+        for _, name, _ in plan_caption(random_scene(rng, "train", "1:1", 2), rng)[0].relations
+    )
+    assert words["below"] > 20
+    assert 0.6 < words["above"] / words["below"] < 1.7
