@@ -5,7 +5,8 @@ from pathlib import Path
 
 import yaml
 
-from emu3.cli.common import Parser, positive_int
+from emu3.cli.common import Parser
+from emu3.cli.flags import positive_int
 from emu3.errors import InputError
 from train.zero import STAGES
 

@@ -22,12 +22,11 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(autouse=True)
-def handlers():
-    """Undo the context and the signal handlers that the command sets."""
-    before = {s: signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM)}
+def context():
+    """Undo the context that the command sets, and see that signals are as they were."""
+    before = [signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM)]
     yield
-    for number, handler in before.items():
-        signal.signal(number, handler)
+    assert [signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM)] == before
     runtime.setup(device="CPU")
 
 
@@ -103,6 +102,19 @@ def test_a_resumed_run_ends_as_an_uninterrupted_one(whole, folder):
     for name, tensor in weights(other / "checkpoint-4").items():
         np.testing.assert_array_equal(tensor, expected[name], err_msg=name, strict=True)
     assert losses(other) == losses(whole)
+
+
+def test_a_run_goes_on_with_more_processes_and_another_stage(whole, folder):
+    other = folder / "shared"
+    other.mkdir()
+    shutil.copytree(whole / "checkpoint-2", other / "checkpoint-2")
+    shutil.copy(whole / "log.csv", other / "log.csv")
+    job = [sys.executable, "-m", "train.launch", "-n", "2", "--logs", str(folder / "logs")]
+    job += ["train.train_seq_parallel", *command(folder, "shared", "--ms_zero_stage", "3")]
+    job += ["--sequence_parallel_shards", "2"]
+    subprocess.run(job, env=os.environ | {"PYTHONPATH": str(ROOT)}, check=True, timeout=300)
+    for row, expected in zip(losses(other), losses(whole), strict=True):
+        assert float(row[1]) == pytest.approx(float(expected[1]), abs=1e-5)
 
 
 def test_only_the_newest_checkpoints_are_kept_and_leftovers_go(folder):
