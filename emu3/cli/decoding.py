@@ -19,7 +19,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--window",
         type=flags.positive_int,
         metavar="L",
-        help="places a run takes, jacobi (default: 8)",
+        help="places a run takes, jacobi (default: 16, or the picture's tokens)",
     )
     group.add_argument(
         "--coupling",

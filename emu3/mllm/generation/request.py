@@ -5,7 +5,7 @@ Shapes: B prompts, N = B x pictures sequences, T columns of input_ids, n new tok
 
 import secrets
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -16,7 +16,7 @@ from emu3.mllm.generation.grammar import Grid, make_grid, read_sizes
 from emu3.mllm.generation.processors import own_processors, recognise
 from emu3.mllm.generation.rows import Rows, make_rows, read_prompts
 from emu3.mllm.generation.sampling import SamplerKind, uniforms
-from emu3.mllm.generation.schemes import check_fits
+from emu3.mllm.generation.schemes import fitted
 from emu3.mllm.generation.settings import Settings, resolve_settings
 from emu3.mllm.generation.step import StepKind
 from emu3.mllm.generation.zipar import Schedule, make_schedule
@@ -111,11 +111,8 @@ def make_request(
     uniform = np.stack([uniforms(s, stream, count) for s, stream in zip(seeds, streams)])
     forced = np.full((len(ids), count), FREE, np.int32) if grid is None else grid.forced
     processors = own_processors(settings, length)
-    check_fits(
-        settings.decoding,
-        grid,
-        [p.__name__ for p in processors] + [type(p).__name__ for p in asked.others],
-    )
+    callers = [p.__name__ for p in processors] + [type(p).__name__ for p in asked.others]
+    settings = replace(settings, decoding=fitted(settings.decoding, grid, callers))
     zipar = settings.decoding.scheme == "zipar"
     return Request(
         ids=ids,

@@ -1,13 +1,13 @@
 """Ways of decoding pictures and their options: plain, Jacobi (exact) and ZipAR (lossy)."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from numbers import Integral
 
 from emu3.errors import InputError
 from emu3.mllm.generation.jacobi import COUPLINGS
 
 SCHEMES = ("plain", "jacobi", "zipar")
-WINDOW, COUPLING, ZIPAR_WINDOW = 8, "maximal", 16
+WINDOW, COUPLING, ZIPAR_WINDOW = 16, "maximal", 16
 # Options and the scheme they belong to.
 OPTIONS = {"window": "jacobi", "coupling": "jacobi", "zipar_window": "zipar"}
 FIELDS = ("decoding", *OPTIONS)
@@ -64,8 +64,8 @@ def read_decoding(config) -> Decoding:
     return Decoding()
 
 
-def check_fits(decoding: Decoding, grid, callers: list[str]) -> None:
-    """Refuse what only plain decoding can do.
+def fitted(decoding: Decoding, grid, callers: list[str]) -> Decoding:
+    """The decoding for these pictures: the default window shrinks to a picture of fewer tokens.
 
     Args:
         grid: the Grid of the pictures, None for text.
@@ -75,7 +75,7 @@ def check_fits(decoding: Decoding, grid, callers: list[str]) -> None:
         InputError: it is text, somebody wants the scores, or the window exceeds the picture.
     """
     if decoding.scheme == "plain":
-        return
+        return decoding
     start = f"decoding = {decoding.scheme!r}"
     if grid is None:
         raise InputError(
@@ -87,11 +87,15 @@ def check_fits(decoding: Decoding, grid, callers: list[str]) -> None:
             f"{start} cannot call {', '.join(callers)} for every token; allowed with it: "
             "temperature, top_k, top_p and guidance; change --decoding or leave it out"
         )
-    if decoding.window > grid.forced.shape[1]:
+    tokens = grid.forced.shape[1]
+    if decoding.window == WINDOW > tokens:
+        return replace(decoding, window=tokens)
+    if decoding.window > tokens:
         raise InputError(
-            f"window = {decoding.window}; allowed: 2..{grid.forced.shape[1]}, the tokens of the "
-            "picture; change --window"
+            f"window = {decoding.window}; allowed: 2..{tokens}, the tokens of the picture; "
+            "change --window"
         )
+    return decoding
 
 
 def _choice(config, name: str, allowed: tuple[str, ...], default: str) -> str:

@@ -1,5 +1,7 @@
 """Jacobi decoding and ZipAR of pictures by generate() and stream(), against plain decoding."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from mindspore import Tensor
@@ -7,6 +9,7 @@ from transformers.generation.configuration_utils import GenerationConfig
 
 from emu3.errors import InputError
 from emu3.mllm.generation import Done, PrefillDone, RowDone
+from emu3.mllm.generation.schemes import fitted, read_decoding
 from tests.mllm.generation.conftest import MARKERS, left_padded, prompt
 
 POSITIVE, NEGATIVE = prompt(9, seed=1), prompt(6, seed=2)
@@ -195,3 +198,11 @@ PICTURE = {"image_size": [[3, 4]]}
 def test_options_that_do_not_fit_are_refused_at_once(model, options, message):
     with pytest.raises(InputError, match=message):
         model.stream(Tensor(POSITIVE), **options)
+
+
+def test_the_default_window_shrinks_to_a_small_picture():
+    small = SimpleNamespace(forced=np.zeros((1, 9)))
+    default = read_decoding(SimpleNamespace(decoding="jacobi"))
+    assert fitted(default, small, []).window == 9
+    with pytest.raises(InputError, match=r"2\.\.9"):
+        fitted(read_decoding(SimpleNamespace(decoding="jacobi", window=12)), small, [])
