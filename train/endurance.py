@@ -2,7 +2,8 @@
 
 Starts the fine-tuning command, kills it (SIGKILL) at random moments, saves included, and starts it
 again; every checkpoint found in between must be whole, and the last weights must be those of a
-run that nobody killed, bit for bit.
+run that nobody killed. They agree to rounding only: how MindSpore's CPU kernels split their sums
+depends on the moment, so that even two undisturbed runs may differ in the last bits.
 """
 
 import argparse
@@ -18,6 +19,8 @@ import numpy as np
 from safetensors.numpy import load_file
 
 from train.checkpoints import STATE, checkpoints
+
+LIMIT = 1e-5  # relative difference of a tensor, norm(a - b) / norm(b)
 
 
 def start(output: Path, options: argparse.Namespace) -> subprocess.Popen:
@@ -81,10 +84,12 @@ def main(argv: list[str] | None = None) -> int:
             process.stdout.read()
     ends = [checkpoints(output / name)[-1] for name in ("killed", "undisturbed")]
     first, second = (load_file(end / "model.safetensors") for end in ends)
-    equal = ends[0].name == ends[1].name
-    equal = equal and all(np.array_equal(first[name], second[name]) for name in second)
-    print(f"{damaged} damaged; both end at {ends[0].name}, weights equal: {equal}")
-    return int(damaged > 0 or not equal)
+    apart = max(
+        float(np.linalg.norm(first[name] - second[name]) / np.linalg.norm(second[name]))
+        for name in second
+    )
+    print(f"{damaged} damaged; ends: {ends[0].name}, {ends[1].name}, {apart:.1e} apart")
+    return int(damaged > 0 or ends[0].name != ends[1].name or apart > LIMIT)
 
 
 if __name__ == "__main__":
