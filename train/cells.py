@@ -65,6 +65,14 @@ def cell_kinds(scene: Scene) -> np.ndarray:
     return kinds
 
 
+def first_tile(kind: str, size: str, colour: str) -> tuple[int, int, int]:
+    """Cell kind of a shape's first cell in reading order that is not ground, its row and column."""
+    part = _shape_tiles(kind, SIZES[size])
+    row, col = np.argwhere(part > 0)[0]
+    tile = int(part[row, col]) - 1
+    return len(GROUNDS) + list(COLOURS).index(colour) * (len(tiles()) - 1) + tile, row, col
+
+
 def kind_vectors(width: int) -> np.ndarray:
     """A vector for each kind, float32 (kinds, width), in which likeness is nearness.
 

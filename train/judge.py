@@ -2,7 +2,7 @@
 
 The ground is the tile of `scenes` that explains most of the picture; what differs from it falls
 into connected pieces; a piece's colour is the palette's nearest, its kind, size and place are
-those of the drawn mask that covers it best. Lengths are in cells of 8 pixels unless said.
+those of the drawn mask that covers it best. Lengths are in cells unless said.
 """
 
 from dataclasses import dataclass

@@ -203,7 +203,7 @@ def place(
             side = SIZES[look[2]]
             places = np.ndindex(rows - side + 1, cols - side + 1)
             options = (Shape(*look, row, col) for row, col in places)
-            free = [shape for shape in options if all(_apart(shape, s) for s in shapes)]
+            free = [shape for shape in options if all(apart(shape, s) for s in shapes)]
             if not free:
                 break
             shapes.append(free[rng.integers(len(free))])
@@ -212,7 +212,7 @@ def place(
     return None
 
 
-def _apart(a: Shape, b: Shape) -> bool:
+def apart(a: Shape, b: Shape) -> bool:
     """Whether a whole cell of ground lies between two bounding boxes."""
     gap_rows = max(a.row, b.row) - min(a.row + a.side, b.row + b.side)
     gap_cols = max(a.col, b.col) - min(a.col + a.side, b.col + b.side)

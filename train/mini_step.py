@@ -1,0 +1,82 @@
+"""The step that trains emu3-mini: wanted tokens as probabilities, one compiled graph.
+
+Shapes: B rows of T tokens, N labels of K candidates each.
+"""
+
+import mindspore as ms
+import numpy as np
+from mindspore import Tensor, nn, ops
+
+from emu3.mllm import Emu3ForCausalLM
+from emu3.mllm.modeling_emu3 import IGNORED_LABEL
+from emu3.mllm.rotary import rope_table
+from train.muon import Muon
+from train.step import branch_bias
+
+
+def certain(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Labels (N,) as `Loss` takes them: one candidate each, (N, 1), of weight 1."""
+    return labels[:, None], np.ones((len(labels), 1), np.float32)
+
+
+class Loss(nn.Cell):
+    """Mean cross-entropy against wanted probabilities; only the labels' places reach the head."""
+
+    def __init__(self, model: Emu3ForCausalLM, length: int) -> None:
+        super().__init__()
+        self.model = model
+        cos, sin = rope_table(model.config, length)
+        self.cos, self.sin = Tensor(cos), Tensor(sin)
+        order = np.arange(length)
+        self.causal = Tensor(order[None, :] <= order[:, None])
+
+    def construct(
+        self,
+        ids: Tensor,
+        positions: Tensor,
+        branches: Tensor,
+        places: Tensor,
+        labels: Tensor,
+        weights: Tensor,
+    ) -> Tensor:
+        """The first four arrays of `train.samples.Batch` -> scalar.
+
+        `labels` (N, K) are candidates for each label, IGNORED_LABEL where it is unused, and
+        `weights` (N, K) their wanted probabilities.
+        """
+        length = ids.shape[1]
+        bias = branch_bias(branches, self.causal[:length, :length])
+        embeds = self.model.model.embed_tokens(ids)
+        cos, sin = ops.gather(self.cos, positions, 0), ops.gather(self.sin, positions, 0)
+        hidden = self.model.model.hidden(embeds, cos, sin, bias)
+        picked = ops.gather(hidden.reshape(-1, hidden.shape[-1]), places, 0)
+        logits = self.model.lm_head(picked).astype(ms.float32)
+        counted = (labels != IGNORED_LABEL).astype(ms.float32)
+        logits = logits - ops.stop_gradient(logits.max(-1, keepdims=True))
+        wanted = ops.gather_elements(logits, 1, ops.maximum(labels, 0))
+        losses = ops.log(ops.exp(logits).sum(-1, keepdims=True)) - wanted
+        return (losses * weights * counted).sum() / ops.maximum(counted[:, 0].sum(), 1.0)
+
+
+class TrainStep(nn.Cell):
+    """Forward, backward and update in one compiled graph per batch shape."""
+
+    def __init__(self, loss: Loss, weight_decay: float) -> None:
+        super().__init__()
+        self.loss = loss
+        self.parameters = ms.ParameterTuple(loss.trainable_params())
+        trained = list(self.parameters)
+        self.optimizer = Muon(trained, is_hidden_matrix, weight_decay=weight_decay)
+        self.gradient = ops.GradOperation(get_by_list=True)
+
+    def construct(self, ids, positions, branches, places, labels, weights, lr):
+        """One step; returns loss and gradient norm."""
+        inputs = (ids, positions, branches, places, labels, weights)
+        loss = self.loss(*inputs)
+        grads = self.gradient(self.loss, self.parameters)(*inputs)
+        return loss, self.optimizer(grads, lr)
+
+
+def is_hidden_matrix(parameter: ms.Parameter) -> bool:
+    """Whether it is a matrix of a decoder layer, which `train.muon` is for."""
+    return ".layers." in parameter.name and parameter.ndim == 2

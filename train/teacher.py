@@ -1,0 +1,190 @@
+"""What a perfect model of scenes would expect of each cell: targets without chance in them.
+
+Where a shape may stand is mostly free, so the cell that a drawn scene shows next is a noisy target.
+But all scenes that a caption allows can be counted. Given the cells so far, the next one is ground
+or the first tile of a shape with exactly known probabilities, and those are the targets here, as in
+distillation (Hinton et al. 2015, arXiv 1503.02531) from a teacher that is no network. Inside a
+shape that has begun, the scene's own cell is the target.
+
+A state of a fact is a size and a place that it allows; f, g, h are facts not yet seen.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import permutations
+
+import numpy as np
+
+from train.cells import GROUNDS, cell_kinds, first_tile
+from train.language.facts import Facts, ShapeFact, clear_place
+from train.scenes import SIZES, Ground, Scene, Shape, relation
+
+# Weight of a scene that shows two shapes in the other order than the caption names them.
+OUT_OF_ORDER = 0.3
+CANDIDATES = 1 + 3 * len(SIZES)
+
+
+@dataclass(frozen=True)
+class States:
+    """The n states of a fact: shapes, the cell each begins at, the size of each, and by size the
+    id of the first tile."""
+
+    shapes: tuple[Shape, ...]
+    start: np.ndarray
+    size: np.ndarray
+    tiles: tuple[int, ...]
+
+
+def targets(scene: Scene, facts: Facts) -> tuple[np.ndarray, np.ndarray]:
+    """Cell kinds and their probabilities, (cells, CANDIDATES) int32 and float32 each.
+
+    The first candidate is what the scene shows if the cell is none of the others. `facts` must be
+    true of the scene.
+    """
+    kinds = cell_kinds(scene).ravel()
+    ids = np.repeat(kinds[:, None], CANDIDATES, 1)
+    shares = np.zeros(ids.shape, np.float32)
+    shares[:, 0] = 1
+    ground = GROUNDS.index(scene.ground)
+    began = 0
+    for states, weights, start in _phases(scene, facts):
+        total = sum(
+            w.sum() - np.cumsum(_by_cell(s, w, len(kinds))) + _by_cell(s, w, len(kinds))
+            for s, w in zip(states, weights)
+        )
+        cells = np.arange(began, start + 1)
+        cells = cells[(kinds[cells] == ground) | (cells == start)]
+        cells = cells[total[cells] > 0]
+        ids[cells, 0] = ground
+        column = 1
+        for s, w in zip(states, weights):
+            for size, tile in enumerate(s.tiles):
+                part = np.where(s.size == size, w, 0)
+                ids[cells, column] = tile
+                shares[cells, column] = (_by_cell(s, part, len(kinds)) / np.maximum(total, 1e-30))[
+                    cells
+                ]
+                column += 1
+        shares[cells, 0] = np.maximum(0, 1 - shares[cells, 1:].sum(1))
+        began = start + 1
+    return ids, shares
+
+
+def _by_cell(states: States, weights: np.ndarray, cells: int) -> np.ndarray:
+    return np.bincount(states.start, weights, cells)
+
+
+def _phases(scene: Scene, facts: Facts) -> Iterator[tuple[list[States], list[np.ndarray], int]]:
+    """For each shape in the order of their first cells: the facts not seen before it with the
+    weight of each state to come next, and the cell at which the shape begins."""
+    states = [_states(f, scene.rows, scene.cols) for f in facts.shapes]
+    shown = _assignment(scene, facts)
+    at = [s.shapes.index(_plain(shape)) for s, shape in zip(states, shown)]
+    order = sorted(range(facts.count), key=lambda f: states[f].start[at[f]])
+    base = [np.ones(len(s.shapes)) for s in states]
+    for k, seen in enumerate(order):
+        left = sorted(order[k:])
+        weights = [_next(f, [g for g in left if g != f], base, facts, scene) for f in left]
+        yield [states[f] for f in left], weights, int(states[seen].start[at[seen]])
+        for f in left:
+            if f != seen:
+                base[f] = base[f] * _pair(facts, seen, f, scene.rows, scene.cols)[at[seen]]
+
+
+def _next(f: int, others: list[int], base: list, facts: Facts, scene: Scene) -> np.ndarray:
+    """Weight of each state of fact f as the next to begin, over all that may follow."""
+    size = scene.rows, scene.cols
+    after = [_pair(facts, f, g, *size) * base[g] for g in others]
+    if not others:
+        return base[f]
+    if len(others) == 1:
+        return base[f] * after[0].sum(1)
+    between = _pair(facts, *others, *size) + _pair(facts, *others[::-1], *size).T
+    return base[f] * ((after[0] @ between) * after[1]).sum(1)
+
+
+def _pair(facts: Facts, f: int, g: int, rows: int, cols: int) -> np.ndarray:
+    """(n_f, n_g): weight of a state of f and one of g that begins later; 0 where both cannot be."""
+    stated = [(name, (i, j) == (f, g)) for i, name, j in facts.relations if {i, j} == {f, g}]
+    weight = 1.0 if f < g else OUT_OF_ORDER
+    parts = [_place_of(facts.shapes[i]) for i in (f, g)]
+    return weight * _together(*parts, tuple(stated), rows, cols)
+
+
+def _place_of(fact: ShapeFact) -> ShapeFact:
+    """The fact without its colour, which no geometry depends on."""
+    return ShapeFact(fact.kind, None, fact.size, fact.row, fact.col)
+
+
+@lru_cache(maxsize=3000)
+def _together(a: ShapeFact, b: ShapeFact, stated: tuple, rows: int, cols: int) -> np.ndarray:
+    first, second = _states(a, rows, cols), _states(b, rows, cols)
+    y, x, side = (np.array(v)[:, None] for v in _geometry(first))
+    v, u, other = (np.array(w)[None] for w in _geometry(second))
+    gap = np.maximum(
+        np.maximum(y, v) - np.minimum(y + side, v + other),
+        np.maximum(x, u) - np.minimum(x + side, u + other),
+    )
+    fits = (gap >= 1) & (second.start[None] > first.start[:, None])
+    dy = (y + side / 2) - (v + other / 2)
+    dx = (x + side / 2) - (u + other / 2)
+    for name, forward in stated:
+        sign = 1 if forward else -1
+        along, across = (dy, dx) if name in ("above", "below") else (dx, dy)
+        wanted = -1 if name in ("above", "left of") else 1
+        fits &= (np.abs(along) - np.abs(across) >= 1) & (np.sign(along) * sign == wanted)
+    return fits.astype(np.float32)
+
+
+def _geometry(states: States) -> tuple[list[int], list[int], list[int]]:
+    return tuple(zip(*((s.row, s.col, s.side) for s in states.shapes)))
+
+
+def _plain(shape: Shape) -> Shape:
+    return Shape(shape.kind, "", shape.size, shape.row, shape.col)
+
+
+def _states(fact: ShapeFact, rows: int, cols: int) -> States:
+    """The states of a fact in a picture of so many cells."""
+    found = _uncoloured(_place_of(fact), rows, cols)
+    names = [fact.size] if fact.size else list(SIZES)
+    tiles = (
+        tuple(first_tile(fact.kind, name, fact.colour)[0] for name in names) if fact.colour else ()
+    )
+    return States(found.shapes, found.start, found.size, tiles)
+
+
+@lru_cache(maxsize=3000)
+def _uncoloured(fact: ShapeFact, rows: int, cols: int) -> States:
+    blank = Scene(rows, cols, Ground("white", "plain"), ())
+    shapes, start, size = [], [], []
+    names = [fact.size] if fact.size else list(SIZES)
+    for number, name in enumerate(names):
+        side = SIZES[name]
+        _, down, right = first_tile(fact.kind, name, "red")
+        for row, col in np.ndindex(max(0, rows - side + 1), max(0, cols - side + 1)):
+            shape = Shape(fact.kind, "", name, row, col)
+            y, x = clear_place(shape, blank)
+            if fact.row in (None, y) and fact.col in (None, x):
+                shapes.append(shape)
+                start.append((row + down) * cols + col + right)
+                size.append(number)
+    return States(tuple(shapes), np.array(start, int), np.array(size, int), ())
+
+
+def _assignment(scene: Scene, facts: Facts) -> tuple[Shape, ...]:
+    """The scene's shapes in the order of the facts."""
+    for shapes in permutations(scene.shapes):
+        if all(_true(f, s, scene) for f, s in zip(facts.shapes, shapes)) and all(
+            relation(shapes[i], shapes[j]) == name for i, name, j in facts.relations
+        ):
+            return shapes
+    raise ValueError(f"{facts} is not true of {scene}")
+
+
+def _true(fact: ShapeFact, shape: Shape, scene: Scene) -> bool:
+    row, col = clear_place(shape, scene)
+    pairs = [(fact.kind, shape.kind), (fact.colour, shape.colour), (fact.size, shape.size)]
+    pairs += [(fact.row, row), (fact.col, col)]
+    return all(stated in (None, true) for stated, true in pairs)
