@@ -10,14 +10,9 @@ import mindspore as ms
 from mindspore import Tensor, nn, ops
 
 from emu3.nn.conv import CausalConv3d, conv2d
-from emu3.nn.norms import BatchNorm3d, GroupNorm
+from emu3.nn.norms import BatchNorm3d, GroupNorm, swish
 
 SCORES_AT_ONCE = 2**24  # 64 MB of float32: attention never holds a larger matrix
-
-
-def swish(x: Tensor) -> Tensor:
-    """x * sigmoid(x)."""
-    return x * ops.sigmoid(x)
 
 
 class SpatialNorm(nn.Cell):
@@ -32,17 +27,17 @@ class SpatialNorm(nn.Cell):
         self.conv_y = conv2d(latent_channels, channels, 1)
         self.conv_b = conv2d(latent_channels, channels, 1)
 
-    def construct(self, x: Tensor, latent: Tensor) -> Tensor:
-        """`x` (b, c, h, w), `latent` (b, z, h / f, w / f) -> (b, c, h, w)."""
-        return self.norm_layer.normalise(x, self.conv_y(latent), self.conv_b(latent))
+    def construct(self, x: Tensor, latent: Tensor, active: bool = False) -> Tensor:
+        """`x` (b, c, h, w), `latent` (b, z, h / f, w / f) -> (b, c, h, w); swish if `active`."""
+        return self.norm_layer.normalise(x, self.conv_y(latent), self.conv_b(latent), active)
 
 
 class PlainNorm(GroupNorm):
     """Group norm with the call of `SpatialNorm`, for the encoder: the latent is ignored."""
 
-    def construct(self, x: Tensor, latent: Tensor | None = None) -> Tensor:
-        """Normalise `x` (b, c, h, w)."""
-        return self.normalise(x)
+    def construct(self, x: Tensor, latent: Tensor | None = None, active: bool = False) -> Tensor:
+        """Normalise `x` (b, c, h, w); swish if `active`."""
+        return self.normalise(x, None, None, active)
 
 
 def make_norm(channels: int, latent_channels: int | None) -> nn.Cell:
@@ -72,8 +67,8 @@ class ResnetBlock(nn.Cell):
 
     def construct(self, x: Tensor, latent: Tensor | None = None) -> Tensor:
         """(b, c, h, w) -> (b, c', h, w)."""
-        y = self.conv1(swish(self.norm1(x, latent)))
-        y = self.conv2(self.dropout(swish(self.norm2(y, latent))))
+        y = self.conv1(self.norm1(x, latent, True))
+        y = self.conv2(self.dropout(self.norm2(y, latent, True)))
         return (self.nin_shortcut(x) if self.has_shortcut else x) + y
 
 

@@ -22,7 +22,7 @@ from emu3.tokenizer.layers import (
     swish,
 )
 
-DISTANCES_AT_ONCE = 2**24  # 64 MB of float32: the quantiser never holds a larger matrix
+DISTANCES_AT_ONCE = 2**22  # 16 MB of float32: the quantiser never holds a larger matrix
 PIXELS_AT_ONCE = 2**18  # pixels that pass the 2-D nets together, if more than one frame
 
 
@@ -56,7 +56,7 @@ class Encoder(nn.Cell):
             x = level(x)
             if i < len(self.down) - 1:
                 x = level.downsample(x)
-        return self.conv_out(swish(self.norm_out(self.mid(x))))
+        return self.conv_out(self.norm_out(self.mid(x), None, True))
 
     def time(self, x: Tensor) -> Tensor:
         """The part over time: (b, z, t, H, W) -> (b, z, T, H, W)."""
@@ -102,7 +102,7 @@ class Decoder(nn.Cell):
             x = self.up[i](x, latent)
             if i > 0:
                 x = self.up[i].upsample(x)
-        return self.conv_out(swish(self.norm_out(x, latent)))
+        return self.conv_out(self.norm_out(x, latent, True))
 
 
 class CodeEmbedding(nn.Cell):
