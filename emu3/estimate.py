@@ -22,7 +22,7 @@ from emu3.tokenizer.modeling_emu3visionvq import DISTANCES_AT_ONCE
 FLOAT32 = 4
 SCORE_COPIES = 3  # scores, scores with their bias, softmax
 LOGIT_COPIES = 4  # logits, guided logits, probabilities, their running sum
-MAPS = 8  # feature maps of the widest block that live together while it runs; measured
+MAPS = 6  # feature maps of the widest block that live together while it runs; measured
 
 
 @dataclass(frozen=True)
