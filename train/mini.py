@@ -1,7 +1,8 @@
 """Train emu3-mini's language model on scenes drawn as it goes: `python -m train.mini`.
 
 No feature folders: emu3-mini's codes name what a cell shows, one by one (`train.cells`), so a
-scene is its own picture. Text to image learns the teacher's targets, questions their answers.
+scene is its own picture. Text to image learns from the teacher's pictures and targets, questions
+from scenes and answers.
 Stopping loses at most the steps since the last save; the same command goes on.
 """
 
@@ -26,9 +27,9 @@ from train.language import LANGUAGES, caption, questions
 from train.mini_step import Loss, TrainStep, certain
 from train.optimizer import cosine_schedule
 from train.samples import Batch, Sample, collate, conversation_sample, t2i_sample
-from train.scenes import SMALL, Scene, random_scene
+from train.scenes import SMALL, Scene, held_out, random_scene
 from train.state import load_state, save_state
-from train.teacher import CANDIDATES, targets
+from train.teacher import CANDIDATES, redrawn, targets
 
 SPECIAL_IDS = ("pad", "bos", "eos", "img", "boi", "eoi", "eol", "eof")
 # How soon a question of a kind is taken into a row; what is learnt early comes seldom.
@@ -74,8 +75,11 @@ class Batches:
         """A T2I sample that fits, and the teacher's targets of its cells."""
         while True:
             scene = self._scene(rng)
-            codes = cell_kinds(scene)
             text, facts = caption(scene, rng, str(rng.choice(list(LANGUAGES))))
+            scene = redrawn(scene, facts, rng)
+            if held_out(scene):
+                continue
+            codes = cell_kinds(scene)
             dropped = rng.random() < self.args.null_prompt_prob
             sample = t2i_sample(self.builder, "" if dropped else text, codes)
             if len(sample.ids) <= self.args.t2i_length and codes.size <= self.args.t2i_labels:

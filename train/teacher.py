@@ -6,11 +6,15 @@ or the first tile of a shape with exactly known probabilities, and those are the
 distillation (Hinton et al. 2015, arXiv 1503.02531) from a teacher that is no network. Inside a
 shape that has begun, the scene's own cell is the target.
 
+Scenes count the more, the sooner their shapes begin: who fills a picture row by row and puts a
+shape off must know the last cell that has room for it, and a sampler that prefers likely tokens
+would put it off again and again.
+
 A state of a fact is a size and a place that it allows; f, g, h are facts not yet seen.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import permutations
 
@@ -21,18 +25,21 @@ from train.language.facts import Facts, ShapeFact, clear_place
 from train.scenes import SIZES, Ground, Scene, Shape, relation
 
 # Weight of a scene that shows two shapes in the other order than the caption names them.
-OUT_OF_ORDER = 0.3
+OUT_OF_ORDER = 0.1
+# A state at the last cell its fact allows has exp(-EARLY) of the weight of one at the first.
+EARLY = 6.0
 CANDIDATES = 1 + 3 * len(SIZES)
 
 
 @dataclass(frozen=True)
 class States:
-    """The n states of a fact: shapes, the cell each begins at, the size of each, and by size the
-    id of the first tile."""
+    """The n states of a fact: shapes, and of each the cell it begins at, number of its size and
+    weight; by size the id of the first tile."""
 
     shapes: tuple[Shape, ...]
     start: np.ndarray
     size: np.ndarray
+    weight: np.ndarray
     tiles: tuple[int, ...]
 
 
@@ -71,6 +78,24 @@ def targets(scene: Scene, facts: Facts) -> tuple[np.ndarray, np.ndarray]:
     return ids, shares
 
 
+def redrawn(scene: Scene, facts: Facts, rng: np.random.Generator) -> Scene:
+    """Another scene that the facts allow, by the teacher's own chances; the ground stays."""
+    states = [_states(f, scene.rows, scene.cols) for f in facts.shapes]
+    base, left, shapes = [s.weight for s in states], list(range(facts.count)), []
+    while left:
+        weights = [_next(f, [g for g in left if g != f], base, facts, scene) for f in left]
+        flat = np.concatenate(weights)
+        number = rng.choice(len(flat), p=flat / flat.sum())
+        ends = np.cumsum([len(w) for w in weights])
+        f = left[int(np.searchsorted(ends, number, "right"))]
+        at = number - ends[left.index(f)] + len(states[f].shapes)
+        shapes.append(replace(states[f].shapes[at], colour=facts.shapes[f].colour))
+        left.remove(f)
+        for g in left:
+            base[g] = base[g] * _pair(facts, f, g, scene.rows, scene.cols)[at]
+    return replace(scene, shapes=tuple(shapes))
+
+
 def _by_cell(states: States, weights: np.ndarray, cells: int) -> np.ndarray:
     return np.bincount(states.start, weights, cells)
 
@@ -82,7 +107,7 @@ def _phases(scene: Scene, facts: Facts) -> Iterator[tuple[list[States], list[np.
     shown = _assignment(scene, facts)
     at = [s.shapes.index(_plain(shape)) for s, shape in zip(states, shown)]
     order = sorted(range(facts.count), key=lambda f: states[f].start[at[f]])
-    base = [np.ones(len(s.shapes)) for s in states]
+    base = [s.weight for s in states]
     for k, seen in enumerate(order):
         left = sorted(order[k:])
         weights = [_next(f, [g for g in left if g != f], base, facts, scene) for f in left]
@@ -152,7 +177,7 @@ def _states(fact: ShapeFact, rows: int, cols: int) -> States:
     tiles = (
         tuple(first_tile(fact.kind, name, fact.colour)[0] for name in names) if fact.colour else ()
     )
-    return States(found.shapes, found.start, found.size, tiles)
+    return replace(found, tiles=tiles)
 
 
 @lru_cache(maxsize=3000)
@@ -170,7 +195,9 @@ def _uncoloured(fact: ShapeFact, rows: int, cols: int) -> States:
                 shapes.append(shape)
                 start.append((row + down) * cols + col + right)
                 size.append(number)
-    return States(tuple(shapes), np.array(start, int), np.array(size, int), ())
+    cells, rank = np.unique(np.array(start, int), return_inverse=True)
+    weight = np.exp(-EARLY * rank / max(1, len(cells) - 1))
+    return States(tuple(shapes), np.array(start, int), np.array(size, int), weight, ())
 
 
 def _assignment(scene: Scene, facts: Facts) -> tuple[Shape, ...]:

@@ -1,5 +1,6 @@
 """The teacher's targets against counting every scene that a caption allows."""
 
+from collections import Counter
 from itertools import product
 
 import numpy as np
@@ -9,7 +10,7 @@ from train.cells import GROUNDS, cell_kinds, kind_count
 from train.language import caption
 from train.language.facts import Facts, ShapeFact, clear_place
 from train.scenes import SIZES, Ground, Scene, Shape, apart, random_scene, relation
-from train.teacher import OUT_OF_ORDER, targets
+from train.teacher import EARLY, OUT_OF_ORDER, redrawn, targets
 
 STATED = {
     "a size and no place": Facts((ShapeFact("circle", "red", "small"),)),
@@ -57,7 +58,13 @@ def allowed(facts):
         stated = all(relation(shapes[i], shapes[j]) == n for i, n, j in facts.relations)
         if stated and all(apart(a, b) for a, b in pairs):
             late = sum(begin(a) < begin(b) for a, b in pairs)
-            yield Scene(ROWS, COLS, GROUND, shapes), OUT_OF_ORDER**late
+            early = np.prod([early_weight(f, s) for f, s in zip(facts.shapes, shapes)])
+            yield Scene(ROWS, COLS, GROUND, shapes), OUT_OF_ORDER**late * early
+
+
+def early_weight(fact, shape):
+    cells = sorted({begin(s) for s in states(fact)})
+    return np.exp(-EARLY * cells.index(begin(shape)) / max(1, len(cells) - 1))
 
 
 def full(ids, shares):
@@ -79,14 +86,27 @@ def test_targets_are_the_shares_of_all_scenes_that_are_still_possible(name):
             np.testing.assert_allclose(table[cell], shares / shares.sum(), atol=1e-5)
 
 
+def test_redrawn_scenes_come_as_often_as_the_teacher_says():
+    facts = STATED["a relation"]
+    scenes, weights = zip(*allowed(facts))
+    rng, drawn = np.random.default_rng(0), Counter()
+    for _ in range(4000):
+        drawn[cell_kinds(redrawn(scenes[0], facts, rng)).tobytes()] += 1
+    for scene, share in zip(scenes, np.array(weights) / sum(weights)):
+        spread = max(1.0, np.sqrt(4000 * share))
+        assert abs(drawn.pop(cell_kinds(scene).tobytes(), 0) - 4000 * share) < 5 * spread
+    assert not drawn
+
+
 def test_every_scene_is_likely_under_its_own_caption():
     rng = np.random.default_rng(1)
     for language in ("en", "zh") * 100:
         scene = random_scene(rng, "any")
         _, facts = caption(scene, rng, language)
+        scene = redrawn(scene, facts, rng)
         table = full(*targets(scene, facts))
         np.testing.assert_allclose(table.sum(1), 1, rtol=1e-4)
-        assert table[np.arange(len(table)), cell_kinds(scene).ravel()].min() > 1e-4
+        assert table[np.arange(len(table)), cell_kinds(scene).ravel()].min() > 0
 
 
 def test_facts_that_are_not_true_are_refused():
