@@ -33,8 +33,8 @@ from train.teacher import CANDIDATES, redrawn, targets
 
 SPECIAL_IDS = ("pad", "bos", "eos", "img", "boi", "eoi", "eol", "eof")
 # How soon a question of a kind is taken into a row; what is learnt early comes seldom.
-KIND_WEIGHTS = {"relation": 3, "position": 3, "yes/no": 1, "describe": 1, "count": 0.4}
-OTHER_KINDS = 0.6
+KIND_WEIGHTS = {"relation": 3, "position": 3, "yes/no": 1.5, "describe": 1, "count": 0.3}
+OTHER_KINDS = 0.5
 ROUNDS = 2
 
 
@@ -52,9 +52,8 @@ class Batches:
         batch = self._questions(rng)
         return "vqa", batch, *certain(batch.labels)
 
-    def _scene(self, rng: np.random.Generator) -> Scene:
-        small = rng.random() < self.args.small
-        ratio = str(rng.choice(list(SMALL))) if small else None
+    def _scene(self, rng: np.random.Generator, small: float = 0.0) -> Scene:
+        ratio = str(rng.choice(list(SMALL))) if rng.random() < small else None
         count = int(rng.choice([1, 2, 3], p=np.array(self.args.counts) / sum(self.args.counts)))
         return random_scene(rng, "train", ratio, count)
 
@@ -92,7 +91,7 @@ class Batches:
         return collate(samples, args.vqa_length, total, self.builder.vocabulary.pad)
 
     def _conversation(self, rng: np.random.Generator) -> Sample:
-        scene, language = self._scene(rng), str(rng.choice(list(LANGUAGES)))
+        scene, language = self._scene(rng, self.args.small), str(rng.choice(list(LANGUAGES)))
         asked = {
             q: (a, kind) for _ in range(ROUNDS) for q, a, kind in questions(scene, rng, language)
         }
@@ -224,7 +223,12 @@ def main(argv: list[str] | None = None) -> None:
     add("--state", default="outputs/language_state.safetensors", help="resume file")
     add("--steps", type=int, default=9000, help="optimizer steps in all")
     add("--minutes", type=float, default=1e9, help="stop (and save) after so many minutes")
-    add("--small", type=float, default=0.0, help="share of scenes of 4 x 4 to 5 x 4 cells")
+    add(
+        "--small",
+        type=float,
+        default=0.0,
+        help="share of 4 x 4 to 5 x 4 cells among questions' scenes",
+    )
     add("--counts", type=float, nargs=3, default=[0.2, 0.4, 0.4], help="shares of 1, 2, 3 shapes")
     add("--lr", type=float, default=1.5e-3, help="peak learning rate")
     add("--floor", type=float, default=0.02, help="last learning rate as a share of the peak")
