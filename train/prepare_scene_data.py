@@ -1,11 +1,13 @@
 """Draw scenes, encode them and write feature folders: `python -m train.prepare_scene_data`.
 
 Writes OUTPUT/t2i (captions), OUTPUT/vqa (questions and answers) and, with --new, OUTPUT/text
-(descriptions in one language, wanted in the other), each with a list per split. A run that was
-stopped goes on where it left off.
+(descriptions in one language, wanted in the other), each with a list per split. Pictures with
+captions are drawn the way emu3-mini learnt to draw (`train.teacher`), those with questions as
+chance has it. A run that was stopped goes on where it left off.
 """
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 
 import mindspore as ms
@@ -21,16 +23,15 @@ from train.language import caption, describe, questions
 from train.scenes import (
     RATIO_SHARES,
     RATIOS,
-    SMALL,
     Scene,
     draw_array,
+    held_out,
     random_new_scene,
     random_scene,
 )
+from train.teacher import redrawn
 
 NEW_SHARE = 0.7
-# Kinds of questions that are soon learnt, many-formed or long, and how many of each are enough.
-SELDOM = {"yes/no": 4, "count": 2, "ground": 1, "describe": 1}
 
 
 class Encode(nn.Cell):
@@ -54,32 +55,17 @@ def encode_scenes(encode: Encode, scenes: list[Scene]) -> np.ndarray:
     return codes.reshape(len(scenes), scenes[0].rows, scenes[0].cols)
 
 
-def t2i_feature(name: str, scene: Scene, codes: np.ndarray, rng, wordings: int) -> Feature:
-    """Several captions of one picture, in English and Chinese by turns."""
-    texts = [caption(scene, rng, ("en", "zh")[i % 2])[0] for i in range(wordings)]
-    return Feature(name, codes, texts[0], captions=texts)
+def t2i_feature(name: str, text: str, scene: Scene, codes: np.ndarray, rng, wordings: int):
+    """`text` and other captions of one picture, in English and Chinese by turns."""
+    others = [caption(scene, rng, ("zh", "en")[i % 2])[0] for i in range(wordings - 1)]
+    return Feature(name, codes, text, captions=[text, *others])
 
 
-def vqa_feature(name: str, scene: Scene, codes: np.ndarray, rng, rounds: int) -> Feature:
+def vqa_feature(name: str, scene: Scene, codes: np.ndarray, rng) -> Feature:
     """Questions about one picture in both languages; the last one also as texts, response."""
-    turns = [turn for language in ("en", "zh") for turn in asked(scene, rng, language, rounds)]
+    turns = [turn[:2] for language in ("en", "zh") for turn in questions(scene, rng, language)]
     question, answer = turns[-1]
     return Feature(name, codes, question, answer, turns=turns)
-
-
-def asked(scene: Scene, rng, language: str, rounds: int) -> list[tuple[str, str]]:
-    """All questions of one round; of several, different ones, and of kinds in SELDOM only a few."""
-    if rounds == 1:
-        return [turn[:2] for turn in questions(scene, rng, language)]
-    by_kind: dict[str, dict[str, str]] = {}
-    for _ in range(rounds):
-        for question, answer, kind in questions(scene, rng, language):
-            by_kind.setdefault(kind, {})[question] = answer
-    kept = []
-    for kind, turns in by_kind.items():
-        order = rng.permutation(len(turns))[: SELDOM.get(kind)]
-        kept += [list(turns.items())[i] for i in order]
-    return kept
 
 
 def text_feature(name: str, scene: Scene, number: int) -> Feature:
@@ -90,17 +76,21 @@ def text_feature(name: str, scene: Scene, number: int) -> Feature:
     return Feature(name, None, f"请用英文说：{chinese}", english)
 
 
-def draw_scene(
-    rng: np.random.Generator, ratio: str, new: bool, counts: list[float] | None
-) -> Scene:
-    """A training scene; with `new`, 7 of 10 show the new colour or kind.
-
-    `counts` are the shares of scenes with 1, 2 and 3 shapes; None leaves that to `random_scene`.
-    """
+def draw_scene(rng: np.random.Generator, ratio: str, new: bool) -> Scene:
+    """A training scene; with `new`, 7 of 10 show the new colour or kind."""
     if new and rng.random() < NEW_SHARE:
         return random_new_scene(rng, "train", ratio)
-    count = None if counts is None else 1 + int(rng.choice(3, p=np.array(counts) / sum(counts)))
-    return random_scene(rng, "train", ratio, count)
+    return random_scene(rng, "train", ratio)
+
+
+def captioned(rng: np.random.Generator, ratio: str, new: bool) -> tuple[str, Scene]:
+    """A caption in English and a training scene that the teacher drew for it."""
+    while True:
+        scene = draw_scene(rng, ratio, new)
+        text, facts = caption(scene, rng, "en")
+        scene = redrawn(scene, facts, rng)
+        if not held_out(scene):
+            return text, scene
 
 
 def prepare(args: argparse.Namespace) -> None:
@@ -108,10 +98,10 @@ def prepare(args: argparse.Namespace) -> None:
     encode = None
     if args.codes == "encoded":
         encode = Encode(Emu3VisionVQModel.from_pretrained(args.vq_model).set_train(False))
-    names, shares = (list(SMALL), None) if args.small else (list(RATIOS), RATIO_SHARES)
-    ratios = np.random.default_rng((args.seed, 0)).choice(names, args.scenes, p=shares)
+    rng = np.random.default_rng((args.seed, 0))
+    ratios = rng.choice(list(RATIOS), args.scenes, p=RATIO_SHARES)
     output, bar = Path(args.output), tqdm(total=args.scenes, desc="scenes")
-    for ratio in names:
+    for ratio in RATIOS:
         numbers = np.flatnonzero(ratios == ratio)
         for start in range(0, len(numbers), args.batch):
             _write_batch(output, encode, numbers[start : start + args.batch], ratio, args)
@@ -127,14 +117,22 @@ def _write_batch(output: Path, encode: Encode | None, numbers, ratio: str, args)
     if all((output / "vqa" / "feature" / f"{name}.ckpt").exists() for name in names):
         return
     generators = [np.random.default_rng((args.seed, 1, int(i))) for i in numbers]
-    scenes = [draw_scene(rng, ratio, args.new, args.counts) for rng in generators]
-    padded = scenes + scenes[-1:] * (args.batch - len(scenes))  # one shape, one compiled graph
-    codes_of = [cell_kinds(s) for s in scenes] if encode is None else encode_scenes(encode, padded)
-    for name, scene, codes, rng in zip(names, scenes, codes_of, generators):
-        write_feature(output / "t2i", t2i_feature(name, scene, codes, rng, args.wordings))
+    texts, pictures = zip(*(captioned(rng, ratio, args.new) for rng in generators))
+    scenes = [draw_scene(rng, ratio, args.new) for rng in generators]
+    drawn, shown = (_codes(encode, some, args.batch) for some in (pictures, scenes))
+    for i, (name, rng) in enumerate(zip(names, generators)):
+        picture = t2i_feature(name, texts[i], pictures[i], drawn[i], rng, args.wordings)
+        write_feature(output / "t2i", picture)
         if args.new:
-            write_feature(output / "text", text_feature(name, scene, int(name)))
-        write_feature(output / "vqa", vqa_feature(name, scene, codes, rng, args.rounds))
+            write_feature(output / "text", text_feature(name, scenes[i], int(name)))
+        write_feature(output / "vqa", vqa_feature(name, scenes[i], shown[i], rng))
+
+
+def _codes(encode: Encode | None, scenes: Sequence[Scene], batch: int) -> Sequence[np.ndarray]:
+    """Codes of scenes of one size, always `batch` at once: one shape, one compiled graph."""
+    if encode is None:
+        return [cell_kinds(scene) for scene in scenes]
+    return encode_scenes(encode, [*scenes, *[scenes[-1]] * (batch - len(scenes))])
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -154,19 +152,8 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument(
         "--new", action="store_true", help="teach a new colour and kind, among what is known"
     )
-    parser.add_argument("--small", action="store_true", help="pictures of few cells, to begin with")
-    parser.add_argument(
-        "--counts",
-        type=float,
-        nargs=3,
-        metavar="SHARE",
-        help="shares of scenes with 1, 2 and 3 shapes (default: 0.3 0.4 0.3)",
-    )
     parser.add_argument("--held-back", type=int, default=200, help="pictures of the test lists")
     parser.add_argument("--wordings", type=int, default=6, help="captions per picture")
-    parser.add_argument(
-        "--rounds", type=int, default=1, help="rounds of questions per picture and language"
-    )
     parser.add_argument("--batch", type=int, default=32, help="pictures encoded at once")
     parser.add_argument("--seed", type=int, default=0, help="seed of scenes and texts")
     args = parser.parse_args(argv)

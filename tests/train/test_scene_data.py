@@ -1,40 +1,40 @@
-"""What the drawn training data holds: counts, canvases, rounds of questions."""
-
-from collections import Counter
+"""What the drawn training data holds: pictures their captions are true of, and new things."""
 
 import numpy as np
+import pytest
 
 from train import prepare_scene_data
+from train.cells import GROUNDS, cell_kinds
 from train.features import list_files, read_feature
-from train.language import questions
-from train.prepare_scene_data import SELDOM, asked, draw_scene
-from train.scenes import SMALL, random_scene
+from train.judge import check
+from train.language import caption
+from train.prepare_scene_data import captioned, draw_scene
+from train.scenes import draw, held_out, is_new
 
 
-def test_shares_decide_how_many_shapes_a_scene_has():
+@pytest.mark.parametrize("seed", range(12))
+def test_a_caption_is_true_of_the_picture_drawn_for_it(seed):
+    first = np.random.default_rng(seed)
+    text, facts = caption(draw_scene(first, "4:3", seed % 2 == 0), first, "en")
+    said, scene = captioned(np.random.default_rng(seed), "4:3", seed % 2 == 0)
+    if said == text:  # else the first picture held what training never shows
+        assert check(draw(scene), facts)["right"]
+    assert not held_out(scene)
+
+
+def test_new_scenes_show_the_new_colour_or_kind_more_often_than_not():
     rng = np.random.default_rng(0)
-    counts = Counter(len(draw_scene(rng, "1:1", False, [1, 0, 3]).shapes) for _ in range(200))
-    assert set(counts) == {1, 3}
-    assert 0.15 < counts[1] / 200 < 0.35
+    shares = [np.mean([is_new(captioned(rng, "1:1", new)[1]) for _ in range(60)]) for new in (0, 1)]
+    assert shares[0] == 0 and 0.5 < shares[1] < 0.9
 
 
-def test_rounds_ask_more_but_of_some_kinds_only_a_few():
-    scene = random_scene(np.random.default_rng(3), "train", "1:1", 3)
-    once = asked(scene, np.random.default_rng(0), "en", 1)
-    often = asked(scene, np.random.default_rng(0), "en", 6)
-    assert len({question for question, _ in often}) == len(often) > len(once)
-    kinds = {}
-    for seed in range(60):
-        for question, answer, kind in questions(scene, np.random.default_rng(seed), "en"):
-            kinds[question, answer] = kind
-    counts = Counter(kinds[turn] for turn in often if turn in kinds)
-    assert all(counts[kind] <= most for kind, most in SELDOM.items())
-    assert counts["colour"] > 1 and counts["position"] > 1
-
-
-def test_small_canvases_are_what_was_asked_for(tmp_path):
-    arguments = ["--small", "--codes", "named", "--scenes", "6", "--held-back", "1"]
+def test_captions_and_questions_have_pictures_of_their_own(tmp_path):
+    arguments = ["--codes", "named", "--scenes", "6", "--held-back", "1", "--wordings", "3"]
     prepare_scene_data.main([*arguments, "--output", str(tmp_path)])
-    files = list_files(tmp_path / "t2i" / "list" / "train.json")
-    assert len(files) == 5
-    assert {read_feature(file).codes.shape for file in files} <= set(SMALL.values())
+    pairs = [list_files(tmp_path / task / "list" / "train.json") for task in ("t2i", "vqa")]
+    drawn, asked = ([read_feature(file) for file in files] for files in pairs)
+    assert len(drawn) == len(asked) == 5
+    assert any((a.codes != b.codes).any() for a, b in zip(drawn, asked))
+    assert all(len(f.captions) == 3 and f.texts == f.captions[0] for f in drawn)
+    assert all((f.codes >= len(GROUNDS)).any() for f in drawn + asked)
+    assert cell_kinds(captioned(np.random.default_rng(0), "16:9", False)[1]).shape == (5, 9)
