@@ -45,7 +45,7 @@ class Batches:
         self.args, self.builder = args, builder
 
     def at(self, step: int) -> tuple[str, Batch, np.ndarray, np.ndarray]:
-        """Name and batch of a step, then the `labels` and `weights` of `train.sft.Loss`."""
+        """Name and batch of a step, then the `labels` and `weights` of `Loss`."""
         rng = np.random.default_rng((self.args.seed, step))
         if step % self.args.cycle < self.args.cycle - self.args.vqa_share:
             return "t2i", *self._pictures(rng)
