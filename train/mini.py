@@ -33,9 +33,9 @@ from train.teacher import CANDIDATES, redrawn, targets
 
 SPECIAL_IDS = ("pad", "bos", "eos", "img", "boi", "eoi", "eol", "eof")
 # How soon a question of a kind is taken into a row; what is learnt early comes seldom.
-KIND_WEIGHTS = {"relation": 3, "position": 3, "yes/no": 1.5, "describe": 1, "count": 0.3}
-OTHER_KINDS = 0.5
-ROUNDS = 2
+KIND_WEIGHTS = {"relation": 4, "position": 3, "yes/no": 0.7, "describe": 0.7, "size": 0.5}
+OTHER_KINDS = 0.25
+ROUNDS = 4
 
 
 class Batches:
