@@ -36,6 +36,9 @@ SPECIAL_IDS = ("pad", "bos", "eos", "img", "boi", "eoi", "eol", "eof")
 KIND_WEIGHTS = {"relation": 4, "position": 3, "yes/no": 0.7, "describe": 0.7, "size": 0.5}
 OTHER_KINDS = 0.25
 ROUNDS = 4
+# Share of captioned pictures that the teacher draws; the others put their shapes anywhere, so that
+# the targets are also learnt where the teacher itself would seldom get.
+REDRAWN = 0.5
 
 
 class Batches:
@@ -75,7 +78,8 @@ class Batches:
         while True:
             scene = self._scene(rng)
             text, facts = caption(scene, rng, str(rng.choice(list(LANGUAGES))))
-            scene = redrawn(scene, facts, rng)
+            if rng.random() < REDRAWN:
+                scene = redrawn(scene, facts, rng)
             if held_out(scene):
                 continue
             codes = cell_kinds(scene)
