@@ -78,12 +78,12 @@ class Batches:
         while True:
             scene = self._scene(rng)
             text, facts = caption(scene, rng, str(rng.choice(list(LANGUAGES))))
-            if rng.random() < REDRAWN:
+            dropped = rng.random() < self.args.null_prompt_prob
+            if dropped or rng.random() < REDRAWN:
                 scene = redrawn(scene, facts, rng)
             if held_out(scene):
                 continue
             codes = cell_kinds(scene)
-            dropped = rng.random() < self.args.null_prompt_prob
             sample = t2i_sample(self.builder, "" if dropped else text, codes)
             if len(sample.ids) <= self.args.t2i_length and codes.size <= self.args.t2i_labels:
                 return sample, *(shown(codes) if dropped else targets(scene, facts))
