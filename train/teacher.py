@@ -56,24 +56,14 @@ def targets(scene: Scene, facts: Facts) -> tuple[np.ndarray, np.ndarray]:
     ground = GROUNDS.index(scene.ground)
     began = 0
     for states, weights, start in _phases(scene, facts):
-        total = sum(
-            w.sum() - np.cumsum(_by_cell(s, w, len(kinds))) + _by_cell(s, w, len(kinds))
-            for s, w in zip(states, weights)
-        )
+        tiles, by_cell = _by_first_tile(states, weights, len(kinds))
+        total = np.cumsum(by_cell.sum(0)[::-1])[::-1]  # of what begins here or later
         cells = np.arange(began, start + 1)
-        cells = cells[(kinds[cells] == ground) | (cells == start)]
-        cells = cells[total[cells] > 0]
-        ids[cells, 0] = ground
-        column = 1
-        for s, w in zip(states, weights):
-            for size, tile in enumerate(s.tiles):
-                part = np.where(s.size == size, w, 0)
-                ids[cells, column] = tile
-                shares[cells, column] = (_by_cell(s, part, len(kinds)) / np.maximum(total, 1e-30))[
-                    cells
-                ]
-                column += 1
-        shares[cells, 0] = np.maximum(0, 1 - shares[cells, 1:].sum(1))
+        cells = cells[((kinds[cells] == ground) | (cells == start)) & (total[cells] > 0)]
+        begins = by_cell[:, cells] / total[cells]
+        ids[cells, 0], ids[cells, 1 : 1 + len(tiles)] = ground, tiles
+        shares[cells, 0] = np.maximum(0, 1 - begins.sum(0))
+        shares[cells, 1 : 1 + len(tiles)] = begins.T
         began = start + 1
     return ids, shares
 
@@ -96,8 +86,16 @@ def redrawn(scene: Scene, facts: Facts, rng: np.random.Generator) -> Scene:
     return replace(scene, shapes=tuple(shapes))
 
 
-def _by_cell(states: States, weights: np.ndarray, cells: int) -> np.ndarray:
-    return np.bincount(states.start, weights, cells)
+def _by_first_tile(
+    states: list[States], weights: list[np.ndarray], cells: int
+) -> tuple[list[int], np.ndarray]:
+    """First tiles of the facts' sizes, and the weight (tiles, cells) to begin there with each."""
+    tiles, rows = [], []
+    for s, weight in zip(states, weights):
+        for size, tile in enumerate(s.tiles):
+            tiles.append(tile)
+            rows.append(np.bincount(s.start, np.where(s.size == size, weight, 0), cells))
+    return tiles, np.stack(rows)
 
 
 def _phases(scene: Scene, facts: Facts) -> Iterator[tuple[list[States], list[np.ndarray], int]]:
