@@ -23,6 +23,7 @@ from emu3.mllm.modeling_emu3 import IGNORED_LABEL
 from emu3.mllm.prompts import PromptBuilder
 from emu3.tokenizer import Emu3VisionVQModel
 from train.cells import cell_kinds
+from train.deeper import deeper
 from train.language import LANGUAGES, caption, questions
 from train.mini_step import Loss, TrainStep, certain
 from train.optimizer import cosine_schedule
@@ -33,8 +34,16 @@ from train.teacher import CANDIDATES, redrawn, targets
 
 SPECIAL_IDS = ("pad", "bos", "eos", "img", "boi", "eoi", "eol", "eof")
 # How soon a question of a kind is taken into a row; what is learnt early comes seldom.
-KIND_WEIGHTS = {"relation": 4, "position": 3, "yes/no": 0.7, "describe": 0.7, "size": 0.5}
-OTHER_KINDS = 0.25
+KIND_WEIGHTS = {
+    "relation": 5,
+    "position": 4,
+    "colour": 1.5,
+    "yes/no": 1.2,
+    "describe": 1,
+    "size": 0.7,
+    "shape": 0.7,
+}
+OTHER_KINDS = 0.2
 ROUNDS = 4
 # Share of captioned pictures that the teacher draws; the others put their shapes anywhere, so that
 # the targets are also learnt where the teacher itself would seldom get.
@@ -178,7 +187,7 @@ def train(args: argparse.Namespace) -> None:
     """Run or resume until `args.steps` or `args.minutes`; saves state and the model folder."""
     tokenizer = Emu3Tokenizer.from_pretrained(args.tokenizer or args.model)
     if args.model:
-        model = Emu3ForCausalLM.from_pretrained(args.model)
+        model = deeper(Emu3ForCausalLM.from_pretrained(args.model), args.add_layers)
     else:
         model = new_model(args.config, tokenizer, args.seed, codebook_of(args.vq_model))
     batches = Batches(args, PromptBuilder(tokenizer))
@@ -220,6 +229,7 @@ def main(argv: list[str] | None = None) -> None:
     )
     add = parser.add_argument
     add("--model", default="", help="folder to start from; empty = from scratch with --config")
+    add("--add-layers", type=int, default=0, help="new layers between those of --model")
     add("--config", default="configs/emu3_mini.json", help="sizes of a model from scratch")
     add("--vq-model", default="", help="folder whose codebook a model from scratch starts from")
     add("--tokenizer", default="", help="tokenizer folder; empty = the one of --model")

@@ -14,13 +14,23 @@ from train.muon import Muon
 from train.step import branch_bias
 
 
+# Share of the loss that only asks whether a token may come at all, not how likely each is.
+POSSIBLE = 0.7
+# A wanted probability below this is what rounding left of zero.
+NEVER = 1e-6
+
+
 def certain(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Labels (N,) as `Loss` takes them: one candidate each, (N, 1), of weight 1."""
     return labels[:, None], np.ones((len(labels), 1), np.float32)
 
 
 class Loss(nn.Cell):
-    """Mean cross-entropy against wanted probabilities; only the labels' places reach the head."""
+    """Mean loss against wanted probabilities; only the labels' places reach the head.
+
+    Cross-entropy H(wanted, p), and -log of p's mass on the tokens that are wanted at all: a picture
+    is wrong when a token comes that may not, whatever the chances of those that may.
+    """
 
     def __init__(self, model: Emu3ForCausalLM, length: int) -> None:
         super().__init__()
@@ -42,7 +52,7 @@ class Loss(nn.Cell):
         """The first four arrays of `train.samples.Batch` -> scalar.
 
         `labels` (N, K) are candidates for each label, IGNORED_LABEL where it is unused, and
-        `weights` (N, K) their wanted probabilities.
+        `weights` (N, K) their wanted probabilities; above zero once for each token.
         """
         length = ids.shape[1]
         bias = branch_bias(branches, self.causal[:length, :length])
@@ -54,8 +64,12 @@ class Loss(nn.Cell):
         counted = (labels != IGNORED_LABEL).astype(ms.float32)
         logits = logits - ops.stop_gradient(logits.max(-1, keepdims=True))
         wanted = ops.gather_elements(logits, 1, ops.maximum(labels, 0))
-        losses = ops.log(ops.exp(logits).sum(-1, keepdims=True)) - wanted
-        return (losses * weights * counted).sum() / ops.maximum(counted[:, 0].sum(), 1.0)
+        normaliser = ops.log(ops.exp(logits).sum(-1))
+        likely = ((normaliser[:, None] - wanted) * weights).sum(-1)
+        mass = (ops.exp(wanted) * (weights > NEVER).astype(ms.float32)).sum(-1)
+        possible = normaliser - ops.log(mass + NEVER**4)
+        losses = (1 - POSSIBLE) * likely + POSSIBLE * possible
+        return (losses * counted[:, 0]).sum() / ops.maximum(counted[:, 0].sum(), 1.0)
 
 
 class TrainStep(nn.Cell):

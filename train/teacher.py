@@ -46,8 +46,8 @@ class States:
 def targets(scene: Scene, facts: Facts) -> tuple[np.ndarray, np.ndarray]:
     """Cell kinds and their probabilities, (cells, CANDIDATES) int32 and float32 each.
 
-    The first candidate is what the scene shows if the cell is none of the others. `facts` must be
-    true of the scene.
+    The first candidate is what the scene shows if the cell is none of the others. A kind has its
+    whole probability at one candidate. `facts` must be true of the scene.
     """
     kinds = cell_kinds(scene).ravel()
     ids = np.repeat(kinds[:, None], CANDIDATES, 1)
@@ -90,12 +90,12 @@ def _by_first_tile(
     states: list[States], weights: list[np.ndarray], cells: int
 ) -> tuple[list[int], np.ndarray]:
     """First tiles of the facts' sizes, and the weight (tiles, cells) to begin there with each."""
-    tiles, rows = [], []
+    rows: dict[int, np.ndarray] = {}
     for s, weight in zip(states, weights):
         for size, tile in enumerate(s.tiles):
-            tiles.append(tile)
-            rows.append(np.bincount(s.start, np.where(s.size == size, weight, 0), cells))
-    return tiles, np.stack(rows)
+            begins = np.bincount(s.start, np.where(s.size == size, weight, 0), cells)
+            rows[tile] = rows.get(tile, 0) + begins
+    return list(rows), np.stack(list(rows.values()))
 
 
 def _phases(scene: Scene, facts: Facts) -> Iterator[tuple[list[States], list[np.ndarray], int]]:

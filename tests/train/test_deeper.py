@@ -1,0 +1,22 @@
+"""Growing a trained model by layers."""
+
+import numpy as np
+import pytest
+from mindspore import Tensor
+
+from emu3.mllm import Emu3ForCausalLM
+from train.deeper import Layer, deeper, plan
+
+
+def test_new_layers_are_spread_evenly():
+    assert plan(2, 1) == [Layer(0, False), Layer(0, True), Layer(1, False)]
+    assert [i for i, layer in enumerate(plan(6, 2)) if layer.new] == [2, 5]
+
+
+@pytest.mark.parametrize("added", [1, 2])
+def test_a_deeper_model_computes_the_same(tiny_model, added):
+    ids = Tensor(np.arange(12, dtype=np.int32)[None])
+    grown = deeper(tiny_model, added)
+    assert grown.config.num_hidden_layers == tiny_model.config.num_hidden_layers + added
+    wanted, got = (m(ids).logits.asnumpy() for m in (tiny_model, grown))
+    np.testing.assert_allclose(got, wanted, atol=1e-6)
