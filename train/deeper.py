@@ -20,8 +20,8 @@ class Layer:
 
 
 def plan(layers: int, added: int) -> list[Layer]:
-    """The layers of the deeper model in order; new ones spread evenly, none after the last."""
-    after = [round((i + 1) * layers / (added + 1)) - 1 for i in range(added)]
+    """The layers of the deeper model in order; new ones spread evenly, each after its source."""
+    after = [max(1, round((i + 1) * layers / (added + 1))) - 1 for i in range(added)]
     order = []
     for i in range(layers):
         order += [Layer(i, False)] + [Layer(i, True)] * after.count(i)

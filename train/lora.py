@@ -3,6 +3,8 @@
 weight + (alpha / rank) * B @ A with A (rank, in) and B (out, rank); B starts at zero.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 from mindspore import Parameter, Tensor, nn, ops
 
@@ -10,6 +12,7 @@ from emu3.errors import InputError
 from emu3.mllm import Emu3ForCausalLM
 from emu3.nn.linear import Linear
 
+WHOLE = ("embed_tokens", "lm_head")
 ADAPTED = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 
 
@@ -36,8 +39,13 @@ class LowRank(nn.Cell):
         return self.scale * (second @ first)
 
 
-def adapt(model: Emu3ForCausalLM, rank: int, alpha: float, seed: int) -> None:
+def adapt(
+    model: Emu3ForCausalLM, rank: int, alpha: float, seed: int, whole: Sequence[str] = ()
+) -> None:
     """Freeze the model and give every projection of its layers an adapter.
+
+    `whole` names those of `WHOLE` that are trained themselves: ids that the model has never met
+    need rows of their own, which no low rank gives them.
 
     Raises:
         InputError: a rank below 1 or an alpha that is not above 0.
@@ -50,6 +58,9 @@ def adapt(model: Emu3ForCausalLM, rank: int, alpha: float, seed: int) -> None:
     rng = np.random.default_rng((seed, 4))
     for parameter in model.get_parameters():
         parameter.requires_grad = False
+    for name, cell in model.cells_and_names():
+        if name.rsplit(".", 1)[-1] in whole:
+            cell.weight.requires_grad = True
     for name, cell in list(model.model.layers.cells_and_names()):
         if isinstance(cell, Linear) and name.rsplit(".", 1)[-1] in ADAPTED:
             cell.adapter = LowRank(cell, rank, alpha, rng)

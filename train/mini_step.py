@@ -13,7 +13,6 @@ from emu3.mllm.rotary import rope_table
 from train.muon import Muon
 from train.step import branch_bias
 
-
 # Share of the loss that only asks whether a token may come at all, not how likely each is.
 POSSIBLE = 0.7
 # A wanted probability below this is what rounding left of zero.

@@ -8,6 +8,7 @@ import yaml
 from emu3.cli.common import Parser
 from emu3.cli.flags import positive_int
 from emu3.errors import InputError
+from train.lora import WHOLE
 from train.zero import STAGES
 
 MINI = "assets/emu3-mini/language"
@@ -36,6 +37,13 @@ def _add_model(group: argparse._ArgumentGroup) -> None:
     add("--trainable_hidden_layers", type=int, help="train this many last layers, norm and head")
     add("--lora_rank", type=int, default=0, help="train adapters of this rank; 0 = the weights")
     add("--lora_alpha", type=float, default=16.0, help="adapters count alpha / rank times")
+    add(
+        "--lora_modules_to_save",
+        nargs="*",
+        default=[],
+        choices=WHOLE,
+        help="beside adapters, train these whole, as new visual codes need",
+    )
     add("--attn_implementation", help="eager, sdpa or flash_attention_2 (default: device's best)")
     add("--dtype", help="float32, bfloat16 or float16 (default: the device's)")
 
@@ -117,6 +125,8 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     options = parser.parse_args(argv)
     if not options.train_data_path:
         raise InputError("no data; give a feature folder with --train_data_path")
+    if options.lora_modules_to_save and not options.lora_rank:
+        raise InputError("--lora_modules_to_save needs adapters beside it; give --lora_rank")
     return options
 
 
@@ -139,14 +149,19 @@ def _read_yaml(path: Path, parser: Parser) -> dict:
 
 def _typed(path: Path, action: argparse.Action, value: object) -> object:
     """A YAML value as the command line would have read it."""
-    if action.nargs == "+":
-        return [str(v) for v in (value if isinstance(value, list) else [value])]
+    if action.nargs in ("+", "*"):
+        values = [str(v) for v in (value if isinstance(value, list) else [value])]
+        return [_allowed(path, action, value) for value in values]
     if action.type is None or value is None:
         return value
     try:
         value = action.type(str(value))
     except (ValueError, argparse.ArgumentTypeError) as error:
         raise InputError(f"{path}: {action.dest}: {error}; change --config") from None
+    return _allowed(path, action, value)
+
+
+def _allowed(path: Path, action: argparse.Action, value: object) -> object:
     if action.choices and value not in action.choices:
         raise InputError(
             f"{path}: {action.dest} {value!r}; allowed: {', '.join(map(str, action.choices))}; "

@@ -40,7 +40,8 @@ def load_model(options: argparse.Namespace) -> Emu3ForCausalLM:
     )
     _freeze(model, options.trainable_hidden_layers)
     if options.lora_rank:
-        adapt(model, options.lora_rank, options.lora_alpha, options.seed)
+        whole = options.lora_modules_to_save
+        adapt(model, options.lora_rank, options.lora_alpha, options.seed, whole)
     if options.image_area:
         model.config.image_area = options.image_area
     if options.max_position_embeddings:

@@ -5,6 +5,7 @@ import pytest
 from mindspore import Tensor
 
 from emu3.mllm import Emu3ForCausalLM
+from tests.support import randomised, tiny_config
 from train.deeper import Layer, deeper, plan
 
 
@@ -14,9 +15,10 @@ def test_new_layers_are_spread_evenly():
 
 
 @pytest.mark.parametrize("added", [1, 2])
-def test_a_deeper_model_computes_the_same(tiny_model, added):
+def test_a_deeper_model_computes_the_same(added):
+    model = randomised(Emu3ForCausalLM(tiny_config()), 0)
     ids = Tensor(np.arange(12, dtype=np.int32)[None])
-    grown = deeper(tiny_model, added)
-    assert grown.config.num_hidden_layers == tiny_model.config.num_hidden_layers + added
-    wanted, got = (m(ids).logits.asnumpy() for m in (tiny_model, grown))
+    grown = deeper(model, added)
+    assert grown.config.num_hidden_layers == model.config.num_hidden_layers + added
+    wanted, got = (m(ids).logits.asnumpy() for m in (model, grown))
     np.testing.assert_allclose(got, wanted, atol=1e-6)

@@ -140,6 +140,14 @@ def test_adapters_leave_frozen_weights_alone_and_are_merged(folder):
     assert np.linalg.matrix_rank(change, tol=1e-5) == 2
 
 
+def test_embeddings_and_head_can_be_trained_beside_adapters(folder):
+    both = ["--lora_modules_to_save", "embed_tokens", "lm_head"]
+    output = train(folder, "lora_rows", "--lora_rank", "2", *both)
+    start, tuned = weights(folder / "start"), weights(output / "checkpoint-4")
+    same = {name for name in start if np.array_equal(start[name], tuned[name])}
+    assert same == {name for name in start if "norm" in name}
+
+
 def test_early_layers_can_be_frozen(folder):
     output = train(folder, "late", "--trainable_hidden_layers", "1")
     start, tuned = weights(folder / "start"), weights(output / "checkpoint-4")
