@@ -15,7 +15,7 @@ shift || true
 run() {
     local peer=()
     if [[ " $* " == *" --peer "* ]]; then peer=(--peer-python "$PEER_PYTHON"); fi
-    "$PYTHON" -m emu3.cli.benchmark "$@" "${peer[@]}"
+    "$PYTHON" -m emu3.cli.benchmark "$@" ${peer[@]+"${peer[@]}"}
 }
 
 if [ "$SUBJECT" != all ]; then

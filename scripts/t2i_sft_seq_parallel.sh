@@ -12,5 +12,8 @@ if [ -z "${DATA:-}" ]; then
     DATA=outputs/new_scenes/t2i
     "$PYTHON" -m train.prepare_scene_data --output outputs/new_scenes --new --scenes 2000
 fi
+HELD_BACK=()
+if [ -e "$DATA/list/test.json" ]; then HELD_BACK=(--eval_data_path "$DATA"); fi
 exec "$PYTHON" -m train.launch -n "$NPROC" --logs "$OUTPUT/logs" train.train_seq_parallel \
-    --config "$CONFIG" --train_data_path "$DATA" --eval_data_path "$DATA" --output_dir "$OUTPUT" "$@"
+    --config "$CONFIG" --train_data_path "$DATA" ${HELD_BACK[@]+"${HELD_BACK[@]}"} \
+    --output_dir "$OUTPUT" "$@"

@@ -89,7 +89,7 @@ class Checker:
 
         findings = Findings()
         try:
-            files = list_entries(path)
+            files = list_entries(path, "DATA")
         except InputError as error:
             findings.problems.append(str(error))
             return findings

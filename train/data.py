@@ -73,7 +73,8 @@ class Source:
         if not self.weight > 0:
             raise InputError(f"weight {weight} of {path}; allowed: above 0; change {flag}")
         where = Path(path)
-        self.files = list_files(where / "list" / f"{split}.json" if where.is_dir() else where)
+        path = where / "list" / f"{split}.json" if where.is_dir() else where
+        self.files = list_files(path, flag)
         self.read = lru_cache(KEPT_FEATURES)(read_feature)
 
     def feature(self, ordinal: int, seed: tuple[int, ...]):

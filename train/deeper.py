@@ -21,7 +21,7 @@ class Layer:
 
 def plan(layers: int, added: int) -> list[Layer]:
     """The layers of the deeper model in order; new ones spread evenly, each after its source."""
-    after = [max(1, round((i + 1) * layers / (added + 1))) - 1 for i in range(added)]
+    after = [(2 * i + 1) * layers // (2 * added) for i in range(added)]
     order = []
     for i in range(layers):
         order += [Layer(i, False)] + [Layer(i, True)] * after.count(i)
@@ -40,6 +40,8 @@ def deeper(model: Emu3ForCausalLM, added: int) -> Emu3ForCausalLM:
     order = plan(model.config.num_hidden_layers, added)
     values = model.config.to_dict() | {"num_hidden_layers": len(order)}
     grown = Emu3ForCausalLM(Emu3Config(**values))
+    grown.generation_config = model.generation_config
+    grown.stated_settings = model.stated_settings
     for parameter in grown.get_parameters():
         parameter.set_data(Tensor(_value(parameter.name, order, old)))
     return grown

@@ -137,7 +137,7 @@ def equal_batches(items: list[Item], sizes: list[tuple[int, int]], most: int) ->
     ]
 
 
-def claim_folder(folder: Path, vision) -> None:
+def claim_folder(folder: Path, vision, flags: str) -> None:
     """Note in `folder/encoding.json` which vision tokenizer made its codes.
 
     Raises:
@@ -155,5 +155,5 @@ def claim_folder(folder: Path, vision) -> None:
     elif path.read_text(encoding="utf-8") != text:
         raise InputError(
             f"the features in {folder} were made with another vision tokenizer or dtype; "
-            "allowed: the same one; change --output-path or --model-path"
+            f"allowed: the same one; change {flags}"
         )

@@ -18,6 +18,8 @@ from pathlib import Path
 import numpy as np
 from safetensors.numpy import load_file
 
+from emu3.cli.common import Parser, leave, run_command
+from emu3.errors import InputError
 from train.checkpoints import STATE, checkpoints
 
 LIMIT = 1e-5  # relative difference of a tensor, norm(a - b) / norm(b)
@@ -52,6 +54,8 @@ def kill_once(output: Path, options: argparse.Namespace, rng: random.Random) -> 
                 break
         time.sleep(rng.random() * options.span)
         process.send_signal(signal.SIGKILL)
+        if process.wait() != -signal.SIGKILL:
+            raise InputError("the run ended before it was killed; give it more --steps")
     unfinished = [p.name for p in output.glob(".unfinished-*")]
     found = checkpoints(output)
     last = found[-1].name if found else "none yet"
@@ -59,10 +63,12 @@ def kill_once(output: Path, options: argparse.Namespace, rng: random.Random) -> 
     return note, all(whole(path) for path in found)
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Print a line a kill; returns 1 when anything was damaged."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter
+def build_parser() -> Parser:
+    """Every option with its default."""
+    parser = Parser(
+        prog="train.endurance",
+        description=__doc__,
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     parser.add_argument("--data", default="outputs/new_scenes/t2i", help="feature folder")
     parser.add_argument("--model", default="assets/emu3-mini/language", help="start model")
@@ -71,9 +77,17 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--span", type=float, default=0.6, help="seconds after a step, at most")
     parser.add_argument("--steps", type=int, default=100, help="steps of the run")
     parser.add_argument("--seed", type=int, default=0, help="seed of the moments")
-    options = parser.parse_args(argv)
+    return parser
+
+
+def run(options: argparse.Namespace) -> int:
+    """Print a line a kill; returns 1 when anything was damaged."""
     os.environ.setdefault("GLOG_v", "3")
     rng, output = random.Random(options.seed), Path(options.output)
+    if not Path(options.data).exists():
+        raise InputError(f"no {options.data}; `train.prepare_scene_data` writes it; change --data")
+    if output.exists():
+        raise InputError(f"{output} is there already; allowed: a new folder; change --output")
     damaged = 0
     for number in range(options.kills):
         note, good = kill_once(output / "killed", options, rng)
@@ -93,4 +107,4 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(run_command(run, build_parser(), None))

@@ -162,7 +162,7 @@ def _plain(value: object) -> object:
     return value.asnumpy() if isinstance(value, ms.Tensor) else value
 
 
-def list_entries(list_path: str | Path) -> list[Path]:
+def list_entries(list_path: str | Path, flag: str) -> list[Path]:
     """The files a list names, whether they exist or not.
 
     The prefix may be absolute or relative to the list; of a folder that was moved, whose prefix
@@ -178,23 +178,23 @@ def list_entries(list_path: str | Path) -> list[Path]:
         folder = list_path.parent / prefix
         files = [folder / name for name in names]
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{list_path} is no feature list: {error}; change --data") from None
+        raise InputError(f"{list_path} is no feature list: {error}; change {flag}") from None
     if not files:
-        raise InputError(f"{list_path} lists no samples; change --data")
+        raise InputError(f"{list_path} lists no samples; change {flag}")
     moved = list_path.parent.parent / "feature"
     if not folder.is_dir() and moved.is_dir():
         return [moved / name for name in names]
     return files
 
 
-def list_files(list_path: str | Path) -> list[Path]:
+def list_files(list_path: str | Path, flag: str) -> list[Path]:
     """The files a list names, as `list_entries` finds them.
 
     Raises:
         InputError: the list is missing, no list, empty, or names a file that does not exist.
     """
-    files = list_entries(list_path)
+    files = list_entries(list_path, flag)
     missing = [file for file in files if not file.exists()]
     if missing:
-        raise InputError(f"{list_path} names {missing[0]}, which does not exist; change --data")
+        raise InputError(f"{list_path} names {missing[0]}, which does not exist; change {flag}")
     return files

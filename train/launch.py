@@ -14,6 +14,8 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from emu3.cli.common import Parser, run_command
+from emu3.cli.flags import positive_int
 from emu3.files import writable_folder
 
 GRACE = 20.0  # seconds that workers have to end by themselves once one of them failed
@@ -84,8 +86,9 @@ def wait(workers: list[subprocess.Popen]) -> int:
 def run(command: Sequence[str], processes: int, port: int | None, logs: Path) -> int:
     """Run `command` in `processes` workers; returns the job's exit code."""
     if processes == 1:
-        return subprocess.run(command).returncode
-    scheduler, workers = start(command, processes, port or free_port(), logs)
+        scheduler, workers = None, [subprocess.Popen(command)]
+    else:
+        scheduler, workers = start(command, processes, port or free_port(), logs)
 
     def forward(number: int, frame: object) -> None:
         for worker in workers:
@@ -96,7 +99,7 @@ def run(command: Sequence[str], processes: int, port: int | None, logs: Path) ->
     try:
         return wait(workers)
     finally:
-        for worker in [*workers, scheduler]:
+        for worker in filter(None, [*workers, scheduler]):
             if worker.poll() is None:
                 worker.kill()
                 worker.wait()
@@ -104,20 +107,31 @@ def run(command: Sequence[str], processes: int, port: int | None, logs: Path) ->
             signal.signal(number, handler)
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Parse options and run; returns the exit code."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter
+def build_parser() -> Parser:
+    """Every option with its default."""
+    parser = Parser(
+        prog="train.launch",
+        description=__doc__,
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
-    parser.add_argument("-n", "--processes", type=int, default=1, help="number of processes")
-    parser.add_argument("--port", type=int, help="TCP port of the scheduler (default: a free one)")
+    parser.add_argument("-n", "--processes", type=positive_int, default=1, help="how many")
+    parser.add_argument("--port", type=positive_int, help="of the scheduler (default: a free one)")
     parser.add_argument("--logs", default="outputs/logs", help="folder of the other ranks' output")
     parser.add_argument("module", help="Python module to run")
     parser.add_argument("arguments", nargs=argparse.REMAINDER, help="what it is given")
-    options = parser.parse_args(argv)
+    return parser
+
+
+def launch(options: argparse.Namespace) -> int:
+    """Run the module; returns the job's exit code."""
     command = [sys.executable, "-m", options.module, *options.arguments]
     logs = writable_folder(Path(options.logs), "--logs")
     return run(command, options.processes, options.port, logs)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Parse options and run; returns the exit code."""
+    return run_command(launch, build_parser(), argv)
 
 
 if __name__ == "__main__":

@@ -7,11 +7,9 @@ import mindspore as ms
 import numpy as np
 from mindspore import Tensor, nn, ops
 
-from emu3.mllm import Emu3ForCausalLM
 from emu3.mllm.modeling_emu3 import IGNORED_LABEL
-from emu3.mllm.rotary import rope_table
 from train.muon import Muon
-from train.step import branch_bias
+from train.step import PackedRows
 
 # Share of the loss that only asks whether a token may come at all, not how likely each is.
 POSSIBLE = 0.7
@@ -24,20 +22,12 @@ def certain(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return labels[:, None], np.ones((len(labels), 1), np.float32)
 
 
-class Loss(nn.Cell):
+class Loss(PackedRows):
     """Mean loss against wanted probabilities; only the labels' places reach the head.
 
     Cross-entropy H(wanted, p), and -log of p's mass on the tokens that are wanted at all: a picture
     is wrong when a token comes that may not, whatever the chances of those that may.
     """
-
-    def __init__(self, model: Emu3ForCausalLM, length: int) -> None:
-        super().__init__()
-        self.model = model
-        cos, sin = rope_table(model.config, length)
-        self.cos, self.sin = Tensor(cos), Tensor(sin)
-        order = np.arange(length)
-        self.causal = Tensor(order[None, :] <= order[:, None])
 
     def construct(
         self,
@@ -48,17 +38,12 @@ class Loss(nn.Cell):
         labels: Tensor,
         weights: Tensor,
     ) -> Tensor:
-        """The first four arrays of `train.samples.Batch` -> scalar.
+        """The inputs of `hidden_at`, the first four arrays of `train.samples.Batch` -> scalar.
 
-        `labels` (N, K) are candidates for each label, IGNORED_LABEL where it is unused, and
+        `labels` (N, K) are candidates for each label, all IGNORED_LABEL where it is unused, and
         `weights` (N, K) their wanted probabilities; above zero once for each token.
         """
-        length = ids.shape[1]
-        bias = branch_bias(branches, self.causal[:length, :length])
-        embeds = self.model.model.embed_tokens(ids)
-        cos, sin = ops.gather(self.cos, positions, 0), ops.gather(self.sin, positions, 0)
-        hidden = self.model.model.hidden(embeds, cos, sin, bias)
-        picked = ops.gather(hidden.reshape(-1, hidden.shape[-1]), places, 0)
+        picked = self.hidden_at(ids, positions, branches, places)
         logits = self.model.lm_head(picked).astype(ms.float32)
         counted = (labels != IGNORED_LABEL).astype(ms.float32)
         logits = logits - ops.stop_gradient(logits.max(-1, keepdims=True))

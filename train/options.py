@@ -5,13 +5,21 @@ from pathlib import Path
 
 import yaml
 
-from emu3.cli.common import Parser
-from emu3.cli.flags import positive_int
+from emu3.cli.common import MINI_LANGUAGE, Parser
+from emu3.cli.flags import (
+    below_one,
+    non_negative_float,
+    non_negative_int,
+    positive_float,
+    positive_int,
+    share,
+)
 from emu3.errors import InputError
+from emu3.runtime import DTYPES
 from train.lora import WHOLE
 from train.zero import STAGES
 
-MINI = "assets/emu3-mini/language"
+MINI = str(MINI_LANGUAGE)
 SCALERS = ("none", "static", "dynamic")
 
 
@@ -59,30 +67,45 @@ def _add_data(group: argparse._ArgumentGroup) -> None:
     add("--eval_data_path", help="feature folder (its test list) or list file held back")
     add("--max_position_embeddings", type=positive_int, help="longest row (default: the model's)")
     add("--image_area", type=positive_int, help="stored as the new model's image area")
-    add("--null_prompt_prob", type=float, default=0.05, help="chance that a caption is dropped")
+    add("--null_prompt_prob", type=share, default=0.05, help="chance that a caption is dropped")
     add("--supervise_structure", action="store_true", help="T2I: also eol, eof, eoi and eos")
     add("--pad_to_multiple", type=positive_int, default=64, help="row lengths are multiples of it")
 
 
 def _add_schedule(group: argparse._ArgumentGroup) -> None:
     add = group.add_argument
-    add("--num_train_epochs", type=float, default=4.0, help="passes over the data")
+    add("--num_train_epochs", type=non_negative_float, default=4.0, help="passes over the data")
     add("--max_steps", type=int, default=-1, help="optimizer steps; -1 = by the epochs")
     add("--per_device_train_batch_size", type=positive_int, default=1, help="rows a pass")
     add("--gradient_accumulation_steps", type=positive_int, default=1, help="passes a step")
-    add("--learning_rate", type=float, default=1e-5, help="peak learning rate")
-    add("--min_learning_rate", type=float, default=1e-6, help="last learning rate of the cosine")
-    add("--warmup_steps", type=int, default=30, help="optimizer steps of linear warm-up")
-    add("--weight_decay", type=float, default=0.1, help="decoupled decay of matrices")
-    add("--adam_beta1", type=float, default=0.9, help="decay of the first moment")
-    add("--adam_beta2", type=float, default=0.95, help="decay of the second moment")
-    add("--adam_epsilon", type=float, default=1e-6, help="AdamW's epsilon")
-    add("--max_grad_norm", type=float, default=5.0, help="gradients' largest global norm")
+    add("--learning_rate", type=non_negative_float, default=1e-5, help="peak learning rate")
+    add(
+        "--min_learning_rate",
+        type=non_negative_float,
+        default=1e-6,
+        help="last learning rate of the cosine",
+    )
+    add(
+        "--warmup_steps",
+        type=non_negative_int,
+        default=30,
+        help="optimizer steps of linear warm-up",
+    )
+    add("--weight_decay", type=non_negative_float, default=0.1, help="decoupled decay of matrices")
+    add("--adam_beta1", type=below_one, default=0.9, help="decay of the first moment")
+    add("--adam_beta2", type=below_one, default=0.95, help="decay of the second moment")
+    add("--adam_epsilon", type=positive_float, default=1e-6, help="AdamW's epsilon")
+    add("--max_grad_norm", type=positive_float, default=5.0, help="gradients' largest global norm")
     add("--loss_scaler_type", choices=SCALERS, default="none", help="for float16: dynamic")
-    add("--init_loss_scale", type=float, default=1024.0, help="first or fixed loss scale")
-    add("--loss_scale_factor", type=float, default=2.0, help="a dynamic scale's change")
+    add("--init_loss_scale", type=positive_float, default=1024.0, help="first or fixed loss scale")
+    add("--loss_scale_factor", type=positive_float, default=2.0, help="a dynamic scale's change")
     add("--scale_window", type=positive_int, default=1000, help="good steps before it grows")
-    add("--seed", type=int, default=42, help="seed of data order, dropped captions and dropout")
+    add(
+        "--seed",
+        type=non_negative_int,
+        default=42,
+        help="seed of data order, dropped captions and dropout",
+    )
 
 
 def _add_parallel(group: argparse._ArgumentGroup) -> None:
@@ -103,7 +126,11 @@ def _add_parallel(group: argparse._ArgumentGroup) -> None:
 def _add_output(group: argparse._ArgumentGroup) -> None:
     add = group.add_argument
     add("--output_dir", default="outputs/sft", help="folder of checkpoints, log and settings")
-    add("--save_dtype", help="dtype of saved weights (default: that of the start model)")
+    add(
+        "--save_dtype",
+        choices=tuple(DTYPES),
+        help="dtype of saved weights (default: that of the start model)",
+    )
     add("--save_steps", type=positive_int, default=500, help="steps between checkpoints")
     add("--save_total_limit", type=positive_int, default=3, help="checkpoints kept")
     add("--eval_steps", type=positive_int, default=500, help="steps between evaluations")
@@ -127,6 +154,8 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
         raise InputError("no data; give a feature folder with --train_data_path")
     if options.lora_modules_to_save and not options.lora_rank:
         raise InputError("--lora_modules_to_save needs adapters beside it; give --lora_rank")
+    if options.lora_rank and options.trainable_hidden_layers is not None:
+        raise InputError("--trainable_hidden_layers has no effect beside --lora_rank; give one")
     return options
 
 
@@ -152,8 +181,14 @@ def _typed(path: Path, action: argparse.Action, value: object) -> object:
     if action.nargs in ("+", "*"):
         values = [str(v) for v in (value if isinstance(value, list) else [value])]
         return [_allowed(path, action, value) for value in values]
+    if isinstance(action.const, bool) and not isinstance(value, bool):
+        raise InputError(f"{path}: {action.dest} {value!r}; allowed: true, false; change --config")
+    if value is None and action.default is not None:
+        raise InputError(
+            f"{path}: {action.dest} has no value; give one or leave it out of --config"
+        )
     if action.type is None or value is None:
-        return value
+        return value if value is None else _allowed(path, action, value)
     try:
         value = action.type(str(value))
     except (ValueError, argparse.ArgumentTypeError) as error:

@@ -7,17 +7,23 @@ chance has it. A run that was stopped goes on where it left off.
 """
 
 import argparse
+import json
 from collections.abc import Sequence
 from pathlib import Path
 
-import mindspore as ms
 import numpy as np
 from mindspore import Tensor, nn
 from tqdm import tqdm
 
 from emu3 import runtime
+from emu3.cli import common
+from emu3.cli.common import Parser
+from emu3.cli.flags import add_numbers, non_negative_int
+from emu3.errors import InputError
+from emu3.files import atomic_path, writable_folder
 from emu3.tokenizer import Emu3VisionVQModel
 from train.cells import cell_kinds
+from train.encoding import claim_folder
 from train.features import Feature, write_feature, write_list
 from train.language import caption, describe, questions
 from train.scenes import (
@@ -97,7 +103,9 @@ def prepare(args: argparse.Namespace) -> None:
     """Write the features that are missing, then the lists."""
     encode = None
     if args.codes == "encoded":
-        encode = Encode(Emu3VisionVQModel.from_pretrained(args.vq_model).set_train(False))
+        vision = Emu3VisionVQModel.from_pretrained(args.vq_model).set_train(False)
+        claim_folder(Path(args.output), vision, "--output or --vq-model")
+        encode = Encode(vision)
     rng = np.random.default_rng((args.seed, 0))
     ratios = rng.choice(list(RATIOS), args.scenes, p=RATIO_SHARES)
     output, bar = Path(args.output), tqdm(total=args.scenes, desc="scenes")
@@ -135,32 +143,69 @@ def _codes(encode: Encode | None, scenes: Sequence[Scene], batch: int) -> Sequen
     return encode_scenes(encode, [*scenes, *[scenes[-1]] * (batch - len(scenes))])
 
 
-def main(argv: list[str] | None = None) -> None:
-    """Parse options and prepare."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter
+def claim(output: Path, args: argparse.Namespace) -> None:
+    """Note in `output` what its scenes are drawn with.
+
+    Raises:
+        InputError: it holds scenes that were drawn otherwise.
+    """
+    ours = {name: getattr(args, name) for name in ("new", "codes", "wordings", "seed")}
+    path, text = output / "scenes.json", json.dumps(ours, indent=2) + "\n"
+    if path.exists() and path.read_text(encoding="utf-8") == text:
+        return
+    if path.exists() or (output / "t2i").exists():
+        raise InputError(
+            f"{output} holds scenes that were drawn with other options than {ours}; allowed: the "
+            "same ones, or another folder; change --output"
+        )
+    with atomic_path(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def build_parser() -> Parser:
+    """Every option with its default."""
+    parser = Parser(
+        prog="train.prepare_scene_data",
+        description=__doc__,
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
-    parser.add_argument("--vq-model", default="assets/emu3-mini/vision", help="vision tokenizer")
-    parser.add_argument(
+    add = parser.add_argument
+    add("--vq-model", default=common.MINI_VISION, help="vision tokenizer")
+    add(
         "--codes",
         choices=("encoded", "named"),
         default="encoded",
         help="of the vision tokenizer, or those it is taught to give (train.cells)",
     )
-    parser.add_argument("--output", default="outputs/scenes", help="folder to write")
-    parser.add_argument("--scenes", type=int, default=20000, help="pictures to draw")
-    parser.add_argument(
-        "--new", action="store_true", help="teach a new colour and kind, among what is known"
+    add("--output", default="outputs/scenes", help="folder to write")
+    add("--new", action="store_true", help="teach a new colour and kind, among what is known")
+    add("--held-back", type=non_negative_int, default=200, help="pictures of the test lists")
+    add("--seed", type=non_negative_int, default=0, help="seed of scenes and texts")
+    add_numbers(
+        parser,
+        ("--scenes", 20000, "pictures to draw"),
+        ("--wordings", 6, "captions per picture"),
+        ("--batch", 32, "pictures encoded at once"),
     )
-    parser.add_argument("--held-back", type=int, default=200, help="pictures of the test lists")
-    parser.add_argument("--wordings", type=int, default=6, help="captions per picture")
-    parser.add_argument("--batch", type=int, default=32, help="pictures encoded at once")
-    parser.add_argument("--seed", type=int, default=0, help="seed of scenes and texts")
-    args = parser.parse_args(argv)
-    runtime.setup(device="CPU", mode="graph")
-    ms.set_seed(args.seed)
+    return parser
+
+
+def run(args: argparse.Namespace) -> None:
+    """Check options that depend on each other, then prepare."""
+    if args.held_back >= args.scenes:
+        raise InputError(
+            f"{args.held_back} of {args.scenes} scenes held back; allowed: fewer than --scenes; "
+            "change --held-back"
+        )
+    claim(writable_folder(Path(args.output), "--output"), args)
+    runtime.setup(device="CPU", mode="graph", seed=args.seed)
     prepare(args)
 
 
+def main(argv: list[str] | None = None) -> int:
+    """Parse options and prepare; returns the exit code."""
+    return common.run_command(run, build_parser(), argv)
+
+
 if __name__ == "__main__":
-    main()
+    common.leave(main())

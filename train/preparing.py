@@ -123,7 +123,7 @@ def _without_clashes(items: list, folder: Path, split: str) -> tuple[list, list]
     taken = {}
     for path in (folder / "list").glob("*.json"):
         if path.stem != split:
-            taken |= {entry.stem: path for entry in list_entries(path)}
+            taken |= {entry.stem: path for entry in list_entries(path, "--output-path")}
     clashes = [item for item in items if item.feature.name in taken]
     reasons = [
         Skipped(i.line, f"name {i.feature.name} is used by {taken[i.feature.name]}")
@@ -178,7 +178,7 @@ def _encode(options: argparse.Namespace, folder: Path, reader, batches: list) ->
 
     common.start_device(options)
     vision, _ = common.load_vision(options)
-    claim_folder(folder, vision)
+    claim_folder(folder, vision, "--output-path or --model-path")
     skipped = []
     with tqdm(total=sum(map(len, batches)), desc="encoding", unit="image") as bar:
         for items, pixels, bad in reader.batches(batches):

@@ -39,6 +39,9 @@ RATIO_SHARES = (0.4, 0.15, 0.15, 0.15, 0.15)
 SMALL = {"4x4": (4, 4), "4x5": (4, 5), "5x4": (5, 4)}
 RELATIONS = ("above", "below", "left of", "right of")
 PLACE_TRIES = 20
+MOST_SHAPES = 3
+GAP = 1  # cells of ground between two shapes
+MARGIN = 1.0  # cells by which one axis must dominate, for a relation to be clear
 
 
 @dataclass(frozen=True)
@@ -99,7 +102,7 @@ class Scene:
     palette: Palette = BASE
 
 
-def relation(a: Shape, b: Shape, margin: float = 1.0) -> str | None:
+def relation(a: Shape, b: Shape, margin: float = MARGIN) -> str | None:
     """How `a` lies to `b`, by the dominant axis of their centres.
 
     None when the axes differ by less than `margin` cells, so that neither dominates.
@@ -216,7 +219,7 @@ def apart(a: Shape, b: Shape) -> bool:
     """Whether a whole cell of ground lies between two bounding boxes."""
     gap_rows = max(a.row, b.row) - min(a.row + a.side, b.row + b.side)
     gap_cols = max(a.col, b.col) - min(a.col + a.side, b.col + b.side)
-    return max(gap_rows, gap_cols) >= 1
+    return max(gap_rows, gap_cols) >= GAP
 
 
 def draw(scene: Scene) -> Image.Image:

@@ -28,8 +28,8 @@ def branch_bias(branches: Tensor, causal: Tensor) -> Tensor:
     return bias.expand_dims(1)
 
 
-class SummedLoss(nn.Cell):
-    """The summed cross-entropy of this process's labels; only their places reach the head."""
+class PackedRows(nn.Cell):
+    """A model on rows of branches; only the places that count are looked at."""
 
     def __init__(self, model: Emu3ForCausalLM, length: int) -> None:
         super().__init__()
@@ -38,21 +38,32 @@ class SummedLoss(nn.Cell):
         self.cos, self.sin = Tensor(cos), Tensor(sin)
         order = np.arange(length)
         self.causal = Tensor(order[None, :] <= order[:, None])
-        self.head_loss = HeadLoss()
 
-    def construct(
-        self, ids: Tensor, positions: Tensor, branches: Tensor, places: Tensor, labels: Tensor
-    ) -> Tensor:
-        """ids and positions (B, T), branches (B, S), places and labels (N,) -> () float32.
+    def hidden_at(self, ids: Tensor, positions: Tensor, branches: Tensor, places: Tensor) -> Tensor:
+        """ids and positions (B, T), branches (B, S), places (N,) -> last hidden states (N, C).
 
-        `branches` and `labels` as in train.samples; `places` are indices b * T + t.
+        `branches` as in train.samples; `places` are indices b * T + t.
         """
         length = branches.shape[1]
         bias = branch_bias(branches, self.causal[:length, :length])
         embeds = self.model.model.embed_tokens(ids)
         cos, sin = ops.gather(self.cos, positions, 0), ops.gather(self.sin, positions, 0)
         hidden = self.model.model.hidden(embeds, cos, sin, bias)
-        picked = ops.gather(hidden.reshape((-1, hidden.shape[-1])), places, 0)
+        return ops.gather(hidden.reshape((-1, hidden.shape[-1])), places, 0)
+
+
+class SummedLoss(PackedRows):
+    """The summed cross-entropy of this process's labels; only their places reach the head."""
+
+    def __init__(self, model: Emu3ForCausalLM, length: int) -> None:
+        super().__init__(model, length)
+        self.head_loss = HeadLoss()
+
+    def construct(
+        self, ids: Tensor, positions: Tensor, branches: Tensor, places: Tensor, labels: Tensor
+    ) -> Tensor:
+        """The inputs of `hidden_at`, labels (N,) as in train.samples -> () float32."""
+        picked = self.hidden_at(ids, positions, branches, places)
         head = self.model.lm_head
         weight = head.weight if head.gather is None else head.gather(head.weight)
         return self.head_loss(picked, weight, labels)[0]

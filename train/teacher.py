@@ -10,7 +10,7 @@ Scenes count the more, the sooner their shapes begin: who fills a picture row by
 shape off must know the last cell that has room for it, and a sampler that prefers likely tokens
 would put it off again and again.
 
-A state of a fact is a size and a place that it allows; f, g, h are facts not yet seen.
+A state of a fact is a size and a place that it allows; f and g are facts not yet seen.
 """
 
 from collections.abc import Iterator
@@ -22,13 +22,13 @@ import numpy as np
 
 from train.cells import GROUNDS, cell_kinds, first_tile
 from train.language.facts import Facts, ShapeFact, clear_place
-from train.scenes import SIZES, Ground, Scene, Shape, relation
+from train.scenes import GAP, MARGIN, MOST_SHAPES, SIZES, Ground, Scene, Shape, relation
 
 # Weight of a scene that shows two shapes in the other order than the caption names them.
 OUT_OF_ORDER = 0.1
 # A state at the last cell its fact allows has exp(-EARLY) of the weight of one at the first.
 EARLY = 6.0
-CANDIDATES = 1 + 3 * len(SIZES)
+CANDIDATES = 1 + MOST_SHAPES * len(SIZES)
 
 
 @dataclass(frozen=True)
@@ -149,14 +149,14 @@ def _together(a: ShapeFact, b: ShapeFact, stated: tuple, rows: int, cols: int) -
         np.maximum(y, v) - np.minimum(y + side, v + other),
         np.maximum(x, u) - np.minimum(x + side, u + other),
     )
-    fits = (gap >= 1) & (second.start[None] > first.start[:, None])
+    fits = (gap >= GAP) & (second.start[None] > first.start[:, None])
     dy = (y + side / 2) - (v + other / 2)
     dx = (x + side / 2) - (u + other / 2)
     for name, forward in stated:
         sign = 1 if forward else -1
         along, across = (dy, dx) if name in ("above", "below") else (dx, dy)
         wanted = -1 if name in ("above", "left of") else 1
-        fits &= (np.abs(along) - np.abs(across) >= 1) & (np.sign(along) * sign == wanted)
+        fits &= (np.abs(along) - np.abs(across) >= MARGIN) & (np.sign(along) * sign == wanted)
     return fits.astype(np.float32)
 
 

@@ -38,10 +38,7 @@ def load_model(options: argparse.Namespace) -> Emu3ForCausalLM:
         mindspore_dtype=options.dtype,
         attn_implementation=options.attn_implementation,
     )
-    _freeze(model, options.trainable_hidden_layers)
-    if options.lora_rank:
-        whole = options.lora_modules_to_save
-        adapt(model, options.lora_rank, options.lora_alpha, options.seed, whole)
+    mark_trained(model, options)
     if options.image_area:
         model.config.image_area = options.image_area
     if options.max_position_embeddings:
@@ -50,6 +47,14 @@ def load_model(options: argparse.Namespace) -> Emu3ForCausalLM:
         for layer in model.model.layers:
             layer.recompute()
     return model
+
+
+def mark_trained(model: Emu3ForCausalLM, options: argparse.Namespace) -> None:
+    """Freeze what the options leave alone; give the model adapters where they ask for them."""
+    _freeze(model, options.trainable_hidden_layers)
+    if options.lora_rank:
+        whole = options.lora_modules_to_save
+        adapt(model, options.lora_rank, options.lora_alpha, options.seed, whole)
 
 
 def _freeze(model: Emu3ForCausalLM, last: int | None) -> None:
@@ -110,7 +115,7 @@ def run(options: argparse.Namespace) -> int:
     if options.dry_run:
         with no_init_parameters():
             model = Emu3ForCausalLM(config)
-        _freeze(model, options.trainable_hidden_layers)
+        mark_trained(model, options)
         print(describe_plan(options, model, data, steps, mesh))
         return 0
     output = writable_folder(Path(options.output_dir), "--output_dir")
@@ -138,7 +143,10 @@ def main(argv: list[str] | None = None) -> int:
     try:
         return run(parse(argv))
     except InputError as error:
-        print(f"train.train_seq_parallel: error: {error}", file=sys.stderr)
+        print(f"train.train_seq_parallel: error: {' '.join(str(error).split())}", file=sys.stderr)
+    except KeyboardInterrupt:
+        print("train.train_seq_parallel: stopped before the first step", file=sys.stderr)
+        return INTERRUPTED
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
         print(f"train.train_seq_parallel: error: {where}{error.strerror}", file=sys.stderr)

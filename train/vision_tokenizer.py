@@ -16,7 +16,10 @@ from mindspore import Tensor, nn, ops
 from tqdm import tqdm, trange
 
 from emu3 import runtime
+from emu3.cli.common import Parser, leave, run_command
+from emu3.cli.flags import add_numbers, non_negative_float, non_negative_int, share
 from emu3.errors import InputError
+from emu3.runtime import DTYPES
 from emu3.tokenizer import (
     Emu3VisionVQConfig,
     Emu3VisionVQImageProcessor,
@@ -173,7 +176,7 @@ class Batches:
 
 
 def _widen(mask: np.ndarray, by: int = 2) -> np.ndarray:
-    """Grow a mask by `by` pixels in the four directions."""
+    """Grow a mask by `by` pixels in all eight directions."""
     padded = np.pad(mask, by)
     shifts = [(dy, dx) for dy in (0, by, 2 * by) for dx in (0, by, 2 * by)]
     rows, cols = mask.shape
@@ -209,8 +212,12 @@ def train(args: argparse.Namespace) -> None:
     if state.exists():
         first = load_state(state, teach)["step"]
     rate = cosine_schedule(args.lr, args.lr / 50, 50, args.steps)
-    small, whole = Batches(args.seed, args.batch, SMALL), Batches(args.seed, args.batch // 2, WHOLE)
+    small, whole = (
+        Batches(args.seed, args.batch, SMALL),
+        Batches(args.seed, max(1, args.batch // 2), WHOLE),
+    )
     begun = saved = time.monotonic()
+    done = first
     with tqdm(total=args.steps, initial=first, desc="vision tokenizer") as bar:
         for step in range(first, args.steps):
             taught = step < args.steps * args.taught
@@ -223,12 +230,14 @@ def train(args: argparse.Namespace) -> None:
                 bar.write(f"step {step} error {rebuilt:.4f} naming {named:.4f} norm {norm:.2f}")
             now = time.monotonic()
             last = step + 1 == args.steps or now - begun > args.minutes * 60
+            done = step + 1
             if last or now - saved > args.save_every:
-                save_state(state, teach, {"step": step + 1})
+                save_state(state, teach, {"step": done})
                 saved = now
             if last:
                 break
-    name_codes(args, model)
+    if done >= args.steps:
+        name_codes(args, model)
     save_model(model, args.output, args.save_dtype)
 
 
@@ -272,31 +281,54 @@ def forget_past(model: Emu3VisionVQModel) -> None:
                 weight.set_data(Tensor(kernel))
 
 
-def main(argv: list[str] | None = None) -> None:
-    """Parse options and train."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter
+def build_parser() -> Parser:
+    """Every option with its default."""
+    parser = Parser(
+        prog="train.vision_tokenizer",
+        description=__doc__,
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     add = parser.add_argument
     add("--config", default="configs/emu3_mini_vision.json", help="sizes")
     add("--output", default="outputs/vision", help="folder of the trained model")
     add("--state", default="outputs/vision_state.safetensors", help="resume file")
-    add("--steps", type=int, default=2200, help="optimizer steps in all")
-    add("--minutes", type=float, default=1e9, help="stop and save after these")
-    add("--taught", type=float, default=0.7, help="first share: encoder and decoder apart")
-    add("--batch", type=int, default=8, help="small pictures a step; later half as many, larger")
-    add("--naming", type=float, default=0.2, help="weight of the loss that names codes")
-    add("--lr", type=float, default=2e-3, help="peak learning rate")
-    add("--encoder-steps", type=int, default=1000, help="further steps of the encoder alone")
-    add("--encoder-batch", type=int, default=16, help="pictures of such a step")
-    add("--encoder-lr", type=float, default=1e-3, help="peak learning rate of such steps")
-    add("--save-dtype", default="float16", help="dtype of the saved weights")
-    add("--seed", type=int, default=0, help="seed of data and initial weights")
-    add("--save-every", type=float, default=120, help="seconds between saves")
-    args = parser.parse_args(argv)
+    add("--save-every", type=non_negative_float, default=120, help="seconds between saves")
+    add("--save-dtype", choices=tuple(DTYPES), default="float16", help="dtype of the saved weights")
+    add("--minutes", type=non_negative_float, default=1e9, help="stop and save after so many")
+    add("--taught", type=share, default=0.7, help="first share: encoder and decoder apart")
+    add(
+        "--naming", type=non_negative_float, default=0.2, help="weight of the loss that names codes"
+    )
+    add("--lr", type=non_negative_float, default=2e-3, help="peak learning rate")
+    add(
+        "--encoder-lr",
+        type=non_negative_float,
+        default=1e-3,
+        help="peak learning rate of further steps",
+    )
+    add(
+        "--encoder-steps", type=non_negative_int, default=1000, help="further, of the encoder alone"
+    )
+    add("--seed", type=non_negative_int, default=0, help="seed of data and initial weights")
+    add_numbers(
+        parser,
+        ("--steps", 2200, "optimizer steps in all"),
+        ("--batch", 8, "small pictures a step; later half as many, larger"),
+        ("--encoder-batch", 16, "pictures of a further step"),
+    )
+    return parser
+
+
+def run(args: argparse.Namespace) -> None:
+    """Train on this machine's CPU."""
     runtime.setup(device="CPU", mode="graph", seed=args.seed)
     train(args)
 
 
+def main(argv: list[str] | None = None) -> int:
+    """Parse options and train; returns the exit code."""
+    return run_command(run, build_parser(), argv)
+
+
 if __name__ == "__main__":
-    main()
+    leave(main())

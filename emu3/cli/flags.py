@@ -31,9 +31,24 @@ def non_negative_float(text: str) -> float:
     return _number(text, float, lambda x: 0 <= x < float("inf"), "a number >= 0")
 
 
+def positive_float(text: str) -> float:
+    """A finite number > 0, for argparse."""
+    return _number(text, float, lambda x: 0 < x < float("inf"), "a number above 0")
+
+
+def below_one(text: str) -> float:
+    """A number in [0, 1), for argparse."""
+    return _number(text, float, lambda x: 0 <= x < 1, "a number from 0 to below 1")
+
+
 def probability(text: str) -> float:
     """A number in (0, 1], for argparse."""
     return _number(text, float, lambda x: 0 < x <= 1, "a number above 0 and up to 1")
+
+
+def share(text: str) -> float:
+    """A number in [0, 1], for argparse."""
+    return _number(text, float, lambda x: 0 <= x <= 1, "a number from 0 to 1")
 
 
 def _number(text: str, kind: type, fits: Callable, allowed: str):

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from emu3.mllm.modeling_emu3 import IGNORED_LABEL
-from train.mini import Batches
+from train import mini
+from train.mini_batches import Batches
 from train.scenes import SMALL
 
 SIZES = {"t2i_batch": 6, "t2i_length": 96, "t2i_labels": 49}
@@ -55,3 +56,23 @@ def test_a_step_gives_the_same_batch_again(batches):
     for step in (0, 1):
         for a, b in zip(batches().at(step)[2:], batches().at(step)[2:], strict=True):
             np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--vqa-share", "3", "--cycle", "2"], "change --vqa-share"),
+        (["--counts", "0", "0", "0"], "--counts"),
+        (["--t2i-labels", "40"], "change --t2i-length, --t2i-labels"),
+        (["--add-layers", "2"], "--model"),
+        (["--floor", "1.5"], "from 0 to 1"),
+        ([], "--tokenizer"),
+    ],
+)
+def test_bad_options_are_named(options, words, capsys):
+    try:
+        code = mini.main(options)
+    except SystemExit as error:
+        code = error.code
+    assert code == 2
+    assert words in capsys.readouterr().err

@@ -53,7 +53,7 @@ def prepare(folder, vision, *more, command=prepare_vision_data):
 
 
 def features(folder, split="train"):
-    files = list_files(folder / "out" / "list" / f"{split}.json")
+    files = list_files(folder / "out" / "list" / f"{split}.json", "--data")
     return [read_feature(file) for file in files]
 
 

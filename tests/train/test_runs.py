@@ -58,7 +58,7 @@ def train_vision(folder, name, *more):
         "--encoder-steps",
         "0",
     ]
-    vision_tokenizer.main([str(a) for a in (*args, *more)])
+    assert vision_tokenizer.main([str(a) for a in (*args, *more)]) == 0
     return folder / name
 
 
@@ -70,7 +70,8 @@ def vision(folder):
 @pytest.fixture(scope="module")
 def scenes(folder, vision):
     args = ["--vq-model", vision, "--output", folder / "scenes", "--scenes", "6", "--batch", "2"]
-    prepare_scene_data.main([str(a) for a in (*args, "--held-back", "1", "--wordings", "2")])
+    args += ["--held-back", "1", "--wordings", "2"]
+    assert prepare_scene_data.main([str(a) for a in args]) == 0
     return folder / "scenes"
 
 
@@ -85,19 +86,20 @@ def test_a_stopped_tokenizer_run_ends_as_an_uninterrupted_one(folder, vision):
 
 def test_prepared_scenes_are_features_of_both_tasks(scenes, vision):
     for task in ("t2i", "vqa"):
-        files = list_files(scenes / task / "list" / "train.json")
+        files = list_files(scenes / task / "list" / "train.json", "--data")
         assert len(files) == 5
         feature = read_feature(files[0])
         assert feature.codes.ndim == 2 and feature.codes.max() < VISION["codebook_size"]
     assert feature.turns[-1] == (feature.texts, feature.response)
-    assert len(list_files(scenes / "vqa" / "list" / "test.json")) == 1
+    assert len(list_files(scenes / "vqa" / "list" / "test.json", "--data")) == 1
 
 
 def test_preparing_again_writes_nothing_new(folder, scenes, vision):
-    path = list_files(scenes / "t2i" / "list" / "train.json")[0]
+    path = list_files(scenes / "t2i" / "list" / "train.json", "--data")[0]
     before = path.stat().st_mtime_ns
     args = ["--vq-model", vision, "--output", scenes, "--scenes", "6", "--batch", "2"]
-    prepare_scene_data.main([str(a) for a in (*args, "--held-back", "1", "--wordings", "2")])
+    args += ["--held-back", "1", "--wordings", "2"]
+    assert prepare_scene_data.main([str(a) for a in args]) == 0
     assert path.stat().st_mtime_ns == before
 
 
@@ -105,7 +107,7 @@ def run_mini(folder, name, *more):
     args = ["--config", folder / "language.json", "--tokenizer", folder / "tokenizer"]
     args += ["--output", folder / name, "--state", folder / f"{name}.safetensors", "--steps", "12"]
     args += ["--t2i-batch", "6", "--vqa-batch", "2", "--warmup", "1", "--save-dtype", "float32"]
-    mini.main([str(a) for a in (*args, "--lr", "0.01", *more)])
+    assert mini.main([str(a) for a in (*args, "--lr", "0.01", *more)]) == 0
     return folder / name
 
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -51,7 +52,8 @@ def folder(tmp_path_factory, builder):
     Emu3ForCausalLM(config).save_pretrained(path / "start")
     builder.tokenizer.save_pretrained(path / "start")
     args = ["--output", path / "scenes", "--scenes", "10", "--held-back", "2", "--codes", "named"]
-    prepare_scene_data.main([str(a) for a in (*args, "--wordings", "2", "--new")])
+    args += ["--wordings", "2", "--new"]
+    assert prepare_scene_data.main([str(a) for a in args]) == 0
     return path
 
 
@@ -172,7 +174,14 @@ def test_recomputation_changes_nothing(folder, whole):
 def test_a_dry_run_prints_the_plan_and_writes_nothing(folder, capsys):
     train(folder, "dry", "--dry_run")
     text = capsys.readouterr().out
-    assert "steps      4, 2 rows each" in text and "trained" in text and "GiB" in text
+    assert "steps      4, 2 rows each" in text and "GiB" in text
+    train(folder, "dry", "--dry_run", "--lora_rank", "2")
+    counts = [
+        [int(number.replace(",", "")) for number in re.findall(r"[\d,]{4,}", line)]
+        for line in (text + capsys.readouterr().out).splitlines()
+        if "are trained" in line
+    ]
+    assert counts[0][0] == counts[0][1] > 10 * counts[1][1]
     assert not (folder / "dry").exists()
 
 
@@ -198,8 +207,11 @@ def complaint(capsys, arguments) -> str:
 
 
 def test_bad_input_is_named(folder, whole, capsys, tmp_path):
-    config = tmp_path / "bad.yaml"
-    config.write_text("no_such_option: 3\n")
+    def yaml(name, text):
+        path = tmp_path / f"{name}.yaml"
+        path.write_text(text + "\n")
+        return str(path)
+
     broken = tmp_path / "broken" / "checkpoint-2"
     shutil.copytree(whole / "checkpoint-2", broken)
     state = broken / "state.safetensors"
@@ -207,12 +219,18 @@ def test_bad_input_is_named(folder, whole, capsys, tmp_path):
     cases = {
         ("--train_data_path", str(tmp_path)): "train.json",
         ("--model_name_or_path", str(tmp_path)): "config.json",
-        ("--config", str(config)): "no_such_option",
+        ("--config", yaml("bad", "no_such_option: 3")): "no_such_option",
         ("--sequence_parallel_shards", "3"): "--sequence_parallel_shards",
         ("--trainable_hidden_layers", "9"): "--trainable_hidden_layers",
         ("--resume", str(tmp_path)): "state.safetensors",
         ("--resume", str(broken)): "cannot read",
         ("--resume", str(whole / "checkpoint-2"), "--lora_rank", "2"): "another model",
+        ("--lora_rank", "2", "--trainable_hidden_layers", "1"): "no effect beside --lora_rank",
+        ("--lora_modules_to_save", "lm_head"): "give --lora_rank",
+        ("--config", yaml("scaler", "loss_scaler_type: dynamik")): "allowed: none, static, dynamic",
+        ("--config", yaml("flag", "supervise_structure: 'no'")): "allowed: true, false",
+        ("--config", yaml("empty", "max_steps:")): "max_steps has no value",
+        ("--config", yaml("whole", "lora_modules_to_save: norm")): "embed_tokens, lm_head",
         ("--max_steps", "0"): "--max_steps",
         ("--train_data_path", f"{folder / 'scenes' / 't2i'}:0"): "weight",
     }
@@ -253,5 +271,5 @@ def test_every_listed_configuration_is_readable():
         assert options.learning_rate > 0
 
 
-def test_the_scenes_teach_what_is_new(folder):
-    assert len(list_files(folder / "scenes" / "text" / "list" / "train.json")) == 8
+def test_new_scenes_come_with_texts_of_their_own(folder):
+    assert len(list_files(folder / "scenes" / "text" / "list" / "train.json", "--data")) == 8
