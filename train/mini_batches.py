@@ -16,14 +16,15 @@ from train.teacher import CANDIDATES, redrawn, targets
 # How soon a question of a kind is taken into a row; what is learnt early comes seldom.
 KIND_WEIGHTS = {
     "relation": 5,
-    "position": 4,
+    "position": 6,
     "colour": 1.5,
     "yes/no": 1.2,
-    "describe": 1,
+    "describe": 1.5,
     "size": 0.7,
     "shape": 0.7,
 }
 OTHER_KINDS = 0.2
+ASKED_IN = {"en": 0.4, "zh": 0.6}
 ROUNDS = 4
 # Share of captioned pictures that the teacher draws; the others put their shapes anywhere, so that
 # the targets are also learnt where the teacher itself would seldom get.
@@ -84,7 +85,8 @@ class Batches:
         return collate(samples, args.vqa_length, total, self.builder.vocabulary.pad)
 
     def _conversation(self, rng: np.random.Generator) -> Sample:
-        scene, language = self._scene(rng, self.args.small), str(rng.choice(list(LANGUAGES)))
+        scene = self._scene(rng, self.args.small)
+        language = str(rng.choice(list(ASKED_IN), p=list(ASKED_IN.values())))
         asked = {
             q: (a, kind) for _ in range(ROUNDS) for q, a, kind in questions(scene, rng, language)
         }
