@@ -111,7 +111,7 @@ def test_a_folder_that_was_moved_is_found_beside_its_list(tmp_path):
     name = write_feature(tmp_path, Feature("a", CODES, "text"))
     path = write_list(tmp_path, "train", [name])
     path.write_text(json.dumps({"prefix": "/gone/feature", "path_list": [name]}))
-    assert list_files(path) == [tmp_path / "feature" / name]
+    assert list_files(path, "--data") == [tmp_path / "feature" / name]
 
 
 @pytest.mark.parametrize("absolute", [True, False])
@@ -121,7 +121,7 @@ def test_a_prefix_may_be_absolute_or_relative_to_the_list(tmp_path, absolute):
     if absolute:
         prefix = str(tmp_path / "feature")
         path.write_text(json.dumps({"prefix": prefix, "path_list": [name]}))
-    assert list_files(path)[0].samefile(tmp_path / "feature" / name)
+    assert list_files(path, "--data")[0].samefile(tmp_path / "feature" / name)
 
 
 def test_a_full_disk_is_named_and_leaves_nothing_behind(tmp_path, monkeypatch):
@@ -138,7 +138,7 @@ def test_a_full_disk_is_named_and_leaves_nothing_behind(tmp_path, monkeypatch):
 def test_a_missing_file_is_named(tmp_path):
     path = write_list(tmp_path, "train", ["gone.ckpt"])
     with pytest.raises(InputError, match=r"gone\.ckpt"):
-        list_files(path)
+        list_files(path, "--data")
 
 
 @pytest.mark.parametrize(
@@ -155,12 +155,12 @@ def test_a_broken_list_is_refused(tmp_path, content):
     path = tmp_path / "train.json"
     path.write_text(content)
     with pytest.raises(InputError, match="no feature list"):
-        list_files(path)
+        list_files(path, "--data")
 
 
 def test_an_empty_list_is_refused(tmp_path):
     with pytest.raises(InputError, match="no samples"):
-        list_files(write_list(tmp_path, "train", []))
+        list_files(write_list(tmp_path, "train", []), "--data")
 
 
 @pytest.mark.parametrize("kept", [0.0, 0.2, 0.5, 0.99])
