@@ -122,11 +122,11 @@ def run_decode(options: argparse.Namespace) -> None:
     common.start_device(options)
     ways = chosen_ways(options)
     net, prefixes = nets.chosen_net(options), options.prefix or [512]
-    bandwidth = measure.read_bandwidth(options.threads or os.cpu_count())
+    threads = options.threads or os.cpu_count()
+    reads = [measure.read_bandwidth(threads)]
     positions = max(prefixes) + (options.repeats + 2) * (options.row + 1)
     model = nets.random_model(net, positions, options)
-    print(f"{measure.machine()}; reads {bandwidth / 1e9:.1f} GB/s")
-    rows = []
+    measured = {}
     for prefix in prefixes:
         with ExitStack() as stack:
             ours = OurRows(model, net, options, prefix)
@@ -137,8 +137,13 @@ def run_decode(options: argparse.Namespace) -> None:
                     Peer(options.peer_python, f"decode_{way}", settings, model)
                 )
                 runs[way] = lambda peer=peer, steps=ours.steps: peer.seconds() / steps
-            timings = measure.take_turns(runs, options.repeats)
+            measured[prefix] = measure.take_turns(runs, options.repeats)
+        reads.append(measure.read_bandwidth(threads))  # one may be disturbed
+    bandwidth = max(reads)
+    rows = []
+    for prefix, timings in measured.items():
         rows += decode_rows(timings, model, options, prefix, bandwidth)
+    print(f"{measure.machine()}; reads {bandwidth / 1e9:.1f} GB/s")
     show(rows)
     for line in growth([row for row in rows if row.moved is not None], prefixes):
         print(line)
