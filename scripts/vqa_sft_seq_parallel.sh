@@ -10,7 +10,7 @@ CONFIG="${CONFIG:-configs/mini_vqa_sft.yaml}"
 OUTPUT="${OUTPUT:-outputs/vqa_sft}"
 if [ -z "${DATA:-}" ]; then
     DATA=outputs/new_scenes/vqa
-    "$PYTHON" -m train.prepare_scene_data --output outputs/new_scenes --new --scenes 2000
+    "$PYTHON" -m train.prepare_scene_data --output outputs/new_scenes --new --scenes 6000
 fi
 HELD_BACK=()
 if [ -e "$DATA/list/test.json" ]; then HELD_BACK=(--eval_data_path "$DATA"); fi
