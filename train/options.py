@@ -181,7 +181,7 @@ def _typed(path: Path, action: argparse.Action, value: object) -> object:
     if action.nargs in ("+", "*"):
         values = [str(v) for v in (value if isinstance(value, list) else [value])]
         return [_allowed(path, action, value) for value in values]
-    if isinstance(action.const, bool) and not isinstance(value, bool):
+    if isinstance(action.default, bool) and not isinstance(value, bool):
         raise InputError(f"{path}: {action.dest} {value!r}; allowed: true, false; change --config")
     if value is None and action.default is not None:
         raise InputError(

@@ -16,8 +16,7 @@ from mindspore import Tensor, nn
 from tqdm import tqdm
 
 from emu3 import runtime
-from emu3.cli import common
-from emu3.cli.common import Parser
+from emu3.cli.common import MINI_VISION, Parser, leave, run_command
 from emu3.cli.flags import add_numbers, non_negative_int
 from emu3.errors import InputError
 from emu3.files import atomic_path, writable_folder
@@ -170,7 +169,7 @@ def build_parser() -> Parser:
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     add = parser.add_argument
-    add("--vq-model", default=common.MINI_VISION, help="vision tokenizer")
+    add("--vq-model", default=MINI_VISION, help="vision tokenizer")
     add(
         "--codes",
         choices=("encoded", "named"),
@@ -204,8 +203,8 @@ def run(args: argparse.Namespace) -> None:
 
 def main(argv: list[str] | None = None) -> int:
     """Parse options and prepare; returns the exit code."""
-    return common.run_command(run, build_parser(), argv)
+    return run_command(run, build_parser(), argv)
 
 
 if __name__ == "__main__":
-    common.leave(main())
+    leave(main())

@@ -229,6 +229,7 @@ def test_bad_input_is_named(folder, whole, capsys, tmp_path):
         ("--lora_modules_to_save", "lm_head"): "give --lora_rank",
         ("--config", yaml("scaler", "loss_scaler_type: dynamik")): "allowed: none, static, dynamic",
         ("--config", yaml("flag", "supervise_structure: 'no'")): "allowed: true, false",
+        ("--config", yaml("other", "gradient_checkpointing: 'no'")): "allowed: true, false",
         ("--config", yaml("empty", "max_steps:")): "max_steps has no value",
         ("--config", yaml("whole", "lora_modules_to_save: norm")): "embed_tokens, lm_head",
         ("--max_steps", "0"): "--max_steps",
