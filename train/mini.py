@@ -21,6 +21,7 @@ from emu3 import runtime
 from emu3.cli.common import Parser, leave, run_command
 from emu3.cli.flags import (
     add_numbers,
+    below_one,
     non_negative_float,
     non_negative_int,
     positive_int,
@@ -81,13 +82,31 @@ def codebook_of(folder: str) -> np.ndarray | None:
     return Emu3VisionVQModel.from_pretrained(folder).quantize.embedding.weight.asnumpy()
 
 
-def train(args: argparse.Namespace) -> None:
-    """Run or resume until `args.steps` or `args.minutes`; saves state and the model folder."""
-    tokenizer = Emu3Tokenizer.from_pretrained(args.tokenizer or args.model)
+def start(args: argparse.Namespace, tokenizer: Emu3Tokenizer) -> tuple[Emu3ForCausalLM, float]:
+    """The model to train, and the dropout its config states without --dropout."""
     if args.model:
         model = deeper(Emu3ForCausalLM.from_pretrained(args.model), args.add_layers)
     else:
         model = new_model(args.config, tokenizer, args.seed, codebook_of(args.vq_model))
+    stated = model.config.attention_dropout
+    if args.dropout is None or args.dropout == stated:
+        return model, stated
+    return with_dropout(model, args.dropout), stated
+
+
+def with_dropout(model: Emu3ForCausalLM, rate: float) -> Emu3ForCausalLM:
+    """A model of the same weights that drops so much of its activations in training."""
+    other = Emu3ForCausalLM(Emu3Config(**model.config.to_dict() | {"attention_dropout": rate}))
+    other.generation_config = model.generation_config
+    other.stated_settings = model.stated_settings
+    ms.load_param_into_net(other, {p.name: p for p in model.get_parameters()}, True)
+    return other
+
+
+def train(args: argparse.Namespace) -> None:
+    """Run or resume until `args.steps` or `args.minutes`; saves state and the model folder."""
+    tokenizer = Emu3Tokenizer.from_pretrained(args.tokenizer or args.model)
+    model, stated_dropout = start(args, tokenizer)
     batches = Batches(args, PromptBuilder(tokenizer))
     loss = Loss(model, max(args.t2i_length, args.vqa_length))
     step_cell = TrainStep(loss, args.weight_decay).set_train(True)
@@ -117,6 +136,7 @@ def train(args: argparse.Namespace) -> None:
                 saved = time.monotonic()
             if last:
                 break
+    model.config.attention_dropout = stated_dropout
     model.set_train(False).save_pretrained(args.output, dtype=args.save_dtype)
     tokenizer.save_pretrained(args.output)
 
@@ -170,6 +190,11 @@ def _add_steps(group: argparse._ArgumentGroup) -> None:
     add("--floor", type=share, default=0.02, help="last learning rate as a share of the peak")
     add("--warmup", type=non_negative_int, default=100, help="steps of linear warm-up")
     add("--weight-decay", type=non_negative_float, default=0.05, help="decoupled, of matrices")
+    add(
+        "--dropout",
+        type=below_one,
+        help="share of activations dropped in training; None = what the model's config states",
+    )
     add("--cycle", type=positive_int, default=2, help="steps of a cycle over the tasks")
     add("--vqa-share", type=non_negative_int, default=1, help="steps of it that ask questions")
 

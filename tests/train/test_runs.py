@@ -111,6 +111,16 @@ def run_mini(folder, name, *more):
     return folder / name
 
 
+def test_dropout_acts_in_training_and_not_in_the_saved_config(folder, builder):
+    builder.tokenizer.save_pretrained(folder / "tokenizer")
+    first = [
+        float((run_mini(folder, name, *more) / "log.csv").read_text().split(",")[2])
+        for name, more in (("dry", ["--steps", "1"]), ("wet", ["--steps", "1", "--dropout", "0.5"]))
+    ]
+    assert first[0] != first[1]
+    assert json.loads((folder / "wet" / "config.json").read_text())["attention_dropout"] == 0
+
+
 def test_mini_resumes_exactly_and_writes_a_folder_that_loads(folder, builder):
     tokenizer = builder.tokenizer
     tokenizer.save_pretrained(folder / "tokenizer")
