@@ -143,6 +143,23 @@ def read_config(
     return config_class(**{**fields, **overrides})
 
 
+def config_of_sizes(
+    config_class: type[PretrainedConfig], path: str | Path, flag: str, **more: Any
+) -> PretrainedConfig:
+    """The configuration whose fields are those of a JSON file, and `more`.
+
+    Raises:
+        InputError: no such file, or its values are impossible; it names `flag`.
+    """
+    try:
+        sizes = json.loads(Path(path).read_text(encoding="utf-8"))
+        return config_class(**sizes | more)
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror}; change {flag}") from None
+    except (ValueError, TypeError) as error:
+        raise InputError(f"{path} holds no sizes: {error}; change {flag}") from None
+
+
 def config_fields(config: PretrainedConfig, architecture: str, dtype: str) -> dict[str, Any]:
     """What config.json holds: every field of the class, and others that differ from defaults."""
     fields = config.to_diff_dict()

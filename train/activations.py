@@ -15,6 +15,8 @@ import numpy as np
 from mindspore import Tensor
 
 from emu3 import runtime
+from emu3.cli.common import Parser, leave, parser_with_defaults, run_command
+from emu3.cli.flags import positive_int
 from emu3.mllm import Emu3Config, Emu3ForCausalLM
 from emu3.mllm.modeling_emu3 import IGNORED_LABEL
 from emu3.parallel.mesh import Mesh, make_mesh, started_by_launcher
@@ -80,16 +82,20 @@ def measured(options: argparse.Namespace, processes: int) -> int:
     return json.loads(done.stdout.splitlines()[-1])["bytes"]
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Print both figures and their ratio."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter
+def build_parser() -> Parser:
+    """Every option with its default."""
+    parser = parser_with_defaults("train.activations", __doc__)
+    parser.add_argument("--tokens", type=positive_int, default=2048, help="length of the sequence")
+    parser.add_argument(
+        "--processes", type=positive_int, default=4, help="that share it; divides 8"
     )
-    parser.add_argument("--tokens", type=int, default=2048, help="length of the sequence")
-    parser.add_argument("--processes", type=int, default=4, help="that share it; divides 8")
     parser.add_argument("--mode", choices=("pynative", "graph"), default="graph", help="mode")
     parser.add_argument("--measure", action="store_true", help="measure this process alone")
-    options = parser.parse_args(argv)
+    return parser
+
+
+def run(options: argparse.Namespace) -> int:
+    """Print both figures and their ratio."""
     if options.measure or started_by_launcher():
         grown, mesh = growth(options.tokens, options.mode)
         if mesh.world.index == 0:
@@ -103,4 +109,4 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(run_command(run, build_parser(), None))

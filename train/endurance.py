@@ -18,7 +18,8 @@ from pathlib import Path
 import numpy as np
 from safetensors.numpy import load_file
 
-from emu3.cli.common import Parser, leave, run_command
+from emu3.cli.common import Parser, leave, parser_with_defaults, run_command
+from emu3.cli.flags import non_negative_float, non_negative_int, positive_int
 from emu3.errors import InputError
 from train.checkpoints import STATE, checkpoints
 
@@ -65,18 +66,16 @@ def kill_once(output: Path, options: argparse.Namespace, rng: random.Random) -> 
 
 def build_parser() -> Parser:
     """Every option with its default."""
-    parser = Parser(
-        prog="train.endurance",
-        description=__doc__,
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
-    )
+    parser = parser_with_defaults("train.endurance", __doc__)
     parser.add_argument("--data", default="outputs/new_scenes/t2i", help="feature folder")
     parser.add_argument("--model", default="assets/emu3-mini/language", help="start model")
     parser.add_argument("--output", default="outputs/endurance", help="folder of the runs")
-    parser.add_argument("--kills", type=int, default=20, help="how often")
-    parser.add_argument("--span", type=float, default=0.6, help="seconds after a step, at most")
-    parser.add_argument("--steps", type=int, default=100, help="steps of the run")
-    parser.add_argument("--seed", type=int, default=0, help="seed of the moments")
+    parser.add_argument("--kills", type=positive_int, default=20, help="how often")
+    parser.add_argument(
+        "--span", type=non_negative_float, default=0.6, help="seconds after a step, at most"
+    )
+    parser.add_argument("--steps", type=positive_int, default=100, help="steps of the run")
+    parser.add_argument("--seed", type=non_negative_int, default=0, help="seed of the moments")
     return parser
 
 

@@ -14,7 +14,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from emu3.cli.common import Parser, run_command
+from emu3.cli.common import Parser, parser_with_defaults, run_command
 from emu3.cli.flags import positive_int
 from emu3.files import writable_folder
 
@@ -109,11 +109,7 @@ def run(command: Sequence[str], processes: int, port: int | None, logs: Path) ->
 
 def build_parser() -> Parser:
     """Every option with its default."""
-    parser = Parser(
-        prog="train.launch",
-        description=__doc__,
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
-    )
+    parser = parser_with_defaults("train.launch", __doc__)
     parser.add_argument("-n", "--processes", type=positive_int, default=1, help="how many")
     parser.add_argument("--port", type=positive_int, help="of the scheduler (default: a free one)")
     parser.add_argument("--logs", default="outputs/logs", help="folder of the other ranks' output")

@@ -16,6 +16,8 @@ import numpy as np
 from mindspore import Parameter, Tensor, nn, ops
 
 from emu3 import runtime
+from emu3.cli.common import Parser, leave, parser_with_defaults, run_command
+from emu3.cli.flags import positive_int
 from train.loss import LOGITS_AT_ONCE, HeadLoss
 
 
@@ -77,17 +79,19 @@ def measured(way: str, tokens: int, options: argparse.Namespace) -> int:
     return int(done.stdout.split()[-1])
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Measure both ways and print the comparison."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter
-    )
-    parser.add_argument("--tokens", type=int, default=4200, help="labels")
-    parser.add_argument("--classes", type=int, default=184622, help="vocabulary")
-    parser.add_argument("--width", type=int, default=256, help="hidden width")
+def build_parser() -> Parser:
+    """Every option with its default."""
+    parser = parser_with_defaults("train.memory", __doc__)
+    parser.add_argument("--tokens", type=positive_int, default=4200, help="labels")
+    parser.add_argument("--classes", type=positive_int, default=184622, help="vocabulary")
+    parser.add_argument("--width", type=positive_int, default=256, help="hidden width")
     parser.add_argument("--mode", choices=("pynative", "graph"), default="pynative", help="mode")
     parser.add_argument("--way", choices=WAYS, help="measure this way alone, in this process")
-    options = parser.parse_args(argv)
+    return parser
+
+
+def run(options: argparse.Namespace) -> int:
+    """Measure both ways and print the comparison."""
     if options.way:
         sizes = (options.tokens, options.classes, options.width)
         print(json.dumps(peak_beyond_arrays(options.way, *sizes, options.mode)))
@@ -107,4 +111,4 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(run_command(run, build_parser(), None))

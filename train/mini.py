@@ -8,7 +8,6 @@ Stopping loses at most the steps since the last save; the same command goes on.
 
 import argparse
 import csv
-import json
 import time
 from pathlib import Path
 
@@ -18,7 +17,7 @@ from mindspore import Tensor
 from tqdm import tqdm
 
 from emu3 import runtime
-from emu3.cli.common import Parser, leave, run_command
+from emu3.cli.common import Parser, leave, parser_with_defaults, run_command
 from emu3.cli.flags import (
     add_numbers,
     below_one,
@@ -28,10 +27,13 @@ from emu3.cli.flags import (
     share,
 )
 from emu3.errors import InputError
+from emu3.files import atomic_path
 from emu3.mllm import Emu3Config, Emu3ForCausalLM, Emu3Tokenizer
 from emu3.mllm.prompts import PromptBuilder
+from emu3.pretrained import config_of_sizes
 from emu3.runtime import DTYPES
 from emu3.tokenizer import Emu3VisionVQModel
+from train.cells import kind_count
 from train.deeper import deeper
 from train.mini_batches import Batches
 from train.mini_step import Loss, TrainStep
@@ -53,9 +55,9 @@ def new_model(
     so that codes which look alike begin alike.
     """
     vocabulary = PromptBuilder(tokenizer).vocabulary
-    sizes = json.loads(Path(config_path).read_text(encoding="utf-8"))
     ids = {f"{name}_token_id": getattr(vocabulary, name) for name in SPECIAL_IDS}
-    config = Emu3Config(**sizes, **ids, vocab_size=tokenizer.vocab_size)
+    ids["vocab_size"] = tokenizer.vocab_size
+    config = config_of_sizes(Emu3Config, config_path, "--config", **ids)
     ms.set_seed(seed)
     model = Emu3ForCausalLM(config)
     if codebook is not None:
@@ -82,6 +84,16 @@ def codebook_of(folder: str) -> np.ndarray | None:
     return Emu3VisionVQModel.from_pretrained(folder).quantize.embedding.weight.asnumpy()
 
 
+def check_codes(tokenizer: Emu3Tokenizer) -> None:
+    """Refuse a tokenizer that has not just one visual token for each thing a cell can show."""
+    count = PromptBuilder(tokenizer).vocabulary.visual_count
+    if count != kind_count():
+        raise InputError(
+            f"a tokenizer of {count} visual tokens; allowed: {kind_count()}, one for each thing a "
+            "cell of a scene can show (`train.rank_file`); change --tokenizer or --model"
+        )
+
+
 def start(args: argparse.Namespace, tokenizer: Emu3Tokenizer) -> tuple[Emu3ForCausalLM, float]:
     """The model to train, and the dropout its config states without --dropout."""
     if args.model:
@@ -103,9 +115,19 @@ def with_dropout(model: Emu3ForCausalLM, rate: float) -> Emu3ForCausalLM:
     return other
 
 
+def forget(log: Path, step: int) -> None:
+    """Drop the rows of a log from `step` on, which are run again; makes the folder."""
+    log.parent.mkdir(parents=True, exist_ok=True)
+    rows = log.read_text(encoding="utf-8").splitlines(True) if log.exists() else []
+    with atomic_path(log) as path:
+        kept = [row for row in rows if row.endswith("\n") and int(row.split(",")[0]) < step]
+        path.write_text("".join(kept), encoding="utf-8")
+
+
 def train(args: argparse.Namespace) -> None:
     """Run or resume until `args.steps` or `args.minutes`; saves state and the model folder."""
     tokenizer = Emu3Tokenizer.from_pretrained(args.tokenizer or args.model)
+    check_codes(tokenizer)
     model, stated_dropout = start(args, tokenizer)
     batches = Batches(args, PromptBuilder(tokenizer))
     loss = Loss(model, max(args.t2i_length, args.vqa_length))
@@ -117,7 +139,7 @@ def train(args: argparse.Namespace) -> None:
     rate = cosine_schedule(args.lr, args.lr * args.floor, args.warmup, args.steps)
     begun = saved = time.monotonic()
     log = Path(args.output) / "log.csv"
-    log.parent.mkdir(parents=True, exist_ok=True)
+    forget(log, first)
     with tqdm(total=args.steps, initial=first) as bar, log.open("a", newline="") as file:
         writer = csv.writer(file)
         for step in range(first, args.steps):
@@ -143,11 +165,7 @@ def train(args: argparse.Namespace) -> None:
 
 def build_parser() -> Parser:
     """Every option with its default."""
-    parser = Parser(
-        prog="train.mini",
-        description=__doc__,
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
-    )
+    parser = parser_with_defaults("train.mini", __doc__)
     _add_files(parser.add_argument_group("model and files"))
     _add_steps(parser.add_argument_group("steps"))
     _add_data(parser.add_argument_group("what is drawn"))

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import yaml
 
-from emu3.cli.common import MINI_LANGUAGE, Parser
+from emu3.cli.common import MINI_LANGUAGE, Parser, parser_with_defaults
 from emu3.cli.flags import (
     below_one,
     non_negative_float,
@@ -25,11 +25,7 @@ SCALERS = ("none", "static", "dynamic")
 
 def build_parser() -> Parser:
     """Every option with its default; names as in the original scripts."""
-    parser = Parser(
-        prog="train.train_seq_parallel",
-        description="Fine-tune an Emu3 language model.",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
-    )
+    parser = parser_with_defaults("train.train_seq_parallel", "Fine-tune an Emu3 language model.")
     parser.add_argument("--config", help="YAML file of these options; the command line wins")
     _add_model(parser.add_argument_group("model"))
     _add_data(parser.add_argument_group("data"))

@@ -6,7 +6,6 @@ shared run must agree with it. Relative difference of two tensors: norm(a - b) /
 
 import argparse
 import json
-import sys
 from dataclasses import dataclass
 
 import mindspore as ms
@@ -14,6 +13,7 @@ import numpy as np
 from mindspore import Tensor
 
 from emu3 import runtime
+from emu3.cli.common import Parser, leave, parser_with_defaults, run_command
 from emu3.files import atomic_path
 from emu3.mllm import Emu3Config, Emu3ForCausalLM
 from emu3.mllm.modeling_emu3 import IGNORED_LABEL
@@ -116,14 +116,16 @@ def difference(a: dict[str, np.ndarray], b: dict[str, np.ndarray]) -> float:
     return max(float(np.linalg.norm(a[n] - b[n]) / np.linalg.norm(b[n])) for n in b)
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Print a line a case; returns 1 when one differs by more than LIMIT."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter
-    )
+def build_parser() -> Parser:
+    """Every option with its default."""
+    parser = parser_with_defaults("train.parity", __doc__)
     parser.add_argument("--mode", choices=("pynative", "graph"), default="pynative", help="mode")
     parser.add_argument("--output", help="JSON file for the figures")
-    options = parser.parse_args(argv)
+    return parser
+
+
+def run(options: argparse.Namespace) -> int:
+    """Print a line a case; returns 1 when one differs by more than LIMIT."""
     runtime.setup(mode=options.mode)
     meshes = {1: make_mesh(1)}
     world = meshes[1].world
@@ -151,4 +153,4 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(run_command(run, build_parser(), None))

@@ -16,7 +16,7 @@ from mindspore import Tensor, nn
 from tqdm import tqdm
 
 from emu3 import runtime
-from emu3.cli.common import MINI_VISION, Parser, leave, run_command
+from emu3.cli.common import MINI_VISION, Parser, leave, parser_with_defaults, run_command
 from emu3.cli.flags import add_numbers, non_negative_int
 from emu3.errors import InputError
 from emu3.files import atomic_path, writable_folder
@@ -163,11 +163,7 @@ def claim(output: Path, args: argparse.Namespace) -> None:
 
 def build_parser() -> Parser:
     """Every option with its default."""
-    parser = Parser(
-        prog="train.prepare_scene_data",
-        description=__doc__,
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
-    )
+    parser = parser_with_defaults("train.prepare_scene_data", __doc__)
     add = parser.add_argument
     add("--vq-model", default=MINI_VISION, help="vision tokenizer")
     add(

@@ -11,6 +11,8 @@ from pathlib import Path
 import numpy as np
 from tokenizers import Regex, Tokenizer, models, pre_tokenizers, trainers
 
+from emu3.cli.common import Parser, leave, parser_with_defaults, run_command
+from emu3.cli.flags import non_negative_int, positive_int
 from emu3.files import atomic_path
 from emu3.mllm.prompts import CHAT_TEMPLATES
 from emu3.mllm.tokenization_emu3 import PATTERN, VOCAB_FILES_NAMES, Emu3Tokenizer
@@ -71,21 +73,27 @@ def write_tokenizer(folder: str | Path, ranks: list[bytes], codes: int) -> Emu3T
     return tokenizer
 
 
-def main(argv: list[str] | None = None) -> None:
-    """Parse options, learn the ranks and write the folder."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter
-    )
+def build_parser() -> Parser:
+    """Every option with its default."""
+    parser = parser_with_defaults("train.rank_file", __doc__)
     parser.add_argument("--output", default="outputs/tokenizer", help="folder to write")
-    parser.add_argument("--ranks", type=int, default=900, help="number of byte-pair ranks")
-    parser.add_argument("--codes", type=int, default=693, help="codebook size of the vision model")
-    parser.add_argument("--scenes", type=int, default=2000, help="scenes whose texts are read")
-    parser.add_argument("--seed", type=int, default=0, help="seed of those scenes")
-    args = parser.parse_args(argv)
+    parser.add_argument("--ranks", type=positive_int, default=900, help="number of byte-pair ranks")
+    parser.add_argument(
+        "--codes", type=positive_int, default=693, help="codebook size of the vision model"
+    )
+    parser.add_argument(
+        "--scenes", type=positive_int, default=2000, help="scenes whose texts are read"
+    )
+    parser.add_argument("--seed", type=non_negative_int, default=0, help="seed of those scenes")
+    return parser
+
+
+def run(args: argparse.Namespace) -> None:
+    """Learn the ranks and write the folder."""
     ranks = learn_ranks(scene_texts(args.scenes, args.seed), args.ranks)
     tokenizer = write_tokenizer(args.output, ranks, args.codes)
     print(f"{args.output}: {len(ranks)} ranks, vocabulary {tokenizer.vocab_size}")
 
 
 if __name__ == "__main__":
-    main()
+    leave(run_command(run, build_parser(), None))

@@ -6,7 +6,6 @@ decoder learns to draw them; then both are trained together, straight through th
 """
 
 import argparse
-import json
 import time
 from pathlib import Path
 
@@ -16,9 +15,10 @@ from mindspore import Tensor, nn, ops
 from tqdm import tqdm, trange
 
 from emu3 import runtime
-from emu3.cli.common import Parser, leave, run_command
+from emu3.cli.common import Parser, leave, parser_with_defaults, run_command
 from emu3.cli.flags import add_numbers, non_negative_float, non_negative_int, share
 from emu3.errors import InputError
+from emu3.pretrained import config_of_sizes
 from emu3.runtime import DTYPES
 from emu3.tokenizer import (
     Emu3VisionVQConfig,
@@ -189,8 +189,7 @@ def new_model(config_path: str) -> Emu3VisionVQModel:
     Raises:
         InputError: the codebook has not just as many codes.
     """
-    sizes = json.loads(Path(config_path).read_text(encoding="utf-8"))
-    config = Emu3VisionVQConfig(**sizes)
+    config = config_of_sizes(Emu3VisionVQConfig, config_path, "--config")
     if config.codebook_size != kind_count():
         raise InputError(
             f"{config_path}: codebook_size {config.codebook_size}; allowed: {kind_count()}, one "
@@ -283,11 +282,7 @@ def forget_past(model: Emu3VisionVQModel) -> None:
 
 def build_parser() -> Parser:
     """Every option with its default."""
-    parser = Parser(
-        prog="train.vision_tokenizer",
-        description=__doc__,
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
-    )
+    parser = parser_with_defaults("train.vision_tokenizer", __doc__)
     add = parser.add_argument
     add("--config", default="configs/emu3_mini_vision.json", help="sizes")
     add("--output", default="outputs/vision", help="folder of the trained model")

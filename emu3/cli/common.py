@@ -101,6 +101,15 @@ def make_parser(name: str, description: str) -> Parser:
     return Parser(prog=f"emu3.cli.{name}", description=description)
 
 
+def parser_with_defaults(program: str, description: str | None) -> Parser:
+    """An empty parser for `python -m <program>` whose help states every default."""
+    return Parser(
+        prog=program,
+        description=description,
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+
+
 def add_language_option(parser: argparse.ArgumentParser) -> None:
     """--model."""
     parser.add_argument(

@@ -4,9 +4,7 @@ Sizes come from a folder's config.json, from a JSON file, or are those of the re
 """
 
 import argparse
-import json
 from collections.abc import Sequence
-from pathlib import Path
 
 from emu3.cli import common, flags
 from emu3.errors import InputError
@@ -116,19 +114,13 @@ def _read(config_class: type, place: str, flag: str):
         InputError: there is none, or its values are impossible.
     """
     from emu3.hub import checkpoint_folder
-    from emu3.pretrained import CONFIG, read_config
+    from emu3.pretrained import CONFIG, config_of_sizes, read_config
 
     if place == RELEASED:
         return config_class()
-    if not place.endswith(".json"):
-        return read_config(config_class, checkpoint_folder(place, [CONFIG], flag), {})
-    try:
-        sizes = json.loads(Path(place).read_text(encoding="utf-8"))
-        return config_class(**sizes)
-    except OSError as error:
-        raise InputError(f"cannot read {place}: {error.strerror}; change {flag}") from None
-    except (ValueError, TypeError) as error:
-        raise InputError(f"{place} holds no sizes: {error}; change {flag}") from None
+    if place.endswith(".json"):
+        return config_of_sizes(config_class, place, flag)
+    return read_config(config_class, checkpoint_folder(place, [CONFIG], flag), {})
 
 
 def work_of(options: argparse.Namespace, config, vision):

@@ -8,6 +8,7 @@ import pytest
 from emu3.mllm.modeling_emu3 import IGNORED_LABEL
 from train import mini
 from train.mini_batches import Batches
+from train.rank_file import write_tokenizer
 from train.scenes import SMALL
 
 SIZES = {"t2i_batch": 6, "t2i_length": 96, "t2i_labels": 49}
@@ -76,3 +77,10 @@ def test_bad_options_are_named(options, words, capsys):
         code = error.code
     assert code == 2
     assert words in capsys.readouterr().err
+
+
+def test_a_tokenizer_of_another_number_of_codes_is_refused(tmp_path, capsys):
+    write_tokenizer(tmp_path, [bytes([i]) for i in range(256)], 10)
+    assert mini.main(["--tokenizer", str(tmp_path), "--output", str(tmp_path / "out")]) == 2
+    assert "a tokenizer of 10 visual tokens" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()

@@ -126,10 +126,14 @@ def test_mini_resumes_exactly_and_writes_a_folder_that_loads(folder, builder):
     tokenizer.save_pretrained(folder / "tokenizer")
     whole = run_mini(folder, "whole")
     run_mini(folder, "parts", "--minutes", "0")
+    with (folder / "parts" / "log.csv").open("a") as log:
+        log.write("1,vqa,9.9,9.9,1e-2\n2,t2")  # steps that a killed run did not save
     parts = run_mini(folder, "parts")
     expected = load_file(whole / "model.safetensors")
     for name, tensor in load_file(parts / "model.safetensors").items():
         np.testing.assert_array_equal(tensor, expected[name], err_msg=name, strict=True)
+    steps = [int(row.split(",")[0]) for row in (parts / "log.csv").read_text().split()]
+    assert steps == list(range(12))
     losses = [float(row.split(",")[2]) for row in (whole / "log.csv").read_text().split()]
     assert losses[10] < losses[0]
     assert Emu3ForCausalLM.from_pretrained(whole).config.eoi_token_id == builder.vocabulary.eoi
