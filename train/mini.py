@@ -8,13 +8,11 @@ Stopping loses at most the steps since the last save; the same command goes on.
 
 import argparse
 import csv
-import time
 from pathlib import Path
 
 import mindspore as ms
 import numpy as np
 from mindspore import Tensor
-from tqdm import tqdm
 
 from emu3 import runtime
 from emu3.cli.common import Parser, leave, parser_with_defaults, run_command
@@ -31,7 +29,6 @@ from emu3.files import atomic_path
 from emu3.mllm import Emu3Config, Emu3ForCausalLM, Emu3Tokenizer
 from emu3.mllm.prompts import PromptBuilder
 from emu3.pretrained import config_of_sizes
-from emu3.runtime import DTYPES
 from emu3.tokenizer import Emu3VisionVQModel
 from train.cells import kind_count
 from train.deeper import deeper
@@ -39,7 +36,7 @@ from train.mini_batches import Batches
 from train.mini_step import Loss, TrainStep
 from train.optimizer import cosine_schedule
 from train.scenes import RATIOS
-from train.state import load_state, save_state
+from train.state import Run, add_run_options
 
 MOST_CELLS = max(rows * cols for rows, cols in RATIOS.values())
 SHORTEST_ROW = 96  # a picture of so many cells, its frame and a caption
@@ -132,32 +129,19 @@ def train(args: argparse.Namespace) -> None:
     batches = Batches(args, PromptBuilder(tokenizer))
     loss = Loss(model, max(args.t2i_length, args.vqa_length))
     step_cell = TrainStep(loss, args.weight_decay).set_train(True)
-    state, first = Path(args.state), 0
-    if state.exists():
-        first = load_state(state, step_cell)["step"]
-        print(f"going on from {state} after {first} steps", flush=True)
+    run = Run(args, step_cell)
     rate = cosine_schedule(args.lr, args.lr * args.floor, args.warmup, args.steps)
-    begun = saved = time.monotonic()
     log = Path(args.output) / "log.csv"
-    forget(log, first)
-    with tqdm(total=args.steps, initial=first) as bar, log.open("a", newline="") as file:
+    forget(log, run.done)
+    with log.open("a", newline="", buffering=1) as file:
         writer = csv.writer(file)
-        for step in range(first, args.steps):
+        for step in run.steps():
             name, batch, *wanted = batches.at(step)
             arrays = (batch.ids, batch.positions, batch.branches, batch.places, *wanted)
             inputs = (*(Tensor(a) for a in arrays), Tensor(rate(step), ms.float32))
             loss, norm = (float(x) for x in step_cell(*inputs))
-            bar.update()
-            bar.set_postfix_str(f"{name} loss {loss:.3f} norm {norm:.2f}")
+            run.bar.set_postfix_str(f"{name} loss {loss:.3f} norm {norm:.2f}")
             writer.writerow([step, name, f"{loss:.5f}", f"{norm:.4f}", f"{rate(step):.3e}"])
-            now = time.monotonic()
-            last = step + 1 == args.steps or now - begun > args.minutes * 60
-            if last or now - saved > args.save_every:
-                file.flush()
-                save_state(state, step_cell, {"step": step + 1})
-                saved = time.monotonic()
-            if last:
-                break
     model.config.attention_dropout = stated_dropout
     model.set_train(False).save_pretrained(args.output, dtype=args.save_dtype)
     tokenizer.save_pretrained(args.output)
@@ -183,27 +167,12 @@ def _add_files(group: argparse._ArgumentGroup) -> None:
     )
     add("--vq-model", default="", help="folder whose codebook a model from scratch starts from")
     add("--tokenizer", default="", help="tokenizer folder; empty = the one of --model")
-    add("--output", default="outputs/language", help="folder of the trained model and its log")
-    add("--state", default="outputs/language_state.safetensors", help="resume file")
-    add(
-        "--save-every",
-        type=non_negative_float,
-        default=90,
-        help="seconds between saves of the state",
-    )
-    add("--save-dtype", choices=tuple(DTYPES), default="float16", help="dtype of the saved weights")
-    add("--seed", type=non_negative_int, default=0, help="seed of weights, scenes, caption drops")
+    add_run_options(group, "language")
 
 
 def _add_steps(group: argparse._ArgumentGroup) -> None:
     add = group.add_argument
     add("--steps", type=positive_int, default=9000, help="optimizer steps in all")
-    add(
-        "--minutes",
-        type=non_negative_float,
-        default=1e9,
-        help="stop (and save) after so many minutes",
-    )
     add("--lr", type=non_negative_float, default=1.5e-3, help="peak learning rate")
     add("--floor", type=share, default=0.02, help="last learning rate as a share of the peak")
     add("--warmup", type=non_negative_int, default=100, help="steps of linear warm-up")

@@ -6,20 +6,17 @@ decoder learns to draw them; then both are trained together, straight through th
 """
 
 import argparse
-import time
-from pathlib import Path
 
 import mindspore as ms
 import numpy as np
 from mindspore import Tensor, nn, ops
-from tqdm import tqdm, trange
+from tqdm import trange
 
 from emu3 import runtime
 from emu3.cli.common import Parser, leave, parser_with_defaults, run_command
 from emu3.cli.flags import add_numbers, non_negative_float, non_negative_int, share
 from emu3.errors import InputError
 from emu3.pretrained import config_of_sizes
-from emu3.runtime import DTYPES
 from emu3.tokenizer import (
     Emu3VisionVQConfig,
     Emu3VisionVQImageProcessor,
@@ -37,7 +34,7 @@ from train.scenes import (
     random_ground,
     random_look,
 )
-from train.state import load_state, save_state
+from train.state import Run, add_run_options
 
 COMMITMENT = 0.25
 SHARPNESS = 4.0  # of the naming loss: logits are -SHARPNESS * squared distance
@@ -207,35 +204,21 @@ def train(args: argparse.Namespace) -> None:
     teach, together = (
         kind(model, optimizer, args.naming).set_train(True) for kind in (TeachStep, TrainStep)
     )
-    state, first = Path(args.state), 0
-    if state.exists():
-        first = load_state(state, teach)["step"]
+    run = Run(args, teach)
     rate = cosine_schedule(args.lr, args.lr / 50, 50, args.steps)
     small, whole = (
         Batches(args.seed, args.batch, SMALL),
         Batches(args.seed, max(1, args.batch // 2), WHOLE),
     )
-    begun = saved = time.monotonic()
-    done = first
-    with tqdm(total=args.steps, initial=first, desc="vision tokenizer") as bar:
-        for step in range(first, args.steps):
-            taught = step < args.steps * args.taught
-            arrays = [Tensor(array) for array in (small if taught else whole)(step)]
-            lr = Tensor(rate(step), ms.float32)
-            figures = (teach if taught else together)(*arrays, lr)
-            bar.update()
-            if step % 20 == 0:
-                rebuilt, named, norm = (float(figure) for figure in figures)
-                bar.write(f"step {step} error {rebuilt:.4f} naming {named:.4f} norm {norm:.2f}")
-            now = time.monotonic()
-            last = step + 1 == args.steps or now - begun > args.minutes * 60
-            done = step + 1
-            if last or now - saved > args.save_every:
-                save_state(state, teach, {"step": done})
-                saved = now
-            if last:
-                break
-    if done >= args.steps:
+    for step in run.steps():
+        taught = step < args.steps * args.taught
+        arrays = [Tensor(array) for array in (small if taught else whole)(step)]
+        lr = Tensor(rate(step), ms.float32)
+        figures = (teach if taught else together)(*arrays, lr)
+        if step % 20 == 0:
+            rebuilt, named, norm = (float(figure) for figure in figures)
+            run.bar.write(f"step {step} error {rebuilt:.4f} naming {named:.4f} norm {norm:.2f}")
+    if run.done >= args.steps:
         name_codes(args, model)
     save_model(model, args.output, args.save_dtype)
 
@@ -285,11 +268,7 @@ def build_parser() -> Parser:
     parser = parser_with_defaults("train.vision_tokenizer", __doc__)
     add = parser.add_argument
     add("--config", default="configs/emu3_mini_vision.json", help="sizes")
-    add("--output", default="outputs/vision", help="folder of the trained model")
-    add("--state", default="outputs/vision_state.safetensors", help="resume file")
-    add("--save-every", type=non_negative_float, default=120, help="seconds between saves")
-    add("--save-dtype", choices=tuple(DTYPES), default="float16", help="dtype of the saved weights")
-    add("--minutes", type=non_negative_float, default=1e9, help="stop and save after so many")
+    add_run_options(parser, "vision")
     add("--taught", type=share, default=0.7, help="first share: encoder and decoder apart")
     add(
         "--naming", type=non_negative_float, default=0.2, help="weight of the loss that names codes"
@@ -304,7 +283,6 @@ def build_parser() -> Parser:
     add(
         "--encoder-steps", type=non_negative_int, default=1000, help="further, of the encoder alone"
     )
-    add("--seed", type=non_negative_int, default=0, help="seed of data and initial weights")
     add_numbers(
         parser,
         ("--steps", 2200, "optimizer steps in all"),

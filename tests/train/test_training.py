@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from mindspore import nn
 from safetensors.numpy import load_file
 
 from emu3 import runtime
@@ -165,10 +166,18 @@ def test_accumulated_passes_equal_one_large_pass(folder):
         np.testing.assert_allclose(tensor, expected[name], atol=2e-5, err_msg=name)
 
 
-def test_recomputation_changes_nothing(folder, whole):
+def test_recomputation_of_every_layer_changes_nothing(folder, whole, monkeypatch):
+    recomputed, recompute = [], nn.Cell.recompute
+
+    def note(cell, **options):
+        recomputed.append(type(cell).__name__)
+        recompute(cell, **options)
+
+    monkeypatch.setattr(nn.Cell, "recompute", note)
     output = train(folder, "recomputed", "--gradient_checkpointing")
     for row, expected in zip(losses(output), losses(whole)):
         assert float(row[1]) == pytest.approx(float(expected[1]), abs=1e-5)
+    assert recomputed.count("DecoderLayer") == 2
 
 
 def test_a_dry_run_prints_the_plan_and_writes_nothing(folder, capsys):
