@@ -37,6 +37,9 @@ from train.scenes import (
 from train.teacher import redrawn
 
 NEW_SHARE = 0.7
+# Shapes of captioned pictures begin sooner than the teacher's own: drawn pictures, unlike its
+# targets, teach chance as well, and the less there is of it, the fewer of them are needed.
+SHARPNESS = 3.0
 
 
 class Encode(nn.Cell):
@@ -93,7 +96,7 @@ def captioned(rng: np.random.Generator, ratio: str, new: bool) -> tuple[str, Sce
     while True:
         scene = draw_scene(rng, ratio, new)
         text, facts = caption(scene, rng, "en")
-        scene = redrawn(scene, facts, rng)
+        scene = redrawn(scene, facts, rng, SHARPNESS)
         if not held_out(scene):
             return text, scene
 

@@ -68,10 +68,13 @@ def targets(scene: Scene, facts: Facts) -> tuple[np.ndarray, np.ndarray]:
     return ids, shares
 
 
-def redrawn(scene: Scene, facts: Facts, rng: np.random.Generator) -> Scene:
-    """Another scene that the facts allow, by the teacher's own chances; the ground stays."""
+def redrawn(scene: Scene, facts: Facts, rng: np.random.Generator, sharpness: float = 1.0) -> Scene:
+    """Another scene that the facts allow, by the teacher's own chances; the ground stays.
+
+    Weights of early places are taken to the power `sharpness`: above 1 shapes begin still sooner.
+    """
     states = [_states(f, scene.rows, scene.cols) for f in facts.shapes]
-    base, left, shapes = [s.weight for s in states], list(range(facts.count)), []
+    base, left, shapes = [s.weight**sharpness for s in states], list(range(facts.count)), []
     while left:
         weights = [_next(f, [g for g in left if g != f], base, facts, scene) for f in left]
         flat = np.concatenate(weights)
