@@ -4,8 +4,6 @@ Tensors go under their published names from file to parameter one at a time, str
 dtype the device computes in; parameters are not filled beforehand.
 """
 
-import inspect
-import json
 import math
 import re
 from collections.abc import Mapping
@@ -17,17 +15,23 @@ import numpy as np
 from mindspore import Parameter, Tensor, nn
 from mindspore.nn.utils import no_init_parameters
 from transformers.configuration_utils import PretrainedConfig
-from transformers.generation.configuration_utils import GenerationConfig
 
 from emu3.arrays import as_numpy
+from emu3.configfile import (
+    CONFIG,
+    GENERATION_CONFIG,
+    config_fields,
+    read_config,
+    read_generation_config,
+    read_json,
+    write_json,
+)
 from emu3.errors import InputError
-from emu3.files import atomic_path, writable_folder
+from emu3.files import writable_folder
 from emu3.hub import checkpoint_folder
 from emu3.runtime import DTYPES, notice, resolve_dtype
 from emu3.tensorfile import CODES, STORED, Entry, read_entries, write_tensors
 
-CONFIG = "config.json"
-GENERATION_CONFIG = "generation_config.json"
 WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"
 Model = TypeVar("Model", bound="PretrainedModel")  # typing.Self needs Python 3.11
@@ -85,7 +89,7 @@ class PretrainedModel(nn.Cell):
         load_weights(model, folder, dtype)
         if (folder / GENERATION_CONFIG).exists() and hasattr(model, "generation_config"):
             path = folder / GENERATION_CONFIG
-            model.generation_config, model.stated_settings = _generation_config(path)
+            model.generation_config, model.stated_settings = read_generation_config(path)
         return model.set_train(False)
 
     def save_pretrained(
@@ -113,65 +117,11 @@ class PretrainedModel(nn.Cell):
         tensors = dict(self.parameters_and_names() if weights is None else weights)
         _save_weights(tensors, folder, name, _byte_count(max_shard_size))
         config = config_fields(self.config, type(self).__name__, name)
-        _write_json(folder / CONFIG, config)
+        write_json(folder / CONFIG, config)
         if getattr(self, "generation_config", None) is not None:
             settings = self.generation_config.to_dict()
             stated = {name: settings[name] for name in self.stated_settings if name in settings}
-            _write_json(folder / GENERATION_CONFIG, stated | self.generation_config.to_diff_dict())
-
-
-def read_config(
-    config_class: type[PretrainedConfig], folder: Path, overrides: dict[str, Any]
-) -> PretrainedConfig:
-    """The configuration of `folder` with `overrides`.
-
-    Raises:
-        InputError: no usable config.json, another kind of model, or an unknown override.
-    """
-    fields = _read_json(folder / CONFIG)
-    kind = fields.pop("model_type", config_class.model_type)
-    if kind != config_class.model_type:
-        raise InputError(
-            f"{folder / CONFIG} describes model_type {kind!r}; allowed: "
-            f"{config_class.model_type!r}; change the model folder"
-        )
-    fields.pop("transformers_version", None)
-    known = {"attn_implementation", *fields, *_field_names(config_class)}
-    for name in overrides:
-        if name not in known:
-            raise InputError(f"{name} is no field of {config_class.__name__}; leave it out")
-    return config_class(**{**fields, **overrides})
-
-
-def config_of_sizes(
-    config_class: type[PretrainedConfig], path: str | Path, flag: str, **more: Any
-) -> PretrainedConfig:
-    """The configuration whose fields are those of a JSON file, and `more`.
-
-    Raises:
-        InputError: no such file, or its values are impossible; it names `flag`.
-    """
-    try:
-        sizes = json.loads(Path(path).read_text(encoding="utf-8"))
-        return config_class(**sizes | more)
-    except OSError as error:
-        raise InputError(f"cannot read {path}: {error.strerror}; change {flag}") from None
-    except (ValueError, TypeError) as error:
-        raise InputError(f"{path} holds no sizes: {error}; change {flag}") from None
-
-
-def config_fields(config: PretrainedConfig, architecture: str, dtype: str) -> dict[str, Any]:
-    """What config.json holds: every field of the class, and others that differ from defaults."""
-    fields = config.to_diff_dict()
-    fields |= {name: getattr(config, name) for name in _field_names(type(config))}
-    fields.pop("dtype", None)
-    fields |= {"architectures": [architecture], "torch_dtype": dtype}
-    return dict(sorted(fields.items()))
-
-
-def _field_names(config_class: type[PretrainedConfig]) -> list[str]:
-    names = inspect.signature(config_class.__init__).parameters
-    return [name for name in names if name not in ("self", "kwargs")]
+            write_json(folder / GENERATION_CONFIG, stated | self.generation_config.to_diff_dict())
 
 
 def load_weights(model: nn.Cell, folder: Path, dtype: ms.Type) -> None:
@@ -202,7 +152,7 @@ def weight_files(folder: Path) -> list[Path]:
     if (folder / WEIGHTS).exists():
         return [folder / WEIGHTS]
     if (folder / INDEX).exists():
-        table = _read_json(folder / INDEX).get("weight_map")
+        table = read_json(folder / INDEX).get("weight_map")
         names = set(table.values()) if isinstance(table, dict) else set()
         if not names or any(not isinstance(n, str) or Path(n).name != n for n in names):
             raise InputError(f"{folder / INDEX} names no files beside it; fetch or save it again")
@@ -246,7 +196,7 @@ def _save_weights(
     if len(shards) > 1:
         total = sum(_size(*tensor) for shard in shards for tensor in shard.values())
         table = {key: name for name, shard in zip(names, shards) for key in shard}
-        _write_json(folder / INDEX, {"metadata": {"total_size": total}, "weight_map": table})
+        write_json(folder / INDEX, {"metadata": {"total_size": total}, "weight_map": table})
         names.append(INDEX)
     for path in folder.iterdir():
         ours = re.fullmatch(r"model(-\d+-of-\d+)?\.safetensors(\.index\.json)?", path.name)
@@ -289,30 +239,3 @@ def _byte_count(size: int | str) -> int:
             f"max_shard_size {size!r} is no size; allowed: a number of bytes > 0, or such as 5GB"
         )
     return int(match[1]) * UNITS[match[2] or ""]
-
-
-def _generation_config(path: Path) -> tuple[GenerationConfig, tuple[str, ...]]:
-    """What the file says, and which settings it states, be they transformers' defaults or not."""
-    settings = _read_json(path)
-    try:
-        return GenerationConfig.from_dict(settings), tuple(settings)
-    except (TypeError, ValueError) as error:
-        raise InputError(f"{path} is no generation configuration: {error}") from None
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(f"cannot read {path}: {error.strerror}; change the model folder") from None
-    except ValueError as error:
-        raise InputError(f"{path} is no JSON: {error}; fetch or save it again") from None
-    if not isinstance(content, dict):
-        raise InputError(f"{path} holds no JSON object; fetch or save it again")
-    return content
-
-
-def _write_json(path: Path, content: dict[str, Any]) -> None:
-    with atomic_path(path) as temporary:
-        text = json.dumps(content, indent=2, ensure_ascii=False)
-        temporary.write_text(text + "\n", encoding="utf-8")

@@ -24,11 +24,11 @@ from emu3.cli.flags import (
     positive_int,
     share,
 )
+from emu3.configfile import config_of_sizes
 from emu3.errors import InputError
 from emu3.files import atomic_path
 from emu3.mllm import Emu3Config, Emu3ForCausalLM, Emu3Tokenizer
 from emu3.mllm.prompts import PromptBuilder
-from emu3.pretrained import config_of_sizes
 from emu3.tokenizer import Emu3VisionVQModel
 from train.cells import kind_count
 from train.deeper import deeper

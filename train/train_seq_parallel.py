@@ -15,6 +15,7 @@ from mindspore.nn.utils import no_init_parameters
 
 from emu3 import runtime
 from emu3.cli.common import BAD_INPUT, INTERRUPTED
+from emu3.configfile import read_config
 from emu3.errors import InputError
 from emu3.files import atomic_path, writable_folder
 from emu3.hub import checkpoint_folder
@@ -22,7 +23,6 @@ from emu3.mllm import Emu3Config, Emu3ForCausalLM, Emu3Tokenizer
 from emu3.mllm.prompts import PromptBuilder
 from emu3.parallel.mesh import Mesh, make_mesh
 from emu3.parallel.sequence import share_sequence
-from emu3.pretrained import read_config
 from train.data import Data, DataSettings, Source
 from train.lora import adapt
 from train.options import parse

@@ -15,8 +15,8 @@ from tqdm import trange
 from emu3 import runtime
 from emu3.cli.common import Parser, leave, parser_with_defaults, run_command
 from emu3.cli.flags import add_numbers, non_negative_float, non_negative_int, share
+from emu3.configfile import config_of_sizes
 from emu3.errors import InputError
-from emu3.pretrained import config_of_sizes
 from emu3.tokenizer import (
     Emu3VisionVQConfig,
     Emu3VisionVQImageProcessor,

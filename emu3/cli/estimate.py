@@ -113,8 +113,8 @@ def _read(config_class: type, place: str, flag: str):
     Raises:
         InputError: there is none, or its values are impossible.
     """
+    from emu3.configfile import CONFIG, config_of_sizes, read_config
     from emu3.hub import checkpoint_folder
-    from emu3.pretrained import CONFIG, config_of_sizes, read_config
 
     if place == RELEASED:
         return config_class()

@@ -1,0 +1,102 @@
+"""The JSON files of a checkpoint folder: what a model is, and how it generates."""
+
+import inspect
+import json
+from pathlib import Path
+from typing import Any
+
+from transformers.configuration_utils import PretrainedConfig
+from transformers.generation.configuration_utils import GenerationConfig
+
+from emu3.errors import InputError
+from emu3.files import atomic_path
+
+CONFIG = "config.json"
+GENERATION_CONFIG = "generation_config.json"
+
+
+def read_config(
+    config_class: type[PretrainedConfig], folder: Path, overrides: dict[str, Any]
+) -> PretrainedConfig:
+    """The configuration of `folder` with `overrides`.
+
+    Raises:
+        InputError: no usable config.json, another kind of model, or an unknown override.
+    """
+    fields = read_json(folder / CONFIG)
+    kind = fields.pop("model_type", config_class.model_type)
+    if kind != config_class.model_type:
+        raise InputError(
+            f"{folder / CONFIG} describes model_type {kind!r}; allowed: "
+            f"{config_class.model_type!r}; change the model folder"
+        )
+    fields.pop("transformers_version", None)
+    known = {"attn_implementation", *fields, *_field_names(config_class)}
+    for name in overrides:
+        if name not in known:
+            raise InputError(f"{name} is no field of {config_class.__name__}; leave it out")
+    return config_class(**{**fields, **overrides})
+
+
+def config_of_sizes(
+    config_class: type[PretrainedConfig], path: str | Path, flag: str, **more: Any
+) -> PretrainedConfig:
+    """The configuration whose fields are those of a JSON file, and `more`.
+
+    Raises:
+        InputError: no such file, or its values are impossible; it names `flag`.
+    """
+    try:
+        sizes = json.loads(Path(path).read_text(encoding="utf-8"))
+        return config_class(**sizes | more)
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror}; change {flag}") from None
+    except (ValueError, TypeError) as error:
+        raise InputError(f"{path} holds no sizes: {error}; change {flag}") from None
+
+
+def config_fields(config: PretrainedConfig, architecture: str, dtype: str) -> dict[str, Any]:
+    """What config.json holds: every field of the class, and others that differ from defaults."""
+    fields = config.to_diff_dict()
+    fields |= {name: getattr(config, name) for name in _field_names(type(config))}
+    fields.pop("dtype", None)
+    fields |= {"architectures": [architecture], "torch_dtype": dtype}
+    return dict(sorted(fields.items()))
+
+
+def _field_names(config_class: type[PretrainedConfig]) -> list[str]:
+    names = inspect.signature(config_class.__init__).parameters
+    return [name for name in names if name not in ("self", "kwargs")]
+
+
+def read_generation_config(path: Path) -> tuple[GenerationConfig, tuple[str, ...]]:
+    """What the file says, and which settings it states, be they transformers' defaults or not."""
+    settings = read_json(path)
+    try:
+        return GenerationConfig.from_dict(settings), tuple(settings)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"{path} is no generation configuration: {error}") from None
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The object of a JSON file.
+
+    Raises:
+        InputError: no such file, or it holds something else.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror}; change the model folder") from None
+    except ValueError as error:
+        raise InputError(f"{path} is no JSON: {error}; fetch or save it again") from None
+    if not isinstance(content, dict):
+        raise InputError(f"{path} holds no JSON object; fetch or save it again")
+    return content
+
+
+def write_json(path: Path, content: dict[str, Any]) -> None:
+    """Write a JSON file, whole or not at all."""
+    with atomic_path(path) as temporary:
+        text = json.dumps(content, indent=2, ensure_ascii=False)
+        temporary.write_text(text + "\n", encoding="utf-8")
