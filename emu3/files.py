@@ -1,5 +1,6 @@
 """Files that are never half-written: a temporary name first, then one rename."""
 
+import glob
 import os
 import tempfile
 from collections.abc import Iterator
@@ -51,7 +52,7 @@ def writable_folder(folder: str | Path, flag: str = "--output") -> Path:
 
 def numbered_path(folder: Path, stem: str, suffix: str) -> Path:
     """The first `stem_NNNN.suffix` in `folder` that does not exist yet."""
-    taken = {p.name for p in folder.glob(f"{stem}_*")}
+    taken = {p.name for p in folder.glob(f"{glob.escape(stem)}_*")}
     number = 0
     while any(name.startswith(f"{stem}_{number:04d}") for name in taken):
         number += 1

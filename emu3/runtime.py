@@ -169,7 +169,11 @@ def available_memory_bytes() -> int | None:
         with open("/sys/fs/cgroup/memory.max", encoding="ascii") as limit:
             allowed = int(limit.read())
         with open("/sys/fs/cgroup/memory.current", encoding="ascii") as used:
-            free = min(free, allowed - int(used.read()))
-    except (OSError, ValueError):
+            taken = int(used.read())
+        with open("/sys/fs/cgroup/memory.stat", encoding="ascii") as file:
+            parts = dict(line.split() for line in file)
+        cached = int(parts["active_file"]) + int(parts["inactive_file"])  # given back when needed
+        free = min(free, allowed - taken + cached)
+    except (OSError, KeyError, ValueError):
         pass  # no limit on this process group
     return free

@@ -5,6 +5,7 @@ Heavy modules are imported inside functions, so that --help answers at once.
 
 import argparse
 import os
+import shlex
 import signal
 import sys
 import threading
@@ -232,11 +233,8 @@ def kept_message(kept: Sequence[Path], vq_model: str) -> str:
     """What Ctrl-C leaves behind, and how to go on from there."""
     if not kept:
         return "interrupted before anything was finished"
-    files = " ".join(map(str, kept))
-    return (
-        "interrupted; what was finished is kept, decode it with: "
-        f"python -m emu3.cli.decode {files} --vq-model {vq_model}"
-    )
+    command = [sys.executable, "-m", "emu3.cli.decode", *map(str, kept), "--vq-model", vq_model]
+    return f"interrupted; what was finished is kept, decode it with: {shlex.join(command)}"
 
 
 def sampling_arguments(options: argparse.Namespace) -> dict:
@@ -250,6 +248,7 @@ def sampling_arguments(options: argparse.Namespace) -> dict:
 def load_language(options: argparse.Namespace):
     """The language model and its tokenizer (padding on the left)."""
     from emu3.mllm import Emu3ForCausalLM, Emu3Tokenizer
+    from emu3.mllm.vocabulary import check_same_words
 
     tokenizer = Emu3Tokenizer.from_pretrained(options.model, padding_side="left")
     model = Emu3ForCausalLM.from_pretrained(
@@ -257,6 +256,7 @@ def load_language(options: argparse.Namespace):
         mindspore_dtype=options.dtype,
         attn_implementation=options.attn_implementation,
     )
+    check_same_words(model.config, tokenizer)
     return model.set_train(False), tokenizer
 
 

@@ -36,6 +36,8 @@ def run(options: argparse.Namespace) -> None:
     folders = [writable_folder(options.output or path.parent) for path, _ in jobs]
     common.start_device(options)
     vision, image_processor = common.load_vision(options)
+    for path, content in jobs:
+        content.require_codebook(vision.config.codebook_size, path)
     vision = common.tiled(vision, options)
     watch = common.Stopwatch()
     for (path, content), folder in zip(jobs, folders):

@@ -61,7 +61,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def run(options: argparse.Namespace) -> None:
-    """Measure, print the table, write the JSON file."""
+    """Measure, print the table, write the JSON file, a task at a time."""
     writable_folder(Path(options.output).parent)
     common.start_device(options)
     chosen = decoding.chosen(options)
@@ -73,8 +73,8 @@ def run(options: argparse.Namespace) -> None:
         if task == "t2i":
             report[task]["decoding"] = chosen.label
         print_section(task, report[task])
-    with atomic_path(options.output) as path:
-        path.write_text(json.dumps(report, indent=1, ensure_ascii=False), encoding="utf-8")
+        with atomic_path(options.output) as path:
+            path.write_text(json.dumps(report, indent=1, ensure_ascii=False), encoding="utf-8")
     print(options.output)
     print(watch.closing_line("evaluated"))
 

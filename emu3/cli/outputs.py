@@ -5,6 +5,7 @@ Legend: h w latent rows and columns, T latent frames. A code of -1 was never mad
 
 import json
 import zipfile
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +18,8 @@ from emu3.files import atomic_path, numbered_path, writable_folder
 
 NOT_MADE = -1
 GREY = 128
+# What numpy raises for a file that is no .npz, or a damaged one; TypeError for an .npy file.
+UNREADABLE = (OSError, KeyError, ValueError, TypeError, EOFError, zipfile.BadZipFile, zlib.error)
 
 
 @dataclass
@@ -31,6 +34,18 @@ class Codes:
         """Rows of a picture (latent frames of a clip) before the first one that is not whole."""
         whole = (self.codes >= 0).reshape(len(self.codes), -1).all(axis=1)
         return int(np.argmin(whole)) if not whole.all() else len(whole)
+
+    def require_codebook(self, size: int, path: Path) -> None:
+        """Refuse codes of another vision tokenizer.
+
+        Raises:
+            InputError: names `path`.
+        """
+        if self.codes.max() >= size:
+            raise InputError(
+                f"{path} holds code {self.codes.max()}; allowed: below {size}, the codes of the "
+                "vision tokenizer; change --vq-model"
+            )
 
     def require_rows(self, path: Path) -> None:
         """Refuse codes of which nothing is finished.
@@ -58,7 +73,7 @@ class Codes:
             with np.load(path, allow_pickle=False) as content:
                 codes, text = content["codes"], str(content["settings"])
             settings = json.loads(text)
-        except (OSError, KeyError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        except UNREADABLE as error:
             raise InputError(
                 f"{path} is no codes file: {error}; allowed: an .npz the commands saved"
             ) from None

@@ -67,9 +67,12 @@ def run(options: argparse.Namespace) -> None:
             answers = Answers(len(batch))
             try:
                 ask(options, model, processor, batch, images, start, answers, progress)
-            finally:
+            except KeyboardInterrupt:
                 progress.bar.clear()
                 answers.show(batch, tokenizer)
+                raise
+            progress.bar.clear()
+            answers.show(batch, tokenizer)
     print(watch.closing_line(f"{len(pairs)} answer(s)", progress.tokens))
 
 

@@ -201,3 +201,20 @@ class Vocabulary:
             rows = rows[:-1]
         fitted = [np.pad(row[:width], (0, max(width - len(row), 0)), mode="edge") for row in rows]
         return np.stack(fitted)
+
+
+def check_same_words(config, tokenizer) -> None:
+    """Refuse an Emu3Config and an Emu3Tokenizer whose special or visual ids differ.
+
+    Raises:
+        InputError: they do not belong together.
+    """
+    ours, theirs = Vocabulary.from_config(config), Vocabulary.from_tokenizer(tokenizer)
+    differing = [name for name, value in vars(ours).items() if value != getattr(theirs, name)]
+    if differing:
+        name = differing[0]
+        raise InputError(
+            f"config.json says {name} {getattr(ours, name)}, the tokenizer's files "
+            f"{getattr(theirs, name)}; allowed: files of one checkpoint, whole; fetch them again "
+            "or change --model"
+        )

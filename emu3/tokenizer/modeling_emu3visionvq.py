@@ -178,7 +178,7 @@ class Emu3VisionVQModel(PretrainedModel):
         latent = self.encode_latent(pixels)
         b, e, t, h, w = latent.shape
         vectors = latent.transpose(0, 2, 3, 4, 1).reshape(-1, e)
-        codes = self.quantize.nearest(ops.stop_gradient(vectors))
+        codes = self.quantize(ops.stop_gradient(vectors))
         nearest = self.quantize.embedding(codes)
         commitment = ((vectors - ops.stop_gradient(nearest)) ** 2).mean()
         codebook = ((ops.stop_gradient(vectors) - nearest) ** 2).mean()
