@@ -6,14 +6,13 @@ source "$(dirname "${BASH_SOURCE[0]}")/setup_env.sh"
 emu3_find_python training
 cd "$ROOT"
 NPROC="${NPROC:-2}"
-CONFIG="${CONFIG:-configs/mini_text_sft.yaml}"
 OUTPUT="${OUTPUT:-outputs/text_sft}"
-if [ -z "${DATA:-}" ]; then
+if [ -z "${CONFIG:-}${DATA:-}" ]; then
     DATA=outputs/new_scenes/text
     "$PYTHON" -m train.prepare_scene_data --output outputs/new_scenes --new --scenes 6000
 fi
-HELD_BACK=()
-if [ -e "$DATA/list/test.json" ]; then HELD_BACK=(--eval_data_path "$DATA"); fi
+LISTS=()
+if [ -n "${DATA:-}" ]; then LISTS=(--train_data_path "$DATA"); fi
+if [ -e "${DATA:-}/list/test.json" ]; then LISTS+=(--eval_data_path "$DATA"); fi
 exec "$PYTHON" -m train.launch -n "$NPROC" --logs "$OUTPUT/logs" train.train_seq_parallel \
-    --config "$CONFIG" --train_data_path "$DATA" ${HELD_BACK[@]+"${HELD_BACK[@]}"} \
-    --output_dir "$OUTPUT" "$@"
+    --config "${CONFIG:-configs/mini_text_sft.yaml}" ${LISTS[@]+"${LISTS[@]}"} --output_dir "$OUTPUT" "$@"

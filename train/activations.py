@@ -65,7 +65,7 @@ def growth(tokens: int, mode: str) -> tuple[int, Mesh]:
     model = new_model(tokens)
     share_sequence(model, mesh.sequence)
     parameters, units = make_units(model, mesh.world, 0, 0.0)
-    collect = Collect(SummedLoss(model, tokens), parameters, units).set_train(True)
+    collect = Collect(SummedLoss(model, tokens), parameters, units, mode).set_train(True)
     run_pass(collect, SHORT, mesh)
     before = runtime.peak_memory_bytes()
     run_pass(collect, tokens, mesh)

@@ -10,6 +10,7 @@ import json
 import os
 import re
 import shutil
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,6 +22,7 @@ from mindspore import Parameter, Tensor, nn
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
+from emu3.arrays import as_numpy
 from emu3.errors import InputError
 from emu3.files import writable_folder
 from emu3.parallel.collectives import Stack
@@ -29,6 +31,7 @@ from train.zero import Unit, share_of
 
 STATE = "state.safetensors"
 KINDS = ("master", "exp_avg", "exp_avg_sq")
+CHECKED = 4096  # values of each frozen weight
 NAME = re.compile(r"checkpoint-(\d+)")
 
 
@@ -45,14 +48,19 @@ class States:
         self.units, self.shapes, self.mesh = units, shapes, mesh
         self.stack = Stack(mesh.world)
 
-    def whole(self, kind: str) -> dict[str, np.ndarray]:
-        """The parts named `kind` of KINDS, gathered, float32 by parameter name."""
+    def whole(self, kind: str, keep: bool = True) -> dict[str, np.ndarray]:
+        """The parts named `kind` of KINDS, gathered, float32 by parameter name.
+
+        A process that does not `keep` them takes part and gets an empty dictionary.
+        """
         found = {}
         for unit in self.units:
             own = getattr(unit, kind)
             flat = own.asnumpy().copy()  # not a view of what goes on changing
             if unit.split or unit.shared:
                 flat = self.stack(own * 1.0).asnumpy().reshape(-1)
+            if not keep:
+                continue
             start = 0
             for name in unit.names:
                 shape = self.shapes[name]
@@ -145,6 +153,30 @@ def find_resume(output: Path, resume: str) -> Path | None:
     if not (Path(resume) / STATE).exists():
         raise InputError(f"{resume} holds no {STATE}; allowed: auto, none, or a checkpoint folder")
     return Path(resume)
+
+
+def refuse_later(output: Path, step: int) -> None:
+    """Refuse to write beside checkpoints of later steps, which the next start would go on from.
+
+    Raises:
+        InputError: names the newest of them.
+    """
+    newest = next(reversed(checkpoints(output)), None)
+    if newest is not None and _step(newest) > step:
+        raise InputError(
+            f"{newest} is of a later step than {step}, where this run starts; allowed: --resume "
+            "auto, which goes on from it, or another folder; change --output_dir"
+        )
+
+
+def frozen_checksum(model: nn.Cell) -> int:
+    """A checksum of the beginnings of all weights that are not trained; 0 without any."""
+    total = 0
+    for parameter in model.get_parameters():
+        if not parameter.requires_grad:
+            start = as_numpy(parameter).reshape(-1)[:CHECKED].astype(np.float32)
+            total = zlib.crc32(start.tobytes(), total)
+    return total
 
 
 @contextmanager

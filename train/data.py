@@ -39,7 +39,8 @@ class LocalBatch:
     """What one process computes of a batch.
 
     ids, positions (B, T) are its chunk of the sequences, branches (B, S) the whole of them;
-    places (N,) are indices b * T + t of the tokens before the labels (N,); N is a power of two.
+    places (N,) are indices b * T + t of the tokens before the labels (N,); N is one of few numbers,
+    since graphs are compiled for each.
     """
 
     ids: np.ndarray
@@ -74,13 +75,13 @@ class Source:
             raise InputError(f"weight {weight} of {path}; allowed: above 0; change {flag}")
         where = Path(path)
         path = where / "list" / f"{split}.json" if where.is_dir() else where
-        self.files = list_files(path, flag)
+        self.files, self.flag = list_files(path, flag), flag
         self.read = lru_cache(KEPT_FEATURES)(read_feature)
 
-    def feature(self, ordinal: int, seed: tuple[int, ...]):
-        """The feature at place `ordinal` of the endless order that `seed` fixes."""
+    def path(self, ordinal: int, seed: tuple[int, ...]) -> Path:
+        """The file at place `ordinal` of the endless order that `seed` fixes."""
         epoch, place = divmod(ordinal, len(self.files))
-        return self.read(self.files[self._order(epoch, seed)[place]])
+        return self.files[self._order(epoch, seed)[place]]
 
     @lru_cache(4)  # noqa: B019 - sources live as long as the process
     def _order(self, epoch: int, seed: tuple[int, ...]) -> np.ndarray:
@@ -94,6 +95,7 @@ class Data:
         sources: what to read; each pass draws its rows from one of them, by weight.
         passes: forward passes of the run; with accumulation, several a step.
         mesh: processes that share the work.
+        once: each sample comes once; rows beyond the last one are empty.
     """
 
     def __init__(
@@ -103,7 +105,9 @@ class Data:
         settings: DataSettings,
         passes: int,
         mesh: Mesh,
+        once: bool = False,
     ) -> None:
+        self.once = once
         self.sources, self.builder, self.settings, self.mesh = sources, builder, settings, mesh
         weights = np.array([source.weight for source in sources])
         rng = np.random.default_rng((settings.seed, 1))
@@ -126,15 +130,32 @@ class Data:
         return localise(samples, settings, self.builder.vocabulary.pad, self.mesh)
 
     def _sample(self, source: Source, seed: tuple[int, ...], ordinal: int) -> Sample | None:
-        settings = self.settings
-        sample = feature_sample(
-            self.builder,
-            source.feature(ordinal, seed),
-            np.random.default_rng((*seed, 3, ordinal)),
-            settings.null_prompt_prob,
-            settings.supervise_structure,
-        )
+        if self.once and ordinal >= len(source.files):
+            return None
+        settings, path = self.settings, source.path(ordinal, seed)
+        try:
+            sample = feature_sample(
+                self.builder,
+                source.read(path),
+                np.random.default_rng((*seed, 3, ordinal)),
+                settings.null_prompt_prob,
+                settings.supervise_structure,
+            )
+        except InputError as error:
+            raise InputError(f"{path}: {error}; change {source.flag}") from None
         return fitted(self.builder, sample, settings.max_length)[0]
+
+
+def padded_length(length: int, settings: DataSettings, mesh: Mesh) -> int:
+    """Tokens of a row of `length` with its padding."""
+    multiple = math.lcm(settings.pad_to_multiple, mesh.sequence.size)
+    return -(-length // multiple) * multiple
+
+
+def _label_room(count: int) -> int:
+    """The next multiple of an eighth of the power of two at or below `count`."""
+    step = max(1, (1 << (count.bit_length() - 1)) // 8)
+    return -(-count // step) * step
 
 
 def localise(
@@ -147,9 +168,7 @@ def localise(
     shards = mesh.sequence.size
     empty = np.zeros(0, np.int32)
     samples = [Sample(empty, empty, empty, empty) if s is None else s for s in samples]
-    multiple = math.lcm(settings.pad_to_multiple, shards)
-    longest = max(1, *(len(sample.ids) for sample in samples))
-    length = -(-longest // multiple) * multiple
+    length = padded_length(max(1, *(len(sample.ids) for sample in samples)), settings, mesh)
     counts = [(sample.labels != IGNORED_LABEL).sum() for sample in samples]
     whole = collate(samples, length, int(sum(counts)), pad)
     chunk = length // shards
@@ -157,7 +176,7 @@ def localise(
     owner = column // chunk
     most = max(FEWEST_LABELS, *np.bincount(owner, minlength=shards))
     mine = owner == mesh.sequence.index
-    places = np.zeros(1 << int(most - 1).bit_length(), np.int32)
+    places = np.zeros(_label_room(int(most)), np.int32)
     labels = np.full(len(places), IGNORED_LABEL, np.int32)
     places[: mine.sum()] = (row * chunk + column % chunk)[mine]
     labels[: mine.sum()] = whole.labels[mine]

@@ -14,7 +14,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from emu3.cli.common import Parser, parser_with_defaults, run_command
+from emu3.cli.common import INTERRUPTED, Parser, parser_with_defaults, run_command
 from emu3.cli.flags import positive_int
 from emu3.files import writable_folder
 
@@ -44,10 +44,11 @@ def start(
         "GLOG_v": os.environ.get("GLOG_v", "3"),  # noqa: SIM112
     }
     threads = max(1, (os.cpu_count() or 1) // processes)
-    base = {"OMP_NUM_THREADS": str(threads)} | os.environ | shared
+    base = {"OMP_NUM_THREADS": str(threads), "MS_TOPO_TIMEOUT": "300"} | os.environ | shared
     scheduler = subprocess.Popen(
         [sys.executable, "-c", SCHEDULER],
         env=base | {"MS_ROLE": "MS_SCHED"},
+        start_new_session=True,  # Ctrl-C is for the workers, which save with its help
         stdout=(logs / "scheduler.log").open("w"),
         stderr=subprocess.STDOUT,
     )
@@ -67,13 +68,17 @@ def start(
     return scheduler, workers
 
 
-def wait(workers: list[subprocess.Popen]) -> int:
-    """Exit code of the job: 0 when all workers ended well, else that of the first to fail."""
+def wait(workers: list[subprocess.Popen], scheduler: subprocess.Popen | None = None) -> int:
+    """Exit code of the job: 0 when all workers ended well, else that of the first to fail.
+
+    Workers that were told to stop may take their time: the first one saves.
+    """
     failed, deadline = 0, None
     while any(worker.poll() is None for worker in workers):
-        codes = [worker.poll() for worker in workers]
-        if not failed and any(codes):
-            failed = next(code for code in codes if code)
+        codes = [worker.poll() for worker in [*workers, *filter(None, [scheduler])]]
+        wrong = [code for code in codes if code and code != INTERRUPTED]
+        if not failed and wrong:
+            failed = wrong[0]
             deadline = time.monotonic() + GRACE
         if deadline is not None and time.monotonic() > deadline:
             for worker in workers:
@@ -81,6 +86,16 @@ def wait(workers: list[subprocess.Popen]) -> int:
         time.sleep(POLL)
     failed = failed or next((w.returncode for w in workers if w.returncode), 0)
     return failed if failed >= 0 else 128 - failed
+
+
+def _report(workers: list[subprocess.Popen], logs: Path) -> None:
+    """Say which of the workers that write to log files failed, and their last line."""
+    for rank, worker in list(enumerate(workers))[1:]:
+        if worker.returncode > 0:
+            path = logs / f"worker_{rank}.log"
+            lines = path.read_text(encoding="utf-8", errors="replace").strip().splitlines()
+            last = lines[-1] if lines else "nothing said"
+            print(f"worker {rank} ended with code {worker.returncode}: {last} ({path})")
 
 
 def run(command: Sequence[str], processes: int, port: int | None, logs: Path) -> int:
@@ -97,7 +112,10 @@ def run(command: Sequence[str], processes: int, port: int | None, logs: Path) ->
 
     before = {s: signal.signal(s, forward) for s in (signal.SIGINT, signal.SIGTERM)}
     try:
-        return wait(workers)
+        code = wait(workers, scheduler)
+        if code not in (0, INTERRUPTED):
+            _report(workers, logs)
+        return code
     finally:
         for worker in filter(None, [*workers, scheduler]):
             if worker.poll() is None:

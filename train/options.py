@@ -87,6 +87,11 @@ def _add_schedule(group: argparse._ArgumentGroup) -> None:
         default=30,
         help="optimizer steps of linear warm-up",
     )
+    add(
+        "--attention_dropout",
+        type=below_one,
+        help="share of activations dropped (default: what the model's config states)",
+    )
     add("--weight_decay", type=non_negative_float, default=0.1, help="decoupled decay of matrices")
     add("--adam_beta1", type=below_one, default=0.9, help="decay of the first moment")
     add("--adam_beta2", type=below_one, default=0.95, help="decay of the second moment")
@@ -125,7 +130,7 @@ def _add_output(group: argparse._ArgumentGroup) -> None:
     add(
         "--save_dtype",
         choices=tuple(DTYPES),
-        help="dtype of saved weights (default: that of the start model)",
+        help="dtype of saved weights (default: what training computes in)",
     )
     add("--save_steps", type=positive_int, default=500, help="steps between checkpoints")
     add("--save_total_limit", type=positive_int, default=3, help="checkpoints kept")

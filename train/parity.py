@@ -81,7 +81,7 @@ def samples(index: int) -> list[Sample]:
     return rows
 
 
-def train(mesh: Mesh, stage: int) -> Outcome:
+def train(mesh: Mesh, stage: int, mode: str) -> Outcome:
     """A few steps with accumulation, decay and clipping."""
     model = small_model()
     shapes = {name: tuple(p.shape) for name, p in model.parameters_and_names()}
@@ -89,7 +89,7 @@ def train(mesh: Mesh, stage: int) -> Outcome:
     if stage == 3:
         share_weights(model, mesh.world)
     parameters, units = make_units(model, mesh.world, stage, DECAY)
-    collect = Collect(SummedLoss(model, 64), parameters, units).set_train(True)
+    collect = Collect(SummedLoss(model, 64), parameters, units, mode).set_train(True)
     reduce, update = Reduce(units, mesh), Update(units, (0.9, 0.95), EPSILON, MAX_NORM)
     states = States(units, shapes, mesh)
     rows = ROWS // mesh.data_size
@@ -129,11 +129,11 @@ def run(options: argparse.Namespace) -> int:
     runtime.setup(mode=options.mode)
     meshes = {1: make_mesh(1)}
     world = meshes[1].world
-    alone, lines, worst = train(Mesh(ALONE, ALONE), 0), [], 0.0
+    alone, lines, worst = train(Mesh(ALONE, ALONE), 0, options.mode), [], 0.0
     for shards, stage in cases(world.size):
         if shards not in meshes:
             meshes[shards] = make_mesh(shards)
-        shared = train(meshes[shards], stage)
+        shared = train(meshes[shards], stage, options.mode)
         figures = {
             "processes": world.size,
             "sequence_shards": shards,

@@ -149,9 +149,12 @@ def _write_all(options: argparse.Namespace, folder: Path, items: list) -> tuple[
 def _write_pictured(options: argparse.Namespace, folder: Path, items: list) -> list:
     """Write the features of items with images that are missing; returns the unreadable ones."""
     from emu3.tokenizer import Emu3VisionVQImageProcessor
-    from train.encoding import ImageReader, equal_batches
+    from train.encoding import ImageReader, claim_folder, equal_batches
     from train.records import Skipped
 
+    common.start_device(options)
+    vision, _ = common.load_vision(options)
+    claim_folder(folder, vision, "--output-path or --model-path")
     area = options.image_area
     limits = {"min_pixels": area, "max_pixels": area} if area else {}
     processor = Emu3VisionVQImageProcessor.from_pretrained(options.vq_model, **limits)
@@ -165,20 +168,16 @@ def _write_pictured(options: argparse.Namespace, folder: Path, items: list) -> l
                 todo.append((item, size))
         if todo:
             batches = equal_batches(*map(list, zip(*todo)), options.batch_size)
-            skipped += _encode(options, folder, reader, batches)
+            skipped += _encode(vision, folder, reader, batches)
     return skipped
 
 
-def _encode(options: argparse.Namespace, folder: Path, reader, batches: list) -> list:
+def _encode(vision, folder: Path, reader, batches: list) -> list:
     """Encode and write the features of all batches; returns the unreadable items."""
     from mindspore import Tensor
 
-    from train.encoding import claim_folder
     from train.features import write_feature
 
-    common.start_device(options)
-    vision, _ = common.load_vision(options)
-    claim_folder(folder, vision, "--output-path or --model-path")
     skipped = []
     with tqdm(total=sum(map(len, batches)), desc="encoding", unit="image") as bar:
         for items, pixels, bad in reader.batches(batches):

@@ -72,13 +72,18 @@ class SummedLoss(PackedRows):
 class Collect(nn.Cell):
     """Forward and backward; the gradients of the summed loss are added to the units'."""
 
-    def __init__(self, loss: SummedLoss, parameters: list[Parameter], units: list[Unit]) -> None:
+    def __init__(
+        self, loss: SummedLoss, parameters: list[Parameter], units: list[Unit], mode: str
+    ) -> None:
         super().__init__()
         self.loss = loss
         self.parameters = ParameterTuple(parameters)
         self.units = nn.CellList(units)
         self.counts = tuple(len(unit.parameters) for unit in units)
         self.gradient = ops.GradOperation(get_by_list=True, sens_param=True)
+        # A compiled graph shares what both have in common; PyNative would run it twice.
+        self.graph = mode == "graph"
+        self.both = ms.value_and_grad(self._scaled, None, self.parameters, has_aux=True)
 
     def construct(self, ids, positions, branches, places, labels, keep, scale):
         """Returns the summed loss (); `keep` 0 forgets what was collected before, 1 adds to it.
@@ -86,14 +91,21 @@ class Collect(nn.Cell):
         Gradients are multiplied by `scale`, so that small ones survive in float16.
         """
         inputs = (ids, positions, branches, places, labels)
-        loss = self.loss(*inputs)
-        grads = self.gradient(self.loss, self.parameters)(*inputs, scale)
+        if self.graph:
+            loss = self.loss(*inputs)
+            grads = self.gradient(self.loss, self.parameters)(*inputs, scale)
+        else:
+            (_, loss), grads = self.both(*inputs, scale)
         start = 0
         for i in range(len(self.counts)):
             unit = self.units[i]
             loss = ops.depend(loss, unit.collect(grads[start : start + self.counts[i]], keep))
             start += self.counts[i]
         return loss
+
+    def _scaled(self, ids, positions, branches, places, labels, scale):
+        loss = self.loss(ids, positions, branches, places, labels)
+        return loss * scale, loss
 
 
 class Reduce(nn.Cell):

@@ -6,8 +6,10 @@ Several processes are started by `python -m train.launch -n N train.train_seq_pa
 
 import argparse
 import json
+import math
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +22,7 @@ from emu3.errors import InputError
 from emu3.files import atomic_path, writable_folder
 from emu3.hub import checkpoint_folder
 from emu3.mllm import Emu3Config, Emu3ForCausalLM, Emu3Tokenizer
+from emu3.mllm.defaults import CheckpointDefaults
 from emu3.mllm.prompts import PromptBuilder
 from emu3.parallel.mesh import Mesh, make_mesh
 from emu3.parallel.sequence import share_sequence
@@ -33,19 +36,18 @@ from train.zero import share_weights
 
 def load_model(options: argparse.Namespace) -> Emu3ForCausalLM:
     """The start model, with what is trained marked as such."""
+    dropout = options.attention_dropout
     model = Emu3ForCausalLM.from_pretrained(
         options.model_name_or_path,
         mindspore_dtype=options.dtype,
         attn_implementation=options.attn_implementation,
+        **({} if dropout is None else {"attention_dropout": dropout}),
     )
     mark_trained(model, options)
     if options.image_area:
         model.config.image_area = options.image_area
     if options.max_position_embeddings:
         model.config.max_position_embeddings = options.max_position_embeddings
-    if options.gradient_checkpointing:
-        for layer in model.model.layers:
-            layer.recompute()
     return model
 
 
@@ -77,7 +79,8 @@ def make_data(
     options: argparse.Namespace, config: Emu3Config, tokenizer: Emu3Tokenizer, mesh: Mesh
 ) -> tuple[Data, Data | None, int]:
     """Batches to train on, batches held back (or None), and the number of optimizer steps."""
-    builder = PromptBuilder(tokenizer)
+    template = CheckpointDefaults.from_pretrained(options.model_name_or_path).chat_template
+    builder = PromptBuilder(tokenizer, template)
     settings = DataSettings(
         rows=options.per_device_train_batch_size,
         max_length=options.max_position_embeddings or config.max_position_embeddings,
@@ -99,8 +102,9 @@ def make_data(
     if not options.eval_data_path:
         return data, None, steps
     held_back = [Source(options.eval_data_path, "test", "--eval_data_path")]
-    passes = max(1, len(held_back[0].files) // rows)
-    return data, Data(held_back, builder, settings, passes, mesh), steps
+    passes = math.ceil(len(held_back[0].files) / rows)
+    settings = replace(settings, null_prompt_prob=0.0)
+    return data, Data(held_back, builder, settings, passes, mesh, once=True), steps
 
 
 def run(options: argparse.Namespace) -> int:
@@ -124,6 +128,9 @@ def run(options: argparse.Namespace) -> int:
     share_sequence(model, mesh.sequence)
     if options.ms_zero_stage == 3:
         share_weights(model, mesh.world)
+    if options.gradient_checkpointing:  # last: it notes the parameters that are there
+        for layer in model.model.layers:
+            layer.recompute()
     trainer = Trainer(options, model, tokenizer, shapes, data, eval_data, steps, mesh)
     if trainer.leads:
         with atomic_path(output / "settings.json") as path:
@@ -149,7 +156,7 @@ def main(argv: list[str] | None = None) -> int:
         return INTERRUPTED
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
-        print(f"train.train_seq_parallel: error: {where}{error.strerror}", file=sys.stderr)
+        print(f"train.train_seq_parallel: error: {where}{error.strerror or error}", file=sys.stderr)
     return BAD_INPUT
 
 

@@ -1,28 +1,25 @@
 """The loop of a fine-tuning run: steps, evaluation, log, checkpoints, signals."""
 
 import argparse
-import csv
-import math
 import signal
-import time
 from pathlib import Path
 
 import mindspore as ms
 import numpy as np
 from mindspore import Tensor
 
-from emu3 import runtime
+from emu3.errors import InputError
 from emu3.mllm import Emu3ForCausalLM, Emu3Tokenizer
 from emu3.parallel.mesh import Mesh
 from train import checkpoints
-from train.data import Data, LocalBatch
+from train.data import Data, LocalBatch, padded_length
+from train.log import Log
 from train.lora import is_adapter, merged
 from train.optimizer import cosine_schedule
 from train.scaling import LossScaler
 from train.step import Collect, Reduce, SummedLoss, Update
 from train.zero import make_units
 
-COLUMNS = ("step", "loss", "grad_norm", "learning_rate", "tokens_per_second", "peak_mb")
 POWERS = ("power1", "power2")
 
 
@@ -56,8 +53,9 @@ class Trainer:
         )
         trained = {name: shapes[name] for unit in units for name in unit.names}
         self.states = checkpoints.States(units, trained, mesh)
-        self.loss = SummedLoss(model, train_data.settings.max_length + options.pad_to_multiple)
-        self.collect = Collect(self.loss, parameters, units).set_train(True)
+        settings = train_data.settings
+        self.loss = SummedLoss(model, padded_length(settings.max_length, settings, mesh))
+        self.collect = Collect(self.loss, parameters, units, options.mode).set_train(True)
         self.reduce = Reduce(units, mesh)
         betas = (options.adam_beta1, options.adam_beta2)
         self.update = Update(units, betas, options.adam_epsilon, options.max_grad_norm)
@@ -82,7 +80,10 @@ class Trainer:
         """Train until the last step or a signal; returns the number of steps done in all."""
         before = {s: signal.signal(s, self._stop) for s in (signal.SIGINT, signal.SIGTERM)}
         try:
-            return self._run(self._resume())
+            step = self._resume()
+            # Each process drops other activations, and a resumed run not the first ones again.
+            ms.set_seed(self.options.seed + step * self.mesh.world.size + self.mesh.world.index)
+            return self._run(step)
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
@@ -99,7 +100,7 @@ class Trainer:
             if self.eval_data and (step == self.steps or step % self.options.eval_steps == 0):
                 loss = self._evaluate()
                 if log:
-                    log.say(f"step {step} evaluation loss {loss:.4f}")
+                    log.add_evaluation(step, loss)
             if last or step % self.options.save_steps == 0:
                 path = self._save(step)
                 if log:
@@ -130,7 +131,7 @@ class Trainer:
         }
 
     def _evaluate(self) -> float:
-        """Mean loss of every held-back label."""
+        """Mean loss of every held-back label; no caption is dropped."""
         # Without dropout both modes are one; changing it would compile the step anew.
         training = not self.model.config.attention_dropout
         self.loss.set_train(training)
@@ -146,22 +147,55 @@ class Trainer:
         """Restore the state to go on from; returns the steps done so far."""
         path = checkpoints.find_resume(self.output, self.options.resume)
         if path is None:
+            checkpoints.refuse_later(self.output, 0)
             return 0
         others, values = checkpoints.read_state(path / checkpoints.STATE, self.states)
+        self._check_same_run(path, values)
+        step = values["step"]
+        checkpoints.refuse_later(self.output, step)
         checkpoints.restore_plain(self.update, {name: others[name] for name in POWERS})
         self.scaler.restore(values["scaler"])
-        if self.leads:
+        if self.leads and step < self.steps:
             print(f"going on from {path}", flush=True)
-        return values["step"]
+        elif self.leads:
+            print(
+                f"{path} is already at step {step} of {self.steps}: nothing to do; raise "
+                "--max_steps, or give another --output_dir",
+                flush=True,
+            )
+        return step
+
+    def _identity(self) -> dict[str, int]:
+        """What must not change when a run goes on: place in the data, weights left alone."""
+        options = self.options
+        rows = options.per_device_train_batch_size * self.mesh.data_size
+        return {
+            "samples of a step": rows * options.gradient_accumulation_steps,
+            "checksum of frozen weights": checkpoints.frozen_checksum(self.model),
+        }
+
+    def _check_same_run(self, path: Path, values: dict) -> None:
+        """Refuse a checkpoint whose data order or frozen weights are not this run's.
+
+        Raises:
+            InputError: says which.
+        """
+        for name, ours in self._identity().items():
+            if values["identity"][name] != ours:
+                raise InputError(
+                    f"{path} was trained with {values['identity'][name]} as {name}, this run has "
+                    f"{ours}; allowed: the same; change --per_device_train_batch_size, "
+                    "--gradient_accumulation_steps, --model_name_or_path or --resume"
+                )
 
     def _save(self, step: int) -> Path:
         """Write the checkpoint of `step`: gathered by all, written by the first process."""
-        whole = {kind: self.states.whole(kind) for kind in checkpoints.KINDS}
+        whole = {kind: self.states.whole(kind, self.leads) for kind in checkpoints.KINDS}
         if not self.leads:
             return self.output / f"checkpoint-{step}"
         weights = dict(self.model.parameters_and_names()) | whole["master"] | merged(self.model)
         weights = {name: weights[name] for name in weights if not is_adapter(name)}
-        values = {"step": step, "scaler": self.scaler.values()}
+        values = {"step": step, "scaler": self.scaler.values(), "identity": self._identity()}
         others = checkpoints.plain_tensors(self.update, POWERS)
         with checkpoints.new_checkpoint(self.output, step, self.options.save_total_limit) as folder:
             checkpoints.write_state(folder / checkpoints.STATE, whole, others, values)
@@ -176,58 +210,3 @@ class Trainer:
 def _tensors(batch: LocalBatch) -> tuple[Tensor, ...]:
     arrays = (batch.ids, batch.positions, batch.branches, batch.places, batch.labels)
     return tuple(Tensor(array) for array in arrays)
-
-
-class Log:
-    """One line a step on the screen, one row in log.csv, TensorBoard where it is installed."""
-
-    def __init__(self, output: Path, first: int, steps: int) -> None:
-        self.steps, self.first, self.begun = steps, first, time.monotonic()
-        self.last = self.begun
-        self.path = output / "log.csv"
-        self._forget_after(first)
-        self.board = _tensorboard(output)
-
-    def _forget_after(self, step: int) -> None:
-        """Drop the rows of steps that will be done again."""
-        rows = [",".join(COLUMNS)]
-        if self.path.exists():
-            old = self.path.read_text(encoding="utf-8").splitlines()[1:]
-            rows += [row for row in old if int(row.split(",")[0]) <= step]
-        self.path.write_text("\n".join(rows) + "\n", encoding="utf-8")
-
-    def add(self, step: int, figures: dict, rate: float, show: bool) -> None:
-        """Record one step."""
-        now = time.monotonic()
-        speed = figures["tokens"] / (now - self.last)
-        self.last = now
-        memory = runtime.peak_memory_bytes() / 2**20
-        row = (step, f"{figures['loss']:.6f}", f"{figures['grad_norm']:.5f}", f"{rate:.4e}")
-        with self.path.open("a", encoding="utf-8", newline="") as file:
-            csv.writer(file).writerow([*row, f"{speed:.0f}", f"{memory:.0f}"])
-        if self.board is not None:
-            for name in ("loss", "grad_norm"):
-                self.board.add_scalar(name, figures[name], step)
-        if show:
-            left = (now - self.begun) / (step - self.first) * (self.steps - step)
-            self.say(
-                f"step {step}/{self.steps} loss {row[1]} norm {row[2]} lr {row[3]} "
-                f"{speed:.0f} tokens/s {memory:.0f} MB, {_clock(left)} left"
-            )
-
-    def say(self, text: str) -> None:
-        """Print a line at once."""
-        print(text, flush=True)
-
-
-def _clock(seconds: float) -> str:
-    minutes, seconds = divmod(math.ceil(seconds), 60)
-    return f"{minutes // 60}:{minutes % 60:02d}:{seconds:02d}"
-
-
-def _tensorboard(output: Path):
-    try:
-        from tensorboardX import SummaryWriter
-    except ImportError:
-        return None
-    return SummaryWriter(str(output / "tensorboard"))

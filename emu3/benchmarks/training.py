@@ -54,7 +54,7 @@ def run(options: argparse.Namespace) -> None:
             }
             peer = Peer(options.peer_python, "sft", settings, model)
             runs["torch"] = stack.enter_context(peer).seconds
-        runs = {"emu3": our_step(model, ids, options.labels), **runs}
+        runs = {"emu3": our_step(model, ids, options.labels, options.mode), **runs}
         timings = measure.take_turns(runs, options.repeats)
     show(rows(timings, model, options))
 
@@ -67,7 +67,7 @@ def counted(ids: np.ndarray, labels: int) -> np.ndarray:
     return np.where(kept, ids, IGNORED_LABEL)
 
 
-def our_step(model, ids: np.ndarray, labels: int):
+def our_step(model, ids: np.ndarray, labels: int, mode: str):
     """A function that runs one step and gives its seconds; the first one compiles."""
     import mindspore as ms
     from mindspore import Tensor
@@ -78,7 +78,7 @@ def our_step(model, ids: np.ndarray, labels: int):
 
     batch, length = ids.shape
     parameters, units = make_units(model, ALONE, 0, DECAY)
-    collect = Collect(SummedLoss(model, length), parameters, units).set_train(True)
+    collect = Collect(SummedLoss(model, length), parameters, units, mode).set_train(True)
     reduce = Reduce(units, Mesh(ALONE, ALONE))
     update = Update(units, (0.9, 0.95), 1e-8, 1.0)
     places = np.arange(batch)[:, None] * length + np.arange(length - labels, length) - 1

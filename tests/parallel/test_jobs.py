@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from train import launch as launcher
+
 ROOT = Path(__file__).resolve().parents[2]
 LIMIT = 1e-5
 
@@ -29,6 +31,28 @@ def test_shared_training_equals_training_alone(processes, tmp_path):
     assert {case["sequence_shards"] for case in cases} >= {1, processes}
     for case in cases:
         assert max(case["loss"], case["gradients"], case["weights"]) < LIMIT, case
+
+
+def test_processes_that_were_told_to_stop_may_take_their_time(monkeypatch):
+    monkeypatch.setattr(launcher, "GRACE", 0.5)
+    programs = ("import sys; sys.exit(130)", "import time; time.sleep(2)")
+    workers = [subprocess.Popen([sys.executable, "-c", program]) for program in programs]
+    assert launcher.wait(workers) == 130
+    assert workers[1].returncode == 0
+
+
+def test_processes_beside_a_failed_one_are_ended(monkeypatch):
+    monkeypatch.setattr(launcher, "GRACE", 0.5)
+    programs = ("import sys; sys.exit(3)", "import time; time.sleep(60)")
+    workers = [subprocess.Popen([sys.executable, "-c", program]) for program in programs]
+    assert launcher.wait(workers) == 3
+    assert workers[1].returncode < 0
+
+
+def test_a_failure_that_the_terminal_did_not_show_is_said(tmp_path, capsys):
+    program = "import os, sys; print('no such thing'); sys.exit(2 * int(os.environ['MS_NODE_ID']))"
+    assert launcher.run([sys.executable, "-c", program], 2, None, tmp_path) == 2
+    assert "worker 1 ended with code 2: no such thing" in capsys.readouterr().out
 
 
 def test_the_exit_code_of_a_job_is_that_of_the_process_that_failed(tmp_path):

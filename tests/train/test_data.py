@@ -6,7 +6,7 @@ import pytest
 from emu3.errors import InputError
 from emu3.mllm.modeling_emu3 import IGNORED_LABEL
 from emu3.parallel.mesh import ALONE, Group, Mesh
-from train.data import Data, DataSettings, Source, localise
+from train.data import Data, DataSettings, Source, _label_room, localise, padded_length
 from train.features import Feature, write_feature, write_list
 from train.samples import Sample
 
@@ -97,6 +97,39 @@ def test_a_sample_that_is_too_long_leaves_an_empty_row(builder):
     settings = DataSettings(rows=1, max_length=64, pad_to_multiple=5)
     batch = localise([None], settings, 0, mesh(1, 0, 1))
     assert batch.label_count == 0 and (batch.branches < 0).all()
+
+
+def test_held_back_samples_come_once_and_rows_beyond_them_are_empty(source, builder):
+    options = DataSettings(rows=2, max_length=64, pad_to_multiple=4, null_prompt_prob=0.0)
+    lists = [Source(str(source), "train", "--data")]
+    batches = Data(lists, builder, options, 4, mesh(1, 0, 1), once=True)
+    rows = [tuple(row) for i in range(4) for row in batches.batch(i).ids]
+    assert len(set(rows[:7])) == 7
+    assert (batches.batch(3).branches[1] < 0).all()
+
+
+def test_a_sample_that_cannot_be_used_names_its_file(builder, tmp_path):
+    write_feature(tmp_path, Feature("far", np.full((2, 2), 10**6, np.int32), "a caption"))
+    write_list(tmp_path, "train", ["far.ckpt"])
+    with pytest.raises(InputError, match=r"far\.ckpt: .*1000000.*change --data"):
+        data(tmp_path, builder, mesh(1, 0, 1)).batch(0)
+
+
+@pytest.mark.parametrize("shards", [1, 3, 8])
+def test_no_row_is_longer_than_the_longest_allowed_one_padded(shards):
+    settings = DataSettings(rows=1, max_length=425, pad_to_multiple=100)
+    place = mesh(shards, 0, shards)
+    longest = padded_length(settings.max_length, settings, place)
+    for length in (1, 99, 401, 425):
+        padded = padded_length(length, settings, place)
+        assert length <= padded <= longest and padded % shards == 0
+
+
+def test_room_for_labels_is_one_of_few_numbers_and_wastes_an_eighth_at_most():
+    counts = range(64, 2049)
+    rooms = [_label_room(count) for count in counts]
+    assert all(count <= room <= count * 9 / 8 for count, room in zip(counts, rooms))
+    assert len(set(rooms)) <= 8 * 5 + 1
 
 
 def test_a_weight_must_be_above_zero(source):

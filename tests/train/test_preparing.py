@@ -208,6 +208,7 @@ def test_codes_of_two_vision_tokenizers_never_mix(data, vision, tmp_path, capsys
     before = stamps(data)
     randomised(Emu3VisionVQModel(tiny_vision_config()), 9).save_pretrained(tmp_path / "other")
     Emu3VisionVQImageProcessor.from_pretrained(vision).save_pretrained(tmp_path / "other")
+    assert prepare(data, tmp_path / "other") == 2  # though nothing is missing
     write(data, [{"name": "small", "text": "x", "image": "small.png"}])
     assert prepare(data, tmp_path / "other") == 2
     assert "--output-path" in capsys.readouterr().err

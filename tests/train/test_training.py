@@ -79,6 +79,10 @@ def losses(output: Path) -> list[str]:
     return [row.split(",")[:3] for row in (output / "log.csv").read_text().splitlines()[1:]]
 
 
+def rows_of(path: Path) -> list[list[str]]:
+    return [row.split(",") for row in path.read_text().splitlines()[1:]]
+
+
 @pytest.fixture(scope="module")
 def whole(folder):
     return train(folder, "whole", "--eval_data_path", str(folder / "scenes" / "t2i"))
@@ -95,12 +99,13 @@ def test_a_run_learns_and_leaves_a_folder_that_loads(whole, folder):
     assert json.loads((whole / "settings.json").read_text())["max_steps"] == 4
 
 
-def test_a_resumed_run_ends_as_an_uninterrupted_one(whole, folder):
+def test_a_resumed_run_ends_as_an_uninterrupted_one(whole, folder, capsys):
     other = folder / "resumed"
     other.mkdir()
     shutil.copytree(whole / "checkpoint-2", other / "checkpoint-2")
     shutil.copy(whole / "log.csv", other / "log.csv")
     train(folder, "resumed")
+    assert "going on from" in capsys.readouterr().out
     expected = weights(whole / "checkpoint-4")
     for name, tensor in weights(other / "checkpoint-4").items():
         np.testing.assert_array_equal(tensor, expected[name], err_msg=name, strict=True)
@@ -115,7 +120,9 @@ def test_a_run_goes_on_with_more_processes_and_another_stage(whole, folder):
     job = [sys.executable, "-m", "train.launch", "-n", "2", "--logs", str(folder / "logs")]
     job += ["train.train_seq_parallel", *command(folder, "shared", "--ms_zero_stage", "3")]
     job += ["--sequence_parallel_shards", "2"]
-    subprocess.run(job, env=os.environ | {"PYTHONPATH": str(ROOT)}, check=True, timeout=300)
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    done = subprocess.run(job, env=environment, check=True, timeout=300, stdout=subprocess.PIPE)
+    assert b"going on from" in done.stdout
     for row, expected in zip(losses(other), losses(whole), strict=True):
         assert float(row[1]) == pytest.approx(float(expected[1]), abs=1e-5)
 
@@ -180,6 +187,46 @@ def test_recomputation_of_every_layer_changes_nothing(folder, whole, monkeypatch
     assert recomputed.count("DecoderLayer") == 2
 
 
+def test_recomputation_of_shared_weights_changes_nothing(folder, whole):
+    output = train(folder, "both", "--gradient_checkpointing", "--ms_zero_stage", "3")
+    expected = weights(whole / "checkpoint-4")
+    for name, tensor in weights(output / "checkpoint-4").items():
+        np.testing.assert_allclose(tensor, expected[name], atol=1e-5, err_msg=name)
+
+
+def test_dropout_has_an_effect(folder, whole):
+    output = train(folder, "dropped", "--attention_dropout", "0.5", "--max_steps", "1")
+    assert losses(output)[0] != losses(whole)[0]
+
+
+def test_every_held_back_label_is_evaluated_and_recorded(folder, whole):
+    ((step, loss),) = rows_of(whole / "evaluation.csv")
+    other = train(
+        folder, "evaluated", "--eval_data_path", str(folder / "scenes" / "t2i"),
+        "--per_device_train_batch_size", "4", "--max_steps", "1", "--learning_rate", "0",
+        "--min_learning_rate", "0", "--model_name_or_path", str(whole / "checkpoint-4"),
+    )  # fmt: skip
+    ((_, again),) = rows_of(other / "evaluation.csv")
+    assert step == "4" and float(again) == pytest.approx(float(loss), abs=1e-5)
+
+
+def test_a_finished_run_says_so_and_does_nothing(folder, whole, capsys):
+    before = (whole / "checkpoint-4" / "state.safetensors").stat().st_mtime_ns
+    train(folder, "whole", "--eval_data_path", str(folder / "scenes" / "t2i"))
+    assert "already at step 4 of 4" in capsys.readouterr().out
+    assert (whole / "checkpoint-4" / "state.safetensors").stat().st_mtime_ns == before
+
+
+def test_conversations_follow_the_template_of_the_checkpoint(folder, tmp_path):
+    start = shutil.copytree(folder / "start", tmp_path / "start")
+    config = json.loads((start / "config.json").read_text())
+    (start / "config.json").write_text(json.dumps(config | {"chat_template": "stage1"}))
+    asked = ["--train_data_path", str(folder / "scenes" / "vqa"), "--max_steps", "1"]
+    plain = train(folder, "asked", *asked)
+    other = train(folder, "asked_otherwise", *asked, "--model_name_or_path", str(start))
+    assert losses(plain) != losses(other)
+
+
 def test_a_dry_run_prints_the_plan_and_writes_nothing(folder, capsys):
     train(folder, "dry", "--dry_run")
     text = capsys.readouterr().out
@@ -242,6 +289,10 @@ def test_bad_input_is_named(folder, whole, capsys, tmp_path):
         ("--config", yaml("empty", "max_steps:")): "max_steps has no value",
         ("--config", yaml("whole", "lora_modules_to_save: norm")): "embed_tokens, lm_head",
         ("--max_steps", "0"): "--max_steps",
+        ("--resume", str(whole / "checkpoint-2"), "--gradient_accumulation_steps", "2"): (
+            "samples of a step"
+        ),
+        ("--resume", "none", "--output_dir", str(whole)): "checkpoint-4 is of a later step",
         ("--train_data_path", f"{folder / 'scenes' / 't2i'}:0"): "weight",
     }
     for options, words in cases.items():
