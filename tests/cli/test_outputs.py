@@ -42,6 +42,24 @@ def test_finished_rows_end_at_the_first_hole():
     assert Codes(codes[2:]).finished_rows == 0
 
 
+def test_a_single_array_is_no_codes_file(tmp_path):
+    np.save(tmp_path / "a.npy", np.zeros((2, 2), np.int32))
+    with pytest.raises(InputError, match=r"a\.npy is no codes file"):
+        Codes.load(tmp_path / "a.npy")
+
+
+def test_codes_of_another_vision_tokenizer_are_refused(tmp_path):
+    codes = Codes(np.array([[1, 7], [2, 3]]))
+    codes.require_codebook(8, tmp_path / "a.npz")
+    with pytest.raises(InputError, match=r"a\.npz holds code 7.*below 7.*--vq-model"):
+        codes.require_codebook(7, tmp_path / "a.npz")
+
+
+def test_brackets_in_a_name_do_not_hide_taken_numbers(tmp_path):
+    paths = [new_file(tmp_path, "image_0000[1]", ".png", touch) for _ in range(2)]
+    assert [p.name for p in paths] == ["image_0000[1]_0000.png", "image_0000[1]_0001.png"]
+
+
 @pytest.mark.parametrize("content", [b"", b"no archive", b"PK\x03\x04 cut"])
 def test_a_broken_codes_file_is_named(tmp_path, content):
     (tmp_path / "a.npz").write_bytes(content)

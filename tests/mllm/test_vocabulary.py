@@ -5,7 +5,7 @@ import pytest
 
 from emu3.errors import InputError
 from emu3.mllm import Emu3Config
-from emu3.mllm.vocabulary import FREE, Vocabulary
+from emu3.mllm.vocabulary import FREE, Vocabulary, check_same_words
 
 VOCABULARY = Vocabulary(
     pad=0, bos=1, eos=2, img=10, boi=11, eoi=12, eol=3, eof=4, visual_start=13, visual_count=20
@@ -58,6 +58,13 @@ def test_a_vocabulary_without_visual_ids_refuses_images_only():
 
 def test_configuration_and_tokenizer_give_one_vocabulary(released_tokenizer):
     assert Vocabulary.from_config(Emu3Config()) == Vocabulary.from_tokenizer(released_tokenizer)
+
+
+def test_a_configuration_and_the_tokenizer_of_another_checkpoint_are_refused(released_tokenizer):
+    check_same_words(Emu3Config(), released_tokenizer)
+    shifted = Emu3Config(boi_token_id=151853, eoi_token_id=151854)
+    with pytest.raises(InputError, match=r"boi 151853, the tokenizer's files 151852.*--model"):
+        check_same_words(shifted, released_tokenizer)
 
 
 def test_parsing_keeps_text_around_images_in_order():
