@@ -6,6 +6,7 @@ dtype the device computes in; parameters are not filled beforehand.
 
 import math
 import re
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
@@ -27,7 +28,7 @@ from emu3.configfile import (
     write_json,
 )
 from emu3.errors import InputError
-from emu3.files import writable_folder
+from emu3.files import atomic_path, writable_folder
 from emu3.hub import checkpoint_folder
 from emu3.runtime import DTYPES, notice, resolve_dtype
 from emu3.tensorfile import CODES, STORED, Entry, read_entries, write_tensors
@@ -43,11 +44,13 @@ class PretrainedModel(nn.Cell):
 
     config_class: ClassVar[type[PretrainedConfig]]
     path_flag: ClassVar[str] = "--model"  # the option that errors about a folder name
+    side_files: ClassVar[tuple[str, ...]] = ()  # patterns of what else a usable folder holds
 
     def __init__(self, config: PretrainedConfig) -> None:
         super().__init__()
         self.config = config
         self.stated_settings: tuple[str, ...] = ()  # of the generation_config.json it came with
+        self.source: Path | None = None  # the folder it came from
 
     @property
     def dtype(self) -> ms.Type:
@@ -79,7 +82,7 @@ class PretrainedModel(nn.Cell):
         if not use_safetensors:
             raise InputError("use_safetensors = False is refused: pickled weights can run code")
         dtype = resolve_dtype(mindspore_dtype)
-        patterns = [CONFIG, GENERATION_CONFIG, "*.safetensors", INDEX]
+        patterns = [CONFIG, GENERATION_CONFIG, "*.safetensors", INDEX, *cls.side_files]
         folder = checkpoint_folder(path_or_hub_id, patterns, cls.path_flag)
         if attn_implementation is not None:
             config_overrides["attn_implementation"] = attn_implementation
@@ -90,6 +93,7 @@ class PretrainedModel(nn.Cell):
         if (folder / GENERATION_CONFIG).exists() and hasattr(model, "generation_config"):
             path = folder / GENERATION_CONFIG
             model.generation_config, model.stated_settings = read_generation_config(path)
+        model.source = folder
         return model.set_train(False)
 
     def save_pretrained(
@@ -100,6 +104,9 @@ class PretrainedModel(nn.Cell):
         weights: Mapping[str, np.ndarray] | None = None,
     ) -> None:
         """Write config.json, weights and, where there is one, generation_config.json.
+
+        Tokenizer or preprocessor files of the folder the model came from are copied beside them
+        where the new folder has none.
 
         Args:
             folder: created if needed; other weights of an earlier save there are removed.
@@ -122,6 +129,8 @@ class PretrainedModel(nn.Cell):
             settings = self.generation_config.to_dict()
             stated = {name: settings[name] for name in self.stated_settings if name in settings}
             write_json(folder / GENERATION_CONFIG, stated | self.generation_config.to_diff_dict())
+        if self.source is not None:
+            _copy_missing(self.source, folder, self.side_files)
 
 
 def load_weights(model: nn.Cell, folder: Path, dtype: ms.Type) -> None:
@@ -141,6 +150,14 @@ def load_weights(model: nn.Cell, folder: Path, dtype: ms.Type) -> None:
         if parameter.is_floating_point():
             parameter.set_dtype(dtype)
         parameter.set_data(Tensor.from_numpy(entries[name].read()).astype(parameter.dtype))
+
+
+def _copy_missing(source: Path, folder: Path, patterns: tuple[str, ...]) -> None:
+    for path in (path for pattern in patterns for path in source.glob(pattern)):
+        target = folder / path.name
+        if path.is_file() and not target.exists():
+            with atomic_path(target) as temporary:
+                shutil.copyfile(path, temporary)
 
 
 def weight_files(folder: Path) -> list[Path]:

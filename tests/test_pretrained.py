@@ -11,7 +11,10 @@ from safetensors.numpy import load_file, save_file
 from emu3 import pretrained, runtime
 from emu3.errors import InputError
 from emu3.mllm.modeling_emu3 import Emu3ForCausalLM
+from emu3.mllm.tokenization_emu3 import Emu3Tokenizer
 from emu3.tensorfile import from_bfloat16, read_entries, to_bfloat16
+from emu3.tokenizer import Emu3VisionVQImageProcessor, Emu3VisionVQModel
+from tests.support import write_tiny_checkpoint
 from tests.tiny import golden_model, random_ids
 
 
@@ -120,6 +123,42 @@ def test_extra_config_fields_and_generation_settings_survive(folder):
     again = load(folder / "again")
     assert again.config.positive_prompt == " sharp"
     assert (again.generation_config.top_k, again.generation_config.guidance_scale) == (77, 2.5)
+
+
+def test_a_saved_language_folder_holds_its_tokenizer(tmp_path):
+    language, _ = write_tiny_checkpoint(tmp_path)
+    load(language).save_pretrained(tmp_path / "again")
+    Emu3Tokenizer.from_pretrained(language).save_pretrained(tmp_path / "tokenizer")
+    text, again = "a <|image start|>", Emu3Tokenizer.from_pretrained(tmp_path / "again")
+    assert again.encode(text) == Emu3Tokenizer.from_pretrained(language).encode(text)
+    for path in (tmp_path / "tokenizer").iterdir():
+        assert (tmp_path / "again" / path.name).exists()
+
+
+def test_a_saved_vision_folder_holds_its_image_processor(tmp_path):
+    _, vision = write_tiny_checkpoint(tmp_path)
+    Emu3VisionVQModel.from_pretrained(vision).save_pretrained(tmp_path / "again")
+    assert Emu3VisionVQImageProcessor.from_pretrained(tmp_path / "again").max_pixels == 1024
+
+
+def test_saving_leaves_tokenizer_files_that_are_there(tmp_path):
+    language, _ = write_tiny_checkpoint(tmp_path)
+    (tmp_path / "again").mkdir()
+    (tmp_path / "again" / "tokenizer_config.json").write_text("{}")
+    load(language).save_pretrained(tmp_path / "again")
+    assert (tmp_path / "again" / "tokenizer_config.json").read_text() == "{}"
+
+
+def test_of_a_hub_id_the_tokenizer_is_fetched_too(folder, monkeypatch):
+    asked = []
+
+    def fetch(name, allow_patterns):
+        asked.extend(allow_patterns)
+        return str(folder)
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", fetch)
+    load("owner/name")
+    assert {"emu3.tiktoken", "config.json", "*.safetensors"} <= set(asked)
 
 
 def test_a_setting_equal_to_the_librarys_default_stays_stated(folder):

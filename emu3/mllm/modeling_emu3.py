@@ -21,6 +21,7 @@ from emu3.errors import InputError
 from emu3.mllm.configuration_emu3 import Emu3Config
 from emu3.mllm.generation import GenerationMixin
 from emu3.mllm.rotary import causal_bias, positions_from_mask, rope_table
+from emu3.mllm.tokenization_emu3 import TOKENIZER_FILES
 from emu3.nn.attention import attend, rotate
 from emu3.nn.linear import Embedding, Linear
 from emu3.nn.rmsnorm import RMSNorm
@@ -178,6 +179,7 @@ class Emu3ForCausalLM(GenerationMixin, PretrainedModel):
     """The network with its untied head: ids in, logits and loss out; `generate` to decode."""
 
     config_class = Emu3Config
+    side_files = TOKENIZER_FILES
     main_input_name = "input_ids"
 
     def __init__(self, config: Emu3Config) -> None:

@@ -27,6 +27,7 @@ VOCAB_FILES_NAMES = {
     "vocab_file": "emu3.tiktoken",
     "special_tokens_file": "emu3_vision_tokens.txt",
 }
+TOKENIZER_FILES = (*VOCAB_FILES_NAMES.values(), "*token*.json", "chat_template*")
 PATTERN = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}"
     r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
@@ -83,7 +84,7 @@ class Emu3Tokenizer(PreTrainedTokenizer):
             InputError: no such folder or hub id, or its files are missing or broken.
         """
         files = list(VOCAB_FILES_NAMES.values())
-        folder = checkpoint_folder(path_or_hub_id, [*files, "*token*.json", "chat_template*"])
+        folder = checkpoint_folder(path_or_hub_id, list(TOKENIZER_FILES))
         missing = [name for name in files if not (folder / name).is_file()]
         if missing:
             raise InputError(

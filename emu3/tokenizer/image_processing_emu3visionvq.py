@@ -19,6 +19,7 @@ from emu3.hub import checkpoint_folder
 from emu3.runtime import notice
 from emu3.tokenizer.pictures import channels_last, image_list, laid_out, smart_resize
 
+PROCESSOR_FILE = "preprocessor_config.json"
 OPTIONS = (
     "do_resize",
     "resample",
@@ -83,7 +84,7 @@ class Emu3VisionVQImageProcessor(BaseImageProcessor):
         Raises:
             InputError: no such folder or hub id, or its file is missing or broken.
         """
-        folder = checkpoint_folder(path_or_hub_id, ["preprocessor_config.json"], "--vq-model")
+        folder = checkpoint_folder(path_or_hub_id, [PROCESSOR_FILE], "--vq-model")
         try:
             processor = super().from_pretrained(str(folder), **kwargs)
         except OSError as error:

@@ -12,6 +12,7 @@ from emu3.errors import InputError
 from emu3.nn.conv import CausalConv3d, Downsample, Upsample, conv2d
 from emu3.pretrained import PretrainedModel
 from emu3.tokenizer.configuration_emu3visionvq import Emu3VisionVQConfig
+from emu3.tokenizer.image_processing_emu3visionvq import PROCESSOR_FILE
 from emu3.tokenizer.layers import (
     Level,
     Middle,
@@ -146,6 +147,7 @@ class Emu3VisionVQModel(PretrainedModel):
     config_class = Emu3VisionVQConfig
     main_input_name = "pixel_values"
     path_flag = "--vq-model"
+    side_files = (PROCESSOR_FILE,)
 
     def __init__(self, config: Emu3VisionVQConfig) -> None:
         super().__init__(config)
