@@ -70,12 +70,22 @@ def _field_names(config_class: type[PretrainedConfig]) -> list[str]:
 
 
 def read_generation_config(path: Path) -> tuple[GenerationConfig, tuple[str, ...]]:
-    """What the file says, and which settings it states, be they transformers' defaults or not."""
+    """What the file says, and which settings it states, be they transformers' defaults or not.
+
+    Settings transformers does not know, such as `decoding`, are kept.
+
+    Raises:
+        InputError: no such file, or its values are impossible.
+    """
     settings = read_json(path)
     try:
-        return GenerationConfig.from_dict(settings), tuple(settings)
+        config = GenerationConfig.from_dict(settings)
     except (TypeError, ValueError) as error:
         raise InputError(f"{path} is no generation configuration: {error}") from None
+    for name, value in settings.items():
+        if not hasattr(config, name):  # left out of a file that says _from_model_config
+            setattr(config, name, value)
+    return config, tuple(settings)
 
 
 def read_json(path: Path) -> dict[str, Any]:

@@ -168,6 +168,15 @@ def test_a_setting_equal_to_the_librarys_default_stays_stated(folder):
     assert (written["top_k"], written["temperature"]) == (50, 1.0)
 
 
+@pytest.mark.parametrize("more", [{}, {"_from_model_config": True}])
+def test_a_stated_way_of_decoding_survives(folder, more):
+    path = folder / "generation_config.json"
+    rewrite_json(path, decoding="jacobi", window=4, **more)
+    load(folder).save_pretrained(folder / "again")
+    again = load(folder / "again").generation_config
+    assert (again.decoding, again.window) == ("jacobi", 4)
+
+
 def test_overrides_replace_config_fields(folder):
     assert load(folder, attention_dropout=0.25).config.attention_dropout == 0.25
 

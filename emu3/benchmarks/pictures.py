@@ -76,7 +76,6 @@ def _add_batches(parser: argparse.ArgumentParser, what: str) -> None:
 
 def run_pictures(options: argparse.Namespace) -> None:
     """Measure pictures from prompt to pixels."""
-    way = decoding.chosen(options).label
     common.start_device(options)
     import numpy as np
 
@@ -103,7 +102,7 @@ def run_pictures(options: argparse.Namespace) -> None:
         row = task_row(
             "picture", timing, models.model, options, batch, f"{w * factor}x{h * factor}"
         )
-        row.extra["decoding"] = way
+        row.extra["decoding"] = models.decoding.label
         row.extra["img/s"] = f"{batch / (timing.median * tokens):.4g}"
         row.extra["s/img"] = f"{timing.median * tokens / batch:.4g}"
         rows.append(row)

@@ -49,7 +49,7 @@ def run(options: argparse.Namespace) -> None:
     from train.evaluation import make_prompts
 
     nothing = {"guidance": None, "zipar_window": None, "task": "generation"}
-    models = Models(argparse.Namespace(**vars(options), decoding="plain", **nothing))
+    models = Models(argparse.Namespace(**{**vars(options), **ways["plain"], **nothing}))
     prompts = make_prompts(options.prompts, 0)
     runs = {}
 

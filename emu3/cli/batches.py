@@ -21,11 +21,13 @@ class Models:
         from emu3.mllm import Emu3Processor
         from emu3.mllm.defaults import CheckpointDefaults
 
-        self.vision, self.image_processor = common.load_vision(options)
         self.options = options
         self.forwards = 0
         if options.task != "reconstruction":
             self.options = with_defaults(options, CheckpointDefaults.from_pretrained(options.model))
+        self.decoding = decoding.chosen(self.options)
+        self.vision, self.image_processor = common.load_vision(options)
+        if options.task != "reconstruction":
             self.model, tokenizer = common.load_language(options)
             common.check_same_codes(self.model, self.vision)
             self.processor = Emu3Processor(self.image_processor, self.vision, tokenizer)
@@ -109,4 +111,6 @@ def with_defaults(options: argparse.Namespace, defaults) -> argparse.Namespace:
     given = {name: value for name, value in vars(options).items() if value is not None}
     stated = {**asdict(defaults), "guidance": defaults.guidance_scale}
     names = ["guidance", "temperature", "top_k", "top_p", "positive_prompt", "negative_prompt"]
-    return argparse.Namespace(**{**vars(options), **{n: stated[n] for n in names}, **given})
+    scheme = decoding.filled_in(options, defaults)
+    filled = {**vars(options), **{n: stated[n] for n in names}, **given, **scheme}
+    return argparse.Namespace(**filled)

@@ -10,10 +10,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("decoding of pictures (docs/decoding.md)")
     group.add_argument(
         "--decoding",
-        default="plain",
         metavar="NAME",
         help="plain makes one token a run of the network; jacobi several, with the same "
-        "distribution; zipar several, LOSSY (default: %(default)s)",
+        "distribution; zipar several, LOSSY (default: the checkpoint's, else plain)",
     )
     group.add_argument(
         "--window",
@@ -33,6 +32,13 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         metavar="S",
         help="tokens a row is ahead of the next, zipar; lossy below the row's width (default: 16)",
     )
+
+
+def filled_in(options: argparse.Namespace, checkpoint) -> dict:
+    """The options of `add_options`, with CheckpointDefaults where the user said nothing."""
+    from emu3.mllm.generation.schemes import merged
+
+    return merged(vars(checkpoint), vars(options))
 
 
 def arguments(options: argparse.Namespace) -> dict:

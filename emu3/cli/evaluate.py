@@ -64,14 +64,13 @@ def run(options: argparse.Namespace) -> None:
     """Measure, print the table, write the JSON file, a task at a time."""
     writable_folder(Path(options.output).parent)
     common.start_device(options)
-    chosen = decoding.chosen(options)
     measure = {"t2i": measure_t2i, "vqa": measure_vqa, "reconstruction": measure_reconstruction}
     models = Models(options)
     watch, report = common.Stopwatch(), {"settings": models.settings}
     for task in TASKS if options.task == "all" else [options.task]:
         report[task] = measure[task](models, options.count or COUNTS[task])
         if task == "t2i":
-            report[task]["decoding"] = chosen.label
+            report[task]["decoding"] = models.decoding.label
         print_section(task, report[task])
         with atomic_path(options.output) as path:
             path.write_text(json.dumps(report, indent=1, ensure_ascii=False), encoding="utf-8")

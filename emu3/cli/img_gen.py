@@ -107,10 +107,12 @@ def run(options: argparse.Namespace) -> None:
     prompts = read_prompts(options)
     folder = writable_folder(options.output)
     common.start_device(options)
-    chosen = decoding.chosen(options)
     from emu3.mllm.defaults import CheckpointDefaults
 
-    common.fill_in(options, defaults_of(CheckpointDefaults.from_pretrained(options.model)))
+    checkpoint = CheckpointDefaults.from_pretrained(options.model)
+    common.fill_in(options, defaults_of(checkpoint))
+    vars(options).update(decoding.filled_in(options, checkpoint))
+    chosen = decoding.chosen(options)
     check_memory(options, len(prompts or options.prompt))
     model, tokenizer = common.load_language(options)
     vision, image_processor = common.load_vision(options)

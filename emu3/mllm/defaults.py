@@ -17,7 +17,8 @@ CONFIG_FILES = ("config.json", "generation_config.json")
 class CheckpointDefaults:
     """What a command uses when the user says nothing; the values here are the released models'.
 
-    `image_area` is in pixels; `chat_template` None means the tokenizer's own.
+    `image_area` is in pixels; `chat_template` None means the tokenizer's own. The last four are
+    the fields of emu3.mllm.generation.schemes.
     """
 
     image_area: int = 720 * 720
@@ -33,6 +34,10 @@ class CheckpointDefaults:
     top_k: int = 2048
     top_p: float = 1.0
     chat_template: str | None = None
+    decoding: str = "plain"
+    window: int | None = None
+    coupling: str | None = None
+    zipar_window: int | None = None
 
     @classmethod
     def from_pretrained(cls, path_or_hub_id: str | Path) -> "CheckpointDefaults":
@@ -45,11 +50,10 @@ class CheckpointDefaults:
         stated = {}
         for name in CONFIG_FILES:
             stated |= _read_object(folder / name)
-        known = {f.name: stated[f.name] for f in fields(cls) if stated.get(f.name) is not None}
-        released = cls()
-        for name, value in known.items():
-            _check_type(name, value, getattr(released, name), folder)
-        return replace(released, **known)
+        known = [f for f in fields(cls) if stated.get(f.name) is not None]
+        for field in known:
+            _check_type(field.name, stated[field.name], field.type, folder)
+        return replace(cls(), **{field.name: stated[field.name] for field in known})
 
 
 def _read_object(path: Path) -> dict:
@@ -65,8 +69,8 @@ def _read_object(path: Path) -> dict:
     return content
 
 
-def _check_type(name: str, value: object, released: object, folder: Path) -> None:
-    allowed = (int, float) if isinstance(released, float) else type(released or "")
+def _check_type(name: str, value: object, allowed: type, folder: Path) -> None:
+    allowed = int | float if allowed is float else allowed
     if not isinstance(value, allowed) or isinstance(value, bool):
-        kind = "a number" if isinstance(released, int | float) else "a text"
+        kind = "a number" if isinstance(0, allowed) else "a text"
         raise InputError(f"{name} = {value!r} in {folder} is not {kind}; change --model")

@@ -6,7 +6,10 @@ import numpy as np
 import pytest
 
 from emu3.cli import evaluate
+from emu3.cli.batches import with_defaults
 from emu3.mllm import Emu3Config, Emu3ForCausalLM
+from emu3.mllm.defaults import CheckpointDefaults
+from emu3.mllm.generation.schemes import Decoding
 from emu3.tokenizer import Emu3VisionVQConfig, Emu3VisionVQImageProcessor, Emu3VisionVQModel
 from tests.support import tiny_config, tiny_vision_config, write_tokenizer
 from train.evaluation import make_prompts, make_questions
@@ -22,6 +25,7 @@ class PerfectModels:
         self.prompts = {p.text: p for p in make_prompts(20, options.seed)}
         self.answers = {q.text: q.answer for q in make_questions(18, options.seed)}
         self.seeds = []
+        self.decoding = Decoding()
         self.forwards = 0
 
     def draw(self, texts, sizes, seeds):
@@ -130,3 +134,12 @@ def test_an_unknown_task_is_refused(capsys):
         evaluate.main(["t3i"])
     assert stop.value.code == 2
     assert "t2i" in capsys.readouterr().err
+
+
+def test_the_checkpoints_way_of_decoding_is_evaluated_unless_another_is_asked_for():
+    checkpoint = CheckpointDefaults(decoding="jacobi", window=4)
+    options = evaluate.build_parser().parse_args(["t2i", "--coupling", "none"])
+    filled = with_defaults(options, checkpoint)
+    assert (filled.decoding, filled.window, filled.coupling) == ("jacobi", 4, "none")
+    options = evaluate.build_parser().parse_args(["t2i", "--decoding", "plain"])
+    assert with_defaults(options, checkpoint).window is None

@@ -1,5 +1,6 @@
 """Text to image: what is written, what each option does, and what is refused."""
 
+import json
 import shutil
 from pathlib import Path
 
@@ -93,6 +94,34 @@ def test_zipar_is_called_lossy_in_the_notice_the_summary_and_the_picture(tiny, t
     assert "decoding zipar, window 2 (lossy): 9.0 runs" in written.out
     with Image.open(tmp_path / "image_0000.png") as image:
         assert image.text["decoding"] == "zipar, window 2 (lossy)"
+
+
+@pytest.fixture
+def jacobi(tiny, tmp_path) -> tuple[str, str]:
+    """The tiny checkpoint, whose generation_config.json says jacobi with plain's noise."""
+    folder = copied(tiny, tmp_path)
+    settings = json.loads((folder / "generation_config.json").read_text())
+    settings |= {"decoding": "jacobi", "coupling": "fixed", "window": 6}
+    (folder / "generation_config.json").write_text(json.dumps(settings))
+    return str(folder), tiny[1]
+
+
+@pytest.mark.parametrize(
+    ("extra", "label"),
+    [
+        ((), "jacobi, window 6, coupling fixed"),
+        (("--window", "4"), "jacobi, window 4, coupling fixed"),
+        (("--decoding", "plain"), "plain"),
+    ],
+)
+def test_a_checkpoints_own_way_of_decoding_is_the_default(
+    jacobi, plain, tmp_path, capsys, extra, label
+):
+    output = tmp_path / "out"
+    assert generate(jacobi, output, *extra) == 0
+    assert f"decoding {label}: " in capsys.readouterr().out
+    assert Codes.load(output / "image_0000.npz").settings["decoding"] == label
+    assert np.array_equal(codes(output), codes(plain))
 
 
 def test_each_picture_has_a_seed_that_makes_it_again_alone(tiny, tmp_path):
@@ -227,8 +256,8 @@ def test_numbers_out_of_range_end_with_code_2(tiny, tmp_path, capsys, option, va
     assert option in capsys.readouterr().err
 
 
-def broken_copy(tiny, tmp_path) -> Path:
-    folder = tmp_path / "broken"
+def copied(tiny, tmp_path) -> Path:
+    folder = tmp_path / "language"
     shutil.copytree(tiny[0], folder)
     return folder
 
@@ -261,7 +290,7 @@ DAMAGE = {
 
 @pytest.mark.parametrize("damage", DAMAGE)
 def test_a_broken_model_folder_is_one_line_naming_a_path(tiny, tmp_path, capsys, damage):
-    folder = broken_copy(tiny, tmp_path)
+    folder = copied(tiny, tmp_path)
     DAMAGE[damage](folder)
     output = tmp_path / "out"
     assert generate((str(folder), tiny[1]), output) == 2

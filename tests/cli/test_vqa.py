@@ -1,5 +1,7 @@
 """Questions about images: pairing, answers, options, and what is refused."""
 
+import shutil
+
 import pytest
 
 from emu3.cli import vqa
@@ -36,6 +38,16 @@ def test_an_answer_does_not_depend_on_the_batch(tiny, image_file, capsys):
     together = answers(capsys)
     assert ask(tiny, image_file, *questions, "--batch-size", "1") == 0
     assert answers(capsys) == together
+
+
+def test_a_checkpoints_way_of_decoding_pictures_is_idle(tiny, image_file, tmp_path, capsys):
+    folder = tmp_path / "language"
+    shutil.copytree(tiny[0], folder)
+    (folder / "generation_config.json").write_text('{"decoding": "jacobi"}')
+    assert ask((str(folder), tiny[1]), image_file) == 0
+    changed = answers(capsys)
+    assert ask(tiny, image_file) == 0
+    assert answers(capsys) == changed
 
 
 @pytest.mark.parametrize("extra", [("--seed", "1"), ("--top-k", "2"), ("--top-p", "0.2")])

@@ -29,6 +29,15 @@ def test_what_the_two_files_state_wins(tmp_path):
     assert (defaults.guidance_scale, defaults.top_k, defaults.top_p) == (2, 64, 1.0)
 
 
+def test_a_stated_way_of_decoding_is_read(tmp_path):
+    write(tmp_path, "generation_config.json", {"decoding": "jacobi", "window": 4})
+    defaults = CheckpointDefaults.from_pretrained(tmp_path)
+    assert (defaults.decoding, defaults.window, defaults.coupling) == ("jacobi", 4, None)
+    write(tmp_path, "generation_config.json", {"decoding": "jacobi", "window": "wide"})
+    with pytest.raises(InputError, match=r"window = 'wide'.*a number.*--model"):
+        CheckpointDefaults.from_pretrained(tmp_path)
+
+
 def test_a_default_of_the_wrong_type_is_named(tmp_path):
     write(tmp_path, "config.json", {"image_area": "large"})
     with pytest.raises(InputError, match=r"image_area = 'large'.*a number.*--model"):

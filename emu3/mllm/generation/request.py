@@ -16,7 +16,7 @@ from emu3.mllm.generation.grammar import Grid, make_grid, read_sizes
 from emu3.mllm.generation.processors import own_processors, recognise
 from emu3.mllm.generation.rows import Rows, make_rows, read_prompts
 from emu3.mllm.generation.sampling import SamplerKind, uniforms
-from emu3.mllm.generation.schemes import fitted
+from emu3.mllm.generation.schemes import FIELDS, Decoding, fitted
 from emu3.mllm.generation.settings import Settings, resolve_settings
 from emu3.mllm.generation.step import StepKind
 from emu3.mllm.generation.zipar import Schedule, make_schedule
@@ -112,7 +112,8 @@ def make_request(
     forced = np.full((len(ids), count), FREE, np.int32) if grid is None else grid.forced
     processors = own_processors(settings, length)
     callers = [p.__name__ for p in processors] + [type(p).__name__ for p in asked.others]
-    settings = replace(settings, decoding=fitted(settings.decoding, grid, callers))
+    asked_scheme = any(overrides.get(name) is not None for name in FIELDS)
+    settings = replace(settings, decoding=_decoding(settings, grid, callers, asked_scheme))
     zipar = settings.decoding.scheme == "zipar"
     return Request(
         ids=ids,
@@ -161,6 +162,13 @@ def _negatives(
         return None
     mask = own["negative_prompt_attention_mask"]
     return read_prompts(own["negative_prompt_ids"], mask, vocab_size, "negative_prompt_ids")
+
+
+def _decoding(settings: Settings, grid: Grid | None, callers: list[str], asked: bool) -> Decoding:
+    """The decoding of this call. A checkpoint's scheme speaks of its pictures: texts are plain."""
+    if grid is None and not asked:
+        return Decoding()
+    return fitted(settings.decoding, grid, callers)
 
 
 def _new_tokens(rows: Rows, grid: Grid | None, settings: Settings, positions: int) -> int:

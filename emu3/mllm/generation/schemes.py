@@ -1,7 +1,9 @@
 """Ways of decoding pictures and their options: plain, Jacobi (exact) and ZipAR (lossy)."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from numbers import Integral
+from typing import Any
 
 from emu3.errors import InputError
 from emu3.mllm.generation.jacobi import COUPLINGS
@@ -40,6 +42,21 @@ class Decoding:
             "zipar": f"zipar, window {self.zipar_window} (lossy)",
         }
         return words[self.scheme]
+
+
+def merged(stated: Mapping[str, Any], asked: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields as asked for, else as stated; None where neither speaks.
+
+    Asking for another scheme than the stated one leaves out the options stated for that one.
+    """
+    before = stated.get("decoding") or "plain"
+    scheme = asked.get("decoding") or before
+    fields = {}
+    for name in FIELDS:
+        fields[name] = asked.get(name)
+        if fields[name] is None and (scheme == before or OPTIONS.get(name) == scheme):
+            fields[name] = stated.get(name)
+    return fields | {"decoding": scheme}
 
 
 def read_decoding(config) -> Decoding:

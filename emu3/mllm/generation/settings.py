@@ -11,7 +11,7 @@ from typing import Any
 from transformers.generation.configuration_utils import GenerationConfig
 
 from emu3.errors import InputError
-from emu3.mllm.generation.schemes import FIELDS, Decoding, read_decoding
+from emu3.mllm.generation.schemes import FIELDS, Decoding, merged, read_decoding
 
 DEFAULT_MAX_LENGTH = 20  # transformers' "nobody said anything"
 REFUSED = {
@@ -81,9 +81,8 @@ def resolve_settings(
         InputError: an unknown or unsupported field, or a value out of range.
     """
     config = copy.deepcopy(stated)
-    for name in FIELDS:
-        if name in overrides:  # GenerationConfig takes them from a file only
-            setattr(config, name, overrides[name])
+    for name, value in merged(vars(config), overrides).items():
+        setattr(config, name, value)  # GenerationConfig takes them from a file only
     overrides = {name: value for name, value in overrides.items() if name not in FIELDS}
     try:
         unknown = config.update(**overrides)

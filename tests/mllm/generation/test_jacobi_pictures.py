@@ -9,7 +9,7 @@ from transformers.generation.configuration_utils import GenerationConfig
 
 from emu3.errors import InputError
 from emu3.mllm.generation import Done, PrefillDone, RowDone
-from emu3.mllm.generation.schemes import fitted, read_decoding
+from emu3.mllm.generation.schemes import fitted, merged, read_decoding
 from tests.mllm.generation.conftest import MARKERS, left_padded, prompt
 
 POSITIVE, NEGATIVE = prompt(9, seed=1), prompt(6, seed=2)
@@ -171,6 +171,24 @@ def test_a_generation_config_may_hold_the_options(model):
     made = new_ids(model, generation_config=config, jit=False, **options)
     wanted = new_ids(model, **options, **SAMPLED, decoding="jacobi", window=4)
     assert np.array_equal(made, wanted)
+
+
+def test_a_stated_scheme_is_idle_for_text(model):
+    config = GenerationConfig(max_new_tokens=4, decoding="jacobi", window=4)
+    made = new_ids(model, generation_config=config)
+    assert np.array_equal(made, new_ids(model, max_new_tokens=4))
+    with pytest.raises(InputError, match="for pictures"):
+        model.stream(Tensor(POSITIVE), generation_config=config, window=3)
+
+
+def test_what_is_asked_for_wins_over_what_is_stated():
+    stated = {"decoding": "jacobi", "window": 8, "coupling": "none"}
+    silent = {"decoding": "plain", "window": None, "coupling": None, "zipar_window": None}
+    assert merged({}, {}) == silent
+    assert merged(stated, {"window": 6}) == {**silent, **stated, "window": 6}
+    assert merged(stated, {"decoding": "plain"}) == silent
+    zipar = {"decoding": "zipar", "zipar_window": 4}
+    assert merged(stated, zipar) == {**silent, **zipar}
 
 
 PICTURE = {"image_size": [[3, 4]]}
