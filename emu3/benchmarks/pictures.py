@@ -113,12 +113,14 @@ def run_answers(options: argparse.Namespace) -> None:
     """Measure answers of a fixed length, prefill apart."""
     common.start_device(options)
     from emu3.mllm import Emu3Processor
+    from emu3.mllm.defaults import CheckpointDefaults
 
+    template = CheckpointDefaults.from_pretrained(options.model).chat_template
     image = common.open_image(options.image)
     model, tokenizer = common.load_language(options)
     vision, image_processor = common.load_vision(options)
     common.check_same_codes(model, vision)
-    processor = Emu3Processor(image_processor, vision, tokenizer)
+    processor = Emu3Processor(image_processor, vision, tokenizer, template)
     print(measure.machine())
     rows = []
     for batch in options.batch_size or [1, 2, 4]:

@@ -24,13 +24,16 @@ class Models:
         self.options = options
         self.forwards = 0
         if options.task != "reconstruction":
-            self.options = with_defaults(options, CheckpointDefaults.from_pretrained(options.model))
+            defaults = CheckpointDefaults.from_pretrained(options.model)
+            self.options = with_defaults(options, defaults)
         self.decoding = decoding.chosen(self.options)
         self.vision, self.image_processor = common.load_vision(options)
         if options.task != "reconstruction":
             self.model, tokenizer = common.load_language(options)
             common.check_same_codes(self.model, self.vision)
-            self.processor = Emu3Processor(self.image_processor, self.vision, tokenizer)
+            self.processor = Emu3Processor(
+                self.image_processor, self.vision, tokenizer, defaults.chat_template
+            )
 
     @property
     def settings(self) -> dict:

@@ -15,6 +15,7 @@ from transformers.feature_extraction_utils import BatchFeature
 from emu3.arrays import as_numpy
 from emu3.errors import InputError
 from emu3.mllm.constraint import PrefixConstraint
+from emu3.mllm.defaults import CheckpointDefaults
 from emu3.mllm.prompts import IMAGE_AREA, PREFIX_TEMPLATE, PromptBuilder, latent_size
 from emu3.mllm.tokenization_emu3 import Emu3Tokenizer
 from emu3.mllm.vocabulary import VISUAL_TEMPLATE
@@ -41,6 +42,7 @@ class Emu3Processor:
         vision_tokenizer: an Emu3VisionVQModel.
         tokenizer: an Emu3Tokenizer; with padding_side "left" for batches to generate from.
         chat_template, prefix_template, visual_template, allow_special_tokens: see PromptBuilder.
+        image_area: pixels of a picture for which a call says nothing.
     """
 
     def __init__(
@@ -52,7 +54,9 @@ class Emu3Processor:
         prefix_template: str = PREFIX_TEMPLATE,
         visual_template: str = VISUAL_TEMPLATE,
         allow_special_tokens: bool = False,
+        image_area: int = IMAGE_AREA,
     ):
+        self.image_area = image_area
         self.image_processor = image_processor
         self.vision_tokenizer = vision_tokenizer
         self.tokenizer = tokenizer
@@ -82,7 +86,15 @@ class Emu3Processor:
         """A processor from a language and a vision folder or hub id.
 
         `vision_tokenizer` saves loading that model twice; `options` are those of the class.
+        `chat_template` and `image_area` are by default what the language folder states.
+
+        Raises:
+            InputError: no such folder or hub id, or a file in it is missing or broken.
         """
+        defaults = CheckpointDefaults.from_pretrained(language_path)
+        for name in ("chat_template", "image_area"):
+            if options.get(name) is None:
+                options[name] = getattr(defaults, name)
         if vision_tokenizer is None:
             vision_tokenizer = Emu3VisionVQModel.from_pretrained(
                 vision_path, mindspore_dtype=mindspore_dtype
@@ -104,7 +116,7 @@ class Emu3Processor:
         *,
         mode: str = "G",
         ratio: str | Sequence[str] = "1:1",
-        image_area: int = IMAGE_AREA,
+        image_area: int | None = None,
         height: int | Sequence[int] | None = None,
         width: int | Sequence[int] | None = None,
         padding_image: bool = False,
@@ -117,7 +129,8 @@ class Emu3Processor:
             text: one text or B of them.
             image: mode "U": one PIL image a text.
             mode: "G" asks for a picture, "U" asks about one.
-            ratio, image_area: mode "G": the picture's shape "width:height" and size in pixels.
+            ratio, image_area: mode "G": the picture's shape "width:height" and size in pixels, by
+                default the processor's.
             height, width: mode "G": latent rows and columns instead of ratio and area.
             padding_image: mode "U": images of several sizes are encoded together, grey-padded.
             return_tensors: None (lists), "np" (int64) or "ms" (int32 tensors).
@@ -132,7 +145,8 @@ class Emu3Processor:
         if mode == "G":
             if image is not None:
                 raise InputError('mode "G" takes no image; leave it out or use mode "U"')
-            sizes = self._sizes(len(texts), ratio, image_area, height, width)
+            area = self.image_area if image_area is None else image_area
+            sizes = self._sizes(len(texts), ratio, area, height, width)
             rows = [self.prompts.generation(t, *size) for t, size in zip(texts, sizes)]
         elif mode == "U":
             codes = self.tokenize_image(_images(image, len(texts)), padding_image=padding_image)

@@ -1,6 +1,7 @@
 """The evaluation command, with models that paint and answer perfectly or not at all."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -127,6 +128,14 @@ def test_real_models_are_measured(random_models, tmp_path, task):
     assert len(result[task]["records"]) == 2
     if task == "reconstruction":
         assert 0 < result[task]["psnr"] < 40
+
+
+def test_questions_are_put_in_the_checkpoints_template(random_models, tmp_path, capsys):
+    config = Path(random_models[1]) / "config.json"
+    config.write_text(json.dumps(json.loads(config.read_text()) | {"chat_template": "no fields"}))
+    output = str(tmp_path / "report.json")
+    assert evaluate.main(["vqa", "--output", output, "--device", "CPU", *random_models]) == 2
+    assert "chat_template" in capsys.readouterr().err
 
 
 def test_an_unknown_task_is_refused(capsys):

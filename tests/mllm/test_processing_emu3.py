@@ -327,6 +327,21 @@ def test_a_vision_tokenizer_that_does_not_fit_is_refused(tiny, vision):
         Emu3Processor(tiny.image_processor, vision, tiny.tokenizer)
 
 
+def test_template_and_picture_area_are_the_checkpoints_unless_given(tiny, tiny_folder, tmp_path):
+    tiny.image_processor.save_pretrained(tmp_path / "vision")
+    stated = {"chat_template": "{image_prompt}{text_prompt}?", "image_area": 1024}
+    (tiny_folder / "config.json").write_text(json.dumps(stated))
+    paths = (tiny_folder, tmp_path / "vision", tiny.vision_tokenizer)
+    loaded = Emu3Processor.from_pretrained(*paths)
+    assert loaded.prompts.chat_template == stated["chat_template"]
+    side = 32 // loaded.vis_tok_spatial_factor
+    assert loaded("a")["image_size"] == [[side, side]]
+    assert loaded("a", image_area=4096)["image_size"] == [[2 * side, 2 * side]]
+    given = Emu3Processor.from_pretrained(*paths, chat_template="stage1", image_area=4096)
+    assert given.prompts.chat_template == "{image_prompt}{text_prompt}"
+    assert given("a")["image_size"] == [[2 * side, 2 * side]]
+
+
 def test_a_processor_loads_from_two_folders(tiny, tiny_folder, tmp_path):
     tiny.image_processor.save_pretrained(tmp_path / "vision")
     loaded = Emu3Processor.from_pretrained(
