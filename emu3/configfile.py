@@ -16,26 +16,34 @@ GENERATION_CONFIG = "generation_config.json"
 
 
 def read_config(
-    config_class: type[PretrainedConfig], folder: Path, overrides: dict[str, Any]
+    config_class: type[PretrainedConfig],
+    folder: Path,
+    overrides: dict[str, Any],
+    flag: str = "--model",
 ) -> PretrainedConfig:
     """The configuration of `folder` with `overrides`.
 
     Raises:
-        InputError: no usable config.json, another kind of model, or an unknown override.
+        InputError: no usable config.json, another kind of model, impossible values, or an unknown
+            override; names `flag`.
     """
     fields = read_json(folder / CONFIG)
     kind = fields.pop("model_type", config_class.model_type)
     if kind != config_class.model_type:
         raise InputError(
             f"{folder / CONFIG} describes model_type {kind!r}; allowed: "
-            f"{config_class.model_type!r}; change the model folder"
+            f"{config_class.model_type!r}; change {flag}"
         )
     fields.pop("transformers_version", None)
     known = {"attn_implementation", *fields, *_field_names(config_class)}
     for name in overrides:
         if name not in known:
             raise InputError(f"{name} is no field of {config_class.__name__}; leave it out")
-    return config_class(**{**fields, **overrides})
+    try:
+        return config_class(**{**fields, **overrides})
+    # transformers trips over wrong types of its own fields in any of these ways.
+    except (ValueError, TypeError, AttributeError) as error:
+        raise InputError(f"{folder / CONFIG}: {error}; change it or {flag}") from None
 
 
 def config_of_sizes(

@@ -86,7 +86,7 @@ class PretrainedModel(nn.Cell):
         folder = checkpoint_folder(path_or_hub_id, patterns, cls.path_flag)
         if attn_implementation is not None:
             config_overrides["attn_implementation"] = attn_implementation
-        config = read_config(cls.config_class, folder, config_overrides)
+        config = read_config(cls.config_class, folder, config_overrides, cls.path_flag)
         with no_init_parameters():
             model = cls(config)
         load_weights(model, folder, dtype)

@@ -281,10 +281,31 @@ def test_config_of_another_model_is_refused(folder):
         load(folder)
 
 
-def test_impossible_config_value_is_refused(folder):
-    rewrite_json(folder / "config.json", num_attention_heads=7)
-    with pytest.raises(InputError, match="hidden_size"):
+@pytest.mark.parametrize(
+    ("name", "value", "word"),
+    [
+        ("num_attention_heads", 7, "hidden_size"),
+        ("bos_token_id", "one", "bos_token_id"),
+        ("boi_token_id", 640, "boi_token_id"),
+        ("id2label", 5, "id2label"),
+    ],
+)
+def test_an_impossible_config_value_is_refused_with_its_file(folder, name, value, word):
+    rewrite_json(folder / "config.json", **{name: value})
+    with pytest.raises(InputError, match=rf"{folder}/config\.json: .*{word}.*--model"):
         load(folder)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"ch_mult": 4}, {"attn_resolutions": 3}, {"attn_resolutions": [9]}, {"dropout": "0.1"}],
+)
+def test_an_impossible_vision_config_is_refused_with_its_file(tmp_path, change):
+    _, vision = write_tiny_checkpoint(tmp_path)
+    rewrite_json(vision / "config.json", **change)
+    name = next(iter(change))
+    with pytest.raises(InputError, match=rf"{vision}/config\.json: {name}.*--vq-model"):
+        Emu3VisionVQModel.from_pretrained(vision)
 
 
 @pytest.mark.parametrize("dtype", ["int8", ms.int32])

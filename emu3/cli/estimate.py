@@ -120,7 +120,7 @@ def _read(config_class: type, place: str, flag: str):
         return config_class()
     if place.endswith(".json"):
         return config_of_sizes(config_class, place, flag)
-    return read_config(config_class, checkpoint_folder(place, [CONFIG], flag), {})
+    return read_config(config_class, checkpoint_folder(place, [CONFIG], flag), {}, flag)
 
 
 def work_of(options: argparse.Namespace, config, vision):

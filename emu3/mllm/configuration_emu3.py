@@ -1,5 +1,6 @@
 """Emu3Config: the published fields of config.json with the released defaults."""
 
+import inspect
 from typing import Any
 
 from transformers.configuration_utils import PretrainedConfig
@@ -17,13 +18,17 @@ POSITIVE = (
     "image_area",
     "pretraining_tp",
 )
+TOKEN_IDS = tuple(
+    f"{name}_token_id" for name in ("pad", "bos", "eos", "img", "boi", "eoi", "eol", "eof")
+)
 
 
 class Emu3Config(PretrainedConfig):
     """Sizes, ids and rotary settings of an Emu3 language model; unknown keys are kept.
 
     `attention_dropout` also drives embedding and residual dropout, in training only.
-    `pretraining_tp` is kept for round trips and has no effect.
+    `pretraining_tp` is kept for round trips and has no effect. Ids left as released may exceed a
+    smaller vocabulary, which then holds no pictures. Of several eos ids the first ends a picture.
 
     Raises:
         InputError: a value no model can have.
@@ -90,6 +95,7 @@ class Emu3Config(PretrainedConfig):
             **kwargs,
         )
         self._check_sizes()
+        self._check_ids()
         self._check_numbers()
         self._check_rope_scaling()
 
@@ -108,6 +114,16 @@ class Emu3Config(PretrainedConfig):
             _refuse("hidden_size", self.hidden_size, f"a multiple of 2 x {heads} attention heads")
         if heads % groups:
             _refuse("num_key_value_heads", groups, f"a divisor of num_attention_heads = {heads}")
+
+    def _check_ids(self) -> None:
+        released = inspect.signature(Emu3Config.__init__).parameters
+        for name in TOKEN_IDS:
+            value = getattr(self, name)
+            if value == released[name].default or (name == "pad_token_id" and value is None):
+                continue
+            ids = value if name == "eos_token_id" and isinstance(value, list | tuple) else [value]
+            if not ids or not all(type(i) is int and 0 <= i < self.vocab_size for i in ids):
+                _refuse(name, value, f"whole numbers in 0..{self.vocab_size - 1}, the vocabulary")
 
     def _check_numbers(self) -> None:
         rules = (
@@ -140,4 +156,4 @@ class Emu3Config(PretrainedConfig):
 
 
 def _refuse(name: str, value: Any, allowed: str) -> None:
-    raise InputError(f"{name} = {value!r} is impossible; allowed: {allowed}; change the config")
+    raise InputError(f"{name} = {value!r} is impossible; allowed: {allowed}")

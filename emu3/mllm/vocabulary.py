@@ -35,12 +35,17 @@ class Vocabulary:
 
     @classmethod
     def from_config(cls, config) -> "Vocabulary":
-        """The vocabulary of an Emu3Config; a text-only tiny config has visual_count 0."""
+        """The vocabulary of an Emu3Config; a text-only tiny config has visual_count 0.
+
+        The first of several eos ids counts, and pads where no pad id is stated.
+        """
         visual_start = config.eoi_token_id + 1
+        several = isinstance(config.eos_token_id, list | tuple)
+        eos = config.eos_token_id[0] if several else config.eos_token_id
         return cls(
-            pad=config.pad_token_id,
+            pad=eos if config.pad_token_id is None else config.pad_token_id,
             bos=config.bos_token_id,
-            eos=config.eos_token_id,
+            eos=eos,
             img=config.img_token_id,
             boi=config.boi_token_id,
             eoi=config.eoi_token_id,
@@ -210,7 +215,8 @@ def check_same_words(config, tokenizer) -> None:
         InputError: they do not belong together.
     """
     ours, theirs = Vocabulary.from_config(config), Vocabulary.from_tokenizer(tokenizer)
-    differing = [name for name, value in vars(ours).items() if value != getattr(theirs, name)]
+    stated = [name for name in vars(ours) if name != "pad" or config.pad_token_id is not None]
+    differing = [name for name in stated if getattr(ours, name) != getattr(theirs, name)]
     if differing:
         name = differing[0]
         raise InputError(

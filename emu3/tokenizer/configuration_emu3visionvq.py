@@ -20,7 +20,7 @@ class Emu3VisionVQConfig(PretrainedConfig):
         ch: base width, a multiple of 32 (group norm has 32 groups).
         ch_mult: width multipliers, one a level; each level but the last halves the picture.
         num_res_blocks: encoder blocks per level; the decoder has one more.
-        attn_resolutions: indices of the levels that have attention.
+        attn_resolutions: indices of the levels that have attention; by default 3, if it exists.
         dropout: dropout inside residual blocks, in training.
 
     Raises:
@@ -54,11 +54,12 @@ class Emu3VisionVQConfig(PretrainedConfig):
         self.out_channels = out_channels
         self.temporal_downsample_factor = temporal_downsample_factor
         self.ch = ch
-        self.ch_mult = [1, 2, 2, 4] if ch_mult is None else list(ch_mult)
+        self.ch_mult = [1, 2, 2, 4] if ch_mult is None else ch_mult
         self.num_res_blocks = num_res_blocks
-        self.attn_resolutions = [3] if attn_resolutions is None else list(attn_resolutions)
+        self.attn_resolutions = attn_resolutions
         self.dropout = dropout
-        self._validate()
+        self._validate_sizes()
+        self._validate_levels()
 
     @property
     def spatial_scale_factor(self) -> int:
@@ -75,20 +76,37 @@ class Emu3VisionVQConfig(PretrainedConfig):
         """Channels of each level."""
         return [self.ch * m for m in self.ch_mult]
 
-    def _validate(self) -> None:
+    def _validate_sizes(self) -> None:
         sizes = "codebook_size embed_dim z_channels in_channels out_channels num_res_blocks"
         for name in sizes.split():
             value = getattr(self, name)
-            if not isinstance(value, int) or value < 1:
+            if type(value) is not int or value < 1:
                 raise InputError(f"{name} is {value!r}; it must be a whole number >= 1")
         if not isinstance(self.ch, int) or self.ch < 32 or self.ch % 32:
             raise InputError(f"ch is {self.ch!r}; it must be a positive multiple of 32")
-        if not self.ch_mult or any(not isinstance(m, int) or m < 1 for m in self.ch_mult):
-            raise InputError(f"ch_mult is {self.ch_mult!r}; it must list whole numbers >= 1")
         factor = self.temporal_downsample_factor
         if not isinstance(factor, int) or factor < 1 or factor & (factor - 1):
             raise InputError(f"temporal_downsample_factor is {factor!r}; it must be a power of 2")
         if self.double_z:
             raise InputError("double_z is True; only False is supported")
-        if not 0 <= self.dropout < 1:
-            raise InputError(f"dropout is {self.dropout!r}; it must be in [0, 1)")
+        if type(self.dropout) not in (int, float) or not 0 <= self.dropout < 1:
+            raise InputError(f"dropout is {self.dropout!r}; it must be a number in [0, 1)")
+
+    def _validate_levels(self) -> None:
+        if not self.ch_mult or not _whole_numbers(self.ch_mult, 1):
+            raise InputError(f"ch_mult is {self.ch_mult!r}; it must list whole numbers >= 1")
+        self.ch_mult = list(self.ch_mult)
+        last = len(self.ch_mult) - 1
+        if self.attn_resolutions is None:
+            self.attn_resolutions = [3] if last >= 3 else []
+        levels = self.attn_resolutions
+        if not _whole_numbers(levels, 0) or any(level > last for level in levels):
+            raise InputError(
+                f"attn_resolutions is {levels!r}; it must list levels of ch_mult, 0..{last}"
+            )
+        self.attn_resolutions = list(levels)
+
+
+def _whole_numbers(values: object, least: int) -> bool:
+    """Whether `values` is a list of whole numbers from `least`."""
+    return isinstance(values, list | tuple) and all(type(v) is int and v >= least for v in values)

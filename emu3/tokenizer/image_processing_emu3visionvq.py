@@ -87,12 +87,12 @@ class Emu3VisionVQImageProcessor(BaseImageProcessor):
         folder = checkpoint_folder(path_or_hub_id, [PROCESSOR_FILE], "--vq-model")
         try:
             processor = super().from_pretrained(str(folder), **kwargs)
-        except OSError as error:
+            processor._settings({})
+        except (OSError, ValueError, TypeError) as error:
             reason = str(error).strip().splitlines()[0]
             raise InputError(
-                f"preprocessor_config.json in {folder} cannot be read: {reason}; change --vq-model"
+                f"{PROCESSOR_FILE} in {folder} cannot be read: {reason}; change --vq-model"
             ) from None
-        processor._settings({})
         return processor
 
     @property
@@ -186,6 +186,11 @@ def _check_options(options: dict) -> None:
         raise InputError(
             f"min_pixels {sizes[0]!r}, max_pixels {sizes[1]!r}, spatial_factor {sizes[2]!r}; "
             "allowed: whole numbers >= 1, min_pixels <= max_pixels; change preprocessor_config.json"
+        )
+    if options["resample"] not in [*Image.Resampling]:
+        raise InputError(
+            f"resample {options['resample']!r}; allowed: 0..{max(Image.Resampling)}, a filter of "
+            "Pillow; change preprocessor_config.json"
         )
     scales = [options[name] for name in ("image_mean", "image_std", "rescale_factor")]
     try:

@@ -24,6 +24,11 @@ def test_no_key_value_heads_means_one_for_each_query_head():
     assert Emu3Config(num_key_value_heads=None).num_key_value_heads == 32
 
 
+def test_there_may_be_several_eos_ids_and_no_pad_id():
+    config = Emu3Config(eos_token_id=[7, 8], pad_token_id=None)
+    assert (config.eos_token_id, config.pad_token_id) == ([7, 8], None)
+
+
 def test_unknown_fields_are_kept():
     config = Emu3Config(positive_prompt=" sharp")
     assert config.positive_prompt == " sharp"
@@ -51,6 +56,12 @@ def test_unknown_fields_are_kept():
         ("rope_scaling", {"type": "linear", "factor": 2}),
         ("rope_scaling", {"type": "dynamic", "factor": 1.0}),
         ("rope_scaling", {"type": "dynamic", "factor": 2.0, "more": 1}),
+        ("pad_token_id", -1),
+        ("bos_token_id", None),
+        ("eos_token_id", [2, 184622]),
+        ("eos_token_id", []),
+        ("img_token_id", "151851"),
+        ("eol_token_id", True),
     ],
 )
 def test_impossible_values_are_refused_by_name(name, value):

@@ -67,6 +67,13 @@ def test_a_configuration_and_the_tokenizer_of_another_checkpoint_are_refused(rel
         check_same_words(shifted, released_tokenizer)
 
 
+def test_the_first_eos_id_counts_and_pads_where_there_is_no_pad_id(released_tokenizer):
+    config = Emu3Config(eos_token_id=[151850, 7], pad_token_id=None)
+    vocabulary = Vocabulary.from_config(config)
+    assert (vocabulary.eos, vocabulary.pad) == (151850, 151850)
+    check_same_words(config, released_tokenizer)
+
+
 def test_parsing_keeps_text_around_images_in_order():
     assert pieces_of([1, 5, *BLOCK, 6, *BLOCK, 2]) == [
         [1, 5],

@@ -193,6 +193,7 @@ def test_a_truncated_file_is_named(processor, noise, tmp_path):
         {"min_pixels": 0},
         {"min_pixels": 100, "max_pixels": 99},
         {"max_pixels": "many"},
+        {"resample": 9},
         {"spatial_factor": 0},
         {"image_std": [0.5, 0, 0.5]},
         {"image_mean": [0.5, 0.5]},
@@ -211,7 +212,13 @@ def test_an_unknown_option_is_named(processor, noise):
 
 @pytest.mark.parametrize(
     "content, named",
-    [(None, "--vq-model"), ("{", "--vq-model"), ('{"max_pixels": 3}', "max_pixels 3")],
+    [
+        (None, "--vq-model"),
+        ("{", "--vq-model"),
+        ('{"max_pixels": 3}', "max_pixels 3"),
+        ('{"resample": "bicubic"}', "bicubic.*--vq-model"),
+        ('{"resample": []}', "--vq-model"),
+    ],
 )
 def test_a_missing_or_broken_file_is_named(tmp_path, content, named):
     if content:

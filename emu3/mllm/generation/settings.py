@@ -12,6 +12,7 @@ from transformers.generation.configuration_utils import GenerationConfig
 
 from emu3.errors import InputError
 from emu3.mllm.generation.schemes import FIELDS, Decoding, merged, read_decoding
+from emu3.mllm.vocabulary import Vocabulary
 
 DEFAULT_MAX_LENGTH = 20  # transformers' "nobody said anything"
 REFUSED = {
@@ -171,5 +172,5 @@ def _suppressed(config: GenerationConfig, name: str, vocab_size: int) -> tuple[i
 
 
 def _pad(config: GenerationConfig, model_config) -> int:
-    stated = (config.pad_token_id, model_config.pad_token_id, 0)
-    return next(int(value) for value in stated if value is not None)
+    stated = (config.pad_token_id, model_config.pad_token_id)
+    return next((int(v) for v in stated if v is not None), Vocabulary.from_config(model_config).pad)

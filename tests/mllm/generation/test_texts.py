@@ -7,7 +7,7 @@ from transformers.generation.configuration_utils import GenerationConfig
 
 from emu3.errors import InputError
 from emu3.mllm.generation import Done, TextPiece
-from tests.mllm.generation.conftest import left_padded, prompt
+from tests.mllm.generation.conftest import MARKERS, left_padded, prompt
 from tests.tiny import GOLDEN, golden_model
 
 PROMPT = prompt(9, seed=1)
@@ -70,6 +70,16 @@ def test_an_answer_stops_at_its_eos_and_is_padded(model, answer):
 
 def test_a_ceiling_is_a_ceiling(model, answer):
     assert np.array_equal(new_ids(model, max_new_tokens=3, eos_token_id=None), answer[:, :3])
+
+
+def test_without_a_pad_id_an_answer_is_padded_with_its_models_eos(model, answer, monkeypatch):
+    for config in (model.config, model.generation_config):
+        monkeypatch.setattr(config, "pad_token_id", None)
+    eos = int(answer[0, 5])
+    first = answer[0].tolist().index(eos)
+    both = np.concatenate([PROMPT, prompt(9, seed=3)])
+    made = new_ids(model, both, max_new_tokens=10, eos_token_id=[eos, 62])
+    assert (made[0, first + 1 :] == MARKERS["eos"]).all()
 
 
 def test_max_length_counts_the_prompt(model, answer):
