@@ -102,11 +102,6 @@ def resolve_settings(
                 f"{name} = {value!r} is not supported; allowed: {idle[0]!r}; change {name}"
             )
     number = _Numbers(config)
-    new_tokens = config.max_new_tokens
-    if new_tokens is not None:
-        new_tokens = number.whole("max_new_tokens", 1)
-    elif config.max_length not in (None, DEFAULT_MAX_LENGTH):
-        new_tokens = number.whole("max_length", prompt_length + 1) - prompt_length
     least = number.whole("min_new_tokens", 0, 0) or max(
         number.whole("min_length", 0, 0) - prompt_length, 0
     )
@@ -116,7 +111,7 @@ def resolve_settings(
         top_k=number.whole("top_k", 0, 0),
         top_p=number.real("top_p", 0.0, 1.0, above=True, most=1.0),
         guidance_scale=number.real("guidance_scale", 0.0, 1.0),
-        new_tokens=new_tokens,
+        new_tokens=_ceiling(number, overrides, prompt_length),
         min_new_tokens=least,
         pictures=number.whole("num_return_sequences", 1, 1),
         eos=_ids(config.eos_token_id),
@@ -155,6 +150,17 @@ class _Numbers:
                 f"{name} = {value:g}; allowed: numbers {relation} {least:g}{limit}; change {name}"
             )
         return value
+
+
+def _ceiling(number: _Numbers, overrides: dict[str, Any], prompt_length: int) -> int | None:
+    """New tokens asked for, None for as many as fit; an override wins over what is stated."""
+    config = number.config
+    asked = overrides.get("max_length") is not None
+    if config.max_new_tokens is not None and not (asked and "max_new_tokens" not in overrides):
+        return number.whole("max_new_tokens", 1)
+    if asked or config.max_length not in (None, DEFAULT_MAX_LENGTH):
+        return number.whole("max_length", prompt_length + 1) - prompt_length
+    return None
 
 
 def _ids(value: int | list[int] | None) -> tuple[int, ...]:

@@ -82,6 +82,18 @@ def test_without_a_pad_id_an_answer_is_padded_with_its_models_eos(model, answer,
     assert (made[0, first + 1 :] == MARKERS["eos"]).all()
 
 
+def test_a_max_length_of_20_is_honoured_when_asked_for_and_unsaid_when_stated(model):
+    def length(**options) -> int:
+        return PROMPT.shape[1] + new_ids(model, eos_token_id=None, **options).shape[1]
+
+    assert length(max_length=20) == 20
+    stated = {"generation_config": GenerationConfig(max_new_tokens=5)}
+    assert length(max_length=20, **stated) == 20
+    assert length(max_length=20, max_new_tokens=3) == PROMPT.shape[1] + 3
+    assert length(max_new_tokens=30, generation_config=GenerationConfig(max_length=20)) == 39
+    assert length(generation_config=GenerationConfig(max_length=20)) == 400
+
+
 def test_max_length_counts_the_prompt(model, answer):
     made = new_ids(model, max_length=PROMPT.shape[1] + 5, eos_token_id=None)
     assert np.array_equal(made, answer[:, :5])
