@@ -6,13 +6,12 @@ Legend: t frames, c channels, h w pixels; T, H, W latent frames, rows, columns.
 
 import argparse
 from collections.abc import Iterator
-from itertools import islice
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
-from emu3.cli.common import open_image
+from emu3.cli.common import about, open_image
 from emu3.cli.outputs import Codes, save_picture
 from emu3.errors import InputError
 from emu3.files import atomic_path
@@ -60,6 +59,10 @@ class FrameSource:
             return (open_image(file, "--input") for file in self.files)
         return self._video_frames()
 
+    def name(self, number: int) -> str:
+        """The frame of that number, for messages."""
+        return str(self.files[number]) if self.files else f"{self.path}, frame {number}"
+
     def _video_frames(self) -> Iterator[Image.Image]:
         if not self.path.exists():
             raise InputError(f"no video {self.path}; change --input")
@@ -97,11 +100,25 @@ def pixel_chunks(source: FrameSource, image_processor, clip_frames: int) -> Iter
     """Pixel values (t, 3, h, w) of `clip_frames` frames at a time; the last chunk may be shorter.
 
     Raises:
-        InputError: a frame has another size than the others of its chunk.
+        InputError: a frame is no picture to code, or has another size than the first.
     """
-    frames = source.frames()
-    while chunk := list(islice(frames, clip_frames)):
-        yield image_processor(chunk, return_tensors="np")["pixel_values"]
+    pixels, size, shape = [], None, None
+    for number, frame in enumerate(source.frames()):
+        with about(source.name(number), "--input"):
+            (array,) = image_processor(frame)["pixel_values"]
+        size, shape = size or frame.size, shape or array.shape
+        if array.shape != shape:
+            sizes = " and ".join(f"{width}x{height}" for width, height in (size, frame.size))
+            raise InputError(
+                f"frames of {source.path} have sizes {sizes}, the latter {source.name(number)}; "
+                "allowed: one size; change --input"
+            )
+        pixels.append(array)
+        if len(pixels) == clip_frames:
+            yield np.stack(pixels)
+            pixels = []
+    if pixels:
+        yield np.stack(pixels)
 
 
 def padded(pixels: np.ndarray, multiple: int) -> np.ndarray:

@@ -310,6 +310,19 @@ def open_image(path: str | Path, flag: str = "--image"):
         raise InputError(f"{path} cannot be read as an image: {error}; change {flag}") from None
 
 
+@contextmanager
+def about(what: str | Path, flag: str) -> Iterator[None]:
+    """Let an InputError also name what it is about and the flag that gave it.
+
+    Raises:
+        InputError: the block's, with both.
+    """
+    try:
+        yield
+    except InputError as error:
+        raise InputError(f"{what}: {error} or change {flag}") from None
+
+
 class Stopwatch:
     """Seconds since it was made, and the line a command ends with."""
 

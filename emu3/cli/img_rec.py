@@ -86,7 +86,8 @@ class Reconstruction:
         from mindspore import Tensor
 
         picture = common.open_image(path, "--input")
-        pixels = self.image_processor(picture, return_tensors="np")["pixel_values"]
+        with common.about(path, "--input"):
+            pixels = self.image_processor(picture, return_tensors="np")["pixel_values"]
         codes = self.vision.encode(Tensor(pixels)).asnumpy()[0]
         content = Codes(codes, self._settings(path))
         target = new_file(self.folder, "rec", ".npz", content.save).with_suffix(".png")
@@ -121,10 +122,6 @@ class Reconstruction:
         try:
             for pixels in tqdm(chunks, desc="encode", unit="chunk"):
                 codes = clips.encode_chunk(pixels, self.vision)
-                if parts and codes.shape[1:] != parts[0].shape[1:]:
-                    raise InputError(
-                        f"frames of {source.path} have several sizes; allowed: one; change --input"
-                    )
                 parts.append(codes)
                 frames += len(pixels)
         except KeyboardInterrupt:

@@ -55,8 +55,11 @@ def run(options: argparse.Namespace) -> None:
 
     defaults = CheckpointDefaults.from_pretrained(options.model)
     common.fill_in(options, {"top_k": defaults.top_k, "top_p": defaults.top_p})
-    model, tokenizer = common.load_language(options)
     vision, image_processor = common.load_vision(options)
+    for path, image in images.items():
+        with common.about(path, "--image"):
+            image_processor(image)
+    model, tokenizer = common.load_language(options)
     common.check_same_codes(model, vision)
     template = options.template or defaults.chat_template
     processor = Emu3Processor(image_processor, vision, tokenizer, chat_template=template)

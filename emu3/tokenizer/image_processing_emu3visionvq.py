@@ -219,7 +219,7 @@ def _as_pixels(array: np.ndarray, options: dict) -> np.ndarray:
         return array
     if array.min() < 0 or array.max() > 255:
         raise InputError(
-            f"picture with values {array.min()}..{array.max()}; allowed: 0..255; convert --image"
+            f"picture with values {array.min()}..{array.max()}; allowed: 0..255; convert it"
         )
     return array.astype(np.uint8)
 

@@ -27,12 +27,12 @@ def smart_resize(
     if height < factor or width < factor:
         raise InputError(
             f"image of {width}x{height} pixels is too small; allowed: sides of at least {factor}; "
-            "choose another --image"
+            "enlarge it"
         )
     if max(height, width) > MAX_SIDE_RATIO * min(height, width):
         raise InputError(
             f"image of {width}x{height} pixels is too long; allowed: a long side of at most "
-            f"{MAX_SIDE_RATIO} times the short one; crop it or choose another --image"
+            f"{MAX_SIDE_RATIO} times the short one; crop it"
         )
     h, w = round(height / factor) * factor, round(width / factor) * factor
     if h * w > max_pixels:
@@ -67,7 +67,7 @@ def image_list(images) -> list:
     shown = f"{type(images).__name__} {getattr(images, 'shape', repr(images)[:60])}"
     raise InputError(
         f"{shown} is no picture; allowed: a PIL image, a 2-D to 4-D array or tensor of numbers, or "
-        "a list of these; change --image"
+        "a list of these"
     )
 
 
@@ -82,7 +82,7 @@ def channels_last(image, layout: str | None, convert_rgb: bool) -> np.ndarray:
             array = np.asarray(image.convert("RGB") if convert_rgb else image)
         except OSError as error:
             name = getattr(image, "filename", "") or "image"
-            raise InputError(f"{name} cannot be read: {error}; change --image") from None
+            raise InputError(f"{name} cannot be read: {error}; replace it") from None
         return array if array.ndim == 3 else array[:, :, None]
     array = image if image.ndim == 3 else image[None]
     array = array if _layout(array, layout) == "channels_last" else array.transpose(1, 2, 0)

@@ -112,6 +112,7 @@ def refused(tiny, path, output, capsys, extra=()) -> str:
     assert not output.exists() or not list(output.iterdir())
     message = capsys.readouterr().err.strip().splitlines()[-1]
     assert message.startswith("emu3.cli.img_rec: error: ")
+    assert "--image" not in message
     return message
 
 
@@ -121,18 +122,30 @@ def test_bad_inputs_are_named(tiny, tmp_path, capsys):
     (tmp_path / "text.png").write_text("no image")
     (tmp_path / "text.mp4").write_text("no video")
     Image.new("RGB", (200, 8)).save(tmp_path / "long.png")
-    assert "no image, folder or video" in refused(tiny, tmp_path / "none.png", output, capsys)
-    assert "holds no image; change --input" in refused(tiny, tmp_path / "empty", output, capsys)
-    assert "text.png cannot be read" in refused(tiny, tmp_path / "text.png", output, capsys)
-    assert "text.mp4 cannot be read" in refused(tiny, tmp_path / "text.mp4", output, capsys)
-    assert "200x8 pixels is too long" in refused(tiny, tmp_path / "long.png", output, capsys)
+    (tmp_path / "clip").mkdir()
+    Image.new("RGB", (2, 2)).save(tmp_path / "clip" / "small.png")
+    reasons = {
+        "none.png": "no image, folder or video",
+        "empty": "holds no image",
+        "text.png": "cannot be read",
+        "text.mp4": "cannot be read",
+        "long.png": "200x8 pixels is too long",
+        "clip": "small.png: image of 2x2 pixels is too small",
+    }
+    for name, reason in reasons.items():
+        message = refused(tiny, tmp_path / name, output, capsys)
+        assert str(tmp_path / name) in message and reason in message
+        assert message.endswith("change --input")
 
 
-def test_frames_of_several_sizes_are_refused(tiny, frame_folder, tmp_path, capsys):
+@pytest.mark.parametrize("place", ["frame_1a.png", "frame_9.png"])  # in the first chunk, the last
+def test_frames_of_several_sizes_are_refused(tiny, frame_folder, tmp_path, capsys, place):
     folder = tmp_path / "mixed"
     shutil.copytree(frame_folder, folder)
-    Image.new("RGB", (16, 16)).save(folder / "frame_9.png")
-    assert "size" in refused(tiny, folder, tmp_path / "out", capsys)
+    Image.new("RGB", (16, 20)).save(folder / place)
+    message = refused(tiny, folder, tmp_path / "out", capsys)
+    assert f"frames of {folder} have sizes 24x16 and 16x20" in message
+    assert place in message and message.endswith("change --input")
 
 
 def test_clip_frames_must_fit_the_model(tiny, image_file, tmp_path, capsys):

@@ -3,6 +3,7 @@
 import shutil
 
 import pytest
+from PIL import Image
 
 from emu3.cli import vqa
 from emu3.errors import InputError
@@ -108,6 +109,17 @@ def test_bad_options_are_one_line_with_the_flag(tiny, image_file, capsys, extra,
     assert ask(tiny, image_file, *extra) == 2
     (message,) = [line for line in capsys.readouterr().err.splitlines() if "error" in line]
     assert part in message
+
+
+def test_of_several_images_the_one_that_cannot_be_coded_is_named(
+    tiny, image_file, tmp_path, capsys
+):
+    Image.new("RGB", (200, 8)).save(tmp_path / "long.png")
+    questions = ("--question", "a", "--question", "b")
+    assert ask(tiny, image_file, "--image", str(tmp_path / "long.png"), *questions) == 2
+    message = capsys.readouterr().err.strip().splitlines()[-1]
+    assert f"{tmp_path}/long.png: image of 200x8 pixels is too long" in message
+    assert message.endswith("change --image")
 
 
 def test_a_file_that_is_no_image_is_named(tiny, tmp_path, capsys):
