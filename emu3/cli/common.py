@@ -229,12 +229,17 @@ def fill_in(options: argparse.Namespace, defaults: dict) -> None:
             setattr(options, name, value)
 
 
-def kept_message(kept: Sequence[Path], vq_model: str) -> str:
-    """What Ctrl-C leaves behind, and how to go on from there."""
-    if not kept:
+def kept_message(kept: Sequence[Path], vq_model: str, finished: Sequence[Path] = ()) -> str:
+    """What Ctrl-C leaves behind: codes to decode and how, and pictures that are finished."""
+    if not kept and not finished:
         return "interrupted before anything was finished"
-    command = [sys.executable, "-m", "emu3.cli.decode", *map(str, kept), "--vq-model", vq_model]
-    return f"interrupted; what was finished is kept, decode it with: {shlex.join(command)}"
+    parts = ["interrupted"]
+    if finished:
+        parts.append(f"finished: {shlex.join(map(str, finished))}")
+    if kept:
+        command = [sys.executable, "-m", "emu3.cli.decode", *map(str, kept), "--vq-model", vq_model]
+        parts.append(f"what has no picture yet is kept, decode it with: {shlex.join(command)}")
+    return "; ".join(parts)
 
 
 def sampling_arguments(options: argparse.Namespace) -> dict:

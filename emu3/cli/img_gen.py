@@ -119,12 +119,15 @@ def run(options: argparse.Namespace) -> None:
     common.check_same_codes(model, vision)
     pictures = plan_pictures(options, prompts or options.prompt, vision, chosen.label)
     studio = Studio(options, model, tokenizer, vision, image_processor)
+    starts = range(0, len(pictures), options.batch_size)
+    batches = [pictures[start : start + options.batch_size] for start in starts]
+    studio.check(batches)
     watch = common.Stopwatch()
     with Progress(sum(len(picture.codes) for picture in pictures), "row") as progress:
-        for start in range(0, len(pictures), options.batch_size):
-            studio.make(pictures[start : start + options.batch_size], folder, progress)
-    for picture in pictures:
-        print(picture.path.with_suffix(".png"))
+        for batch in batches:
+            studio.make(batch, folder, progress)
+    for path in studio.finished:
+        print(path)
     forwards = studio.forwards
     print(
         f"decoding {chosen.label}: {forwards / len(pictures):.1f} runs of the network a picture, "

@@ -28,6 +28,11 @@ class Picture:
         Codes(self.codes, self.settings).save(path or self.path)
 
     @property
+    def picture_path(self) -> Path:
+        """Where the finished picture is written."""
+        return self.path.with_suffix(".png")
+
+    @property
     def preview_path(self) -> Path:
         """Where the unfinished picture is shown."""
         return self.path.with_name(f"{self.path.stem}_preview.png")
@@ -46,29 +51,44 @@ class Studio:
         self.processor = Emu3Processor(image_processor, vision, tokenizer)
         self.saved_at = monotonic()
         self.forwards = 0
+        self.finished: list[Path] = []  # pictures written
+
+    def check(self, batches: list[list[Picture]]) -> None:
+        """Refuse what a batch asks for before the first one is made.
+
+        Raises:
+            InputError: a prompt and its picture are too long, or options do not fit them.
+        """
+        for pictures in batches:
+            self.model.stream(**self._arguments(pictures))  # checks at once, runs when iterated
 
     def make(self, pictures: list[Picture], folder: Path, progress: Progress) -> None:
         """Make a batch: codes first, then pixels. What is made when it is cut short is kept.
 
         Raises:
-            common.Interrupted: after Ctrl-C, once the codes are saved.
+            common.Interrupted: after Ctrl-C, once the codes are saved; lists what is finished.
         """
         for picture in pictures:
             picture.path = new_file(folder, "image", ".npz", picture.save_codes)
         try:
             self._sample(pictures, progress)
-        except KeyboardInterrupt:
-            message = common.kept_message(keep_codes(pictures), self.options.vq_model)
+            for picture in pictures:
+                picture.save_codes()
+            for picture in pictures:
+                self._decode(picture)
+        except BaseException as error:
+            kept = keep_codes([p for p in pictures if p.picture_path not in self.finished])
+            if not isinstance(error, KeyboardInterrupt):
+                raise
+            message = common.kept_message(kept, self.options.vq_model, self.finished)
             raise common.Interrupted(message) from None
-        except BaseException:
-            keep_codes(pictures)
-            raise
-        for picture in pictures:
-            picture.save_codes()
-        for picture in pictures:
-            image = decode_picture(picture.codes, self.vision, self.image_processor)
-            save_picture(image, picture.settings, picture.path.with_suffix(".png"))
-            picture.preview_path.unlink(missing_ok=True)
+
+    def _decode(self, picture: Picture) -> None:
+        """Write the finished picture in place of its preview."""
+        image = decode_picture(picture.codes, self.vision, self.image_processor)
+        picture.preview_path.unlink(missing_ok=True)
+        save_picture(image, picture.settings, picture.picture_path)
+        self.finished.append(picture.picture_path)
 
     def _sample(self, pictures: list[Picture], progress: Progress) -> None:
         """Fill in the codes, row by row."""
