@@ -49,7 +49,7 @@ def test_a_second_run_is_numbered_and_equal(tiny, plain, tmp_path):
     assert np.array_equal(codes(tmp_path, 1), codes(plain))
 
 
-@pytest.mark.parametrize("mode", ["auto", "graph"])
+@pytest.mark.parametrize("mode", ["pynative", "graph"])
 def test_every_mode_gives_the_same_picture(tiny, plain, tmp_path, mode):
     assert generate(tiny, tmp_path, "--mode", mode) == 0
     assert np.array_equal(codes(tmp_path), codes(plain))

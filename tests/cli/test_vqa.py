@@ -1,5 +1,6 @@
 """Questions about images: pairing, answers, options, and what is refused."""
 
+import itertools
 import shutil
 
 import pytest
@@ -29,8 +30,21 @@ def test_the_default_questions_are_english_and_chinese(tiny, image_file, capsys)
     assert "2 answer(s) in" in out
 
 
-def test_without_options_the_bundled_image_is_asked_about():
-    assert vqa.EXAMPLE_IMAGE.exists()
+def test_without_options_both_example_questions_are_asked_about_the_bundled_image(
+    tiny, monkeypatch, capsys
+):
+    opened, open_image = [], vqa.common.open_image
+    monkeypatch.setattr(
+        vqa.common, "open_image", lambda path: opened.append(path) or open_image(path)
+    )
+    options = ["--max-new-tokens", "4", "--mode", "pynative"]
+    assert vqa.main(["--model", tiny[0], "--vq-model", tiny[1], *options]) == 0
+    image = str(vqa.common.ASSETS / "demo.png")
+    assert set(opened) == {image}
+    lines = capsys.readouterr().out.splitlines()
+    asked = [pair for pair in itertools.pairwise(lines) if pair[1].startswith("  Q: ")]
+    questions = ("Please describe the image", "请描述该图片")
+    assert asked == [(image, f"  Q: {question}") for question in questions]
 
 
 def test_an_answer_does_not_depend_on_the_batch(tiny, image_file, capsys):

@@ -1,0 +1,52 @@
+"""The task scripts hand environment and arguments on to the commands."""
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+STUB = """#!/usr/bin/env bash
+case "$1" in *check_env.py) exit 0 ;; esac
+printf '%s\\n' "$DEVICE_ID" "$@"
+"""
+
+
+def lines_of(script: str, folder: Path, *arguments: str, **environment: str) -> list[str]:
+    """DEVICE_ID and the arguments that $PYTHON gets from a script."""
+    python = folder / "python"
+    python.write_text(STUB)
+    python.chmod(0o755)
+    ours = {"PYTHON", "MODEL", "VQ_MODEL", "DEVICE_ID"}
+    kept = {name: value for name, value in os.environ.items() if name not in ours}
+    done = subprocess.run(
+        ["bash", str(ROOT / "scripts" / f"{script}.sh"), *arguments],
+        env=kept | {"PYTHON": str(python)} | environment,
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
+    return done.stdout.splitlines()
+
+
+def command(task: str, device: str, model: str, vq_model: str) -> list[str]:
+    """The lines a script should cause."""
+    language = [] if task == "img_rec" else ["--model", model]
+    return [device, "-m", f"emu3.cli.{task}", *language, "--vq-model", vq_model]
+
+
+@pytest.mark.parametrize("task", ["img_gen", "img_rec", "vqa"])
+def test_a_script_forwards_models_device_and_arguments(task, tmp_path):
+    extra = ("--output", "two words", "--dtype", "")
+    given = {"MODEL": "my/model", "VQ_MODEL": "my vision", "DEVICE_ID": "3"}
+    found = lines_of(f"infer_{task}", tmp_path, *extra, **given)
+    assert found == [*command(task, "3", "my/model", "my vision"), *extra]
+
+
+@pytest.mark.parametrize("task", ["img_gen", "img_rec", "vqa"])
+def test_a_script_alone_takes_emu3_mini_and_the_first_device(task, tmp_path):
+    mini = ROOT / "assets" / "emu3-mini"
+    found = lines_of(f"infer_{task}", tmp_path)
+    assert found == command(task, "0", str(mini / "language"), str(mini / "vision"))
