@@ -39,7 +39,7 @@ from train.teacher import redrawn
 NEW_SHARE = 0.7
 # Shapes of captioned pictures begin sooner than the teacher's own: drawn pictures, unlike its
 # targets, teach chance as well, and the less there is of it, the fewer of them are needed.
-SHARPNESS = 3.0
+SHARPNESS = 1.5
 
 
 class Encode(nn.Cell):

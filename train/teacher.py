@@ -27,7 +27,7 @@ from train.scenes import GAP, MARGIN, MOST_SHAPES, SIZES, Ground, Scene, Shape, 
 # Weight of a scene that shows two shapes in the other order than the caption names them.
 OUT_OF_ORDER = 0.1
 # A state at the last cell its fact allows has exp(-EARLY) of the weight of one at the first.
-EARLY = 10.0
+EARLY = 20.0
 CANDIDATES = 1 + MOST_SHAPES * len(SIZES)
 
 

@@ -141,7 +141,7 @@ def run(options: argparse.Namespace) -> int:
 
 def _start_config(path: str) -> Emu3Config:
     folder = checkpoint_folder(path, ["config.json"], "--model_name_or_path")
-    return read_config(Emu3Config, folder, {})
+    return read_config(Emu3Config, folder, {}, "--model_name_or_path")
 
 
 def main(argv: list[str] | None = None) -> int:
