@@ -40,6 +40,7 @@ from train.state import Run, add_run_options
 
 MOST_CELLS = max(rows * cols for rows, cols in RATIOS.values())
 SHORTEST_ROW = 96  # a picture of so many cells, its frame and a caption
+TASKS = ("t2i", "vqa")
 SPECIAL_IDS = ("pad", "bos", "eos", "img", "boi", "eoi", "eol", "eof")
 
 
@@ -128,7 +129,7 @@ def train(args: argparse.Namespace) -> None:
     model, stated_dropout = start(args, tokenizer)
     batches = Batches(args, PromptBuilder(tokenizer))
     loss = Loss(model, max(args.t2i_length, args.vqa_length))
-    step_cell = TrainStep(loss, args.weight_decay).set_train(True)
+    step_cell = TrainStep(loss, args.weight_decay)
     run = Run(args, step_cell)
     rate = cosine_schedule(args.lr, args.lr * args.floor, args.warmup, args.steps)
     log = Path(args.output) / "log.csv"
@@ -139,6 +140,7 @@ def train(args: argparse.Namespace) -> None:
             name, batch, *wanted = batches.at(step)
             arrays = (batch.ids, batch.positions, batch.branches, batch.places, *wanted)
             inputs = (*(Tensor(a) for a in arrays), Tensor(rate(step), ms.float32))
+            step_cell.set_train(name in args.dropout_tasks)  # a graph is compiled for each task
             loss, norm = (float(x) for x in step_cell(*inputs))
             run.bar.set_postfix_str(f"{name} loss {loss:.3f} norm {norm:.2f}")
             writer.writerow([step, name, f"{loss:.5f}", f"{norm:.4f}", f"{rate(step):.3e}"])
@@ -181,6 +183,13 @@ def _add_steps(group: argparse._ArgumentGroup) -> None:
         "--dropout",
         type=below_one,
         help="share of activations dropped in training; None = what the model's config states",
+    )
+    add(
+        "--dropout-tasks",
+        nargs="+",
+        choices=TASKS,
+        default=TASKS,
+        help="tasks whose steps drop activations",
     )
     add("--cycle", type=positive_int, default=2, help="steps of a cycle over the tasks")
     add("--vqa-share", type=non_negative_int, default=1, help="steps of it that ask questions")

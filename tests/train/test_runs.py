@@ -111,13 +111,16 @@ def run_mini(folder, name, *more):
     return folder / name
 
 
-def test_dropout_acts_in_training_and_not_in_the_saved_config(folder, builder):
+def test_dropout_acts_on_the_named_tasks_and_is_not_saved(folder, builder):
     builder.tokenizer.save_pretrained(folder / "tokenizer")
-    first = [
-        float((run_mini(folder, name, *more) / "log.csv").read_text().split(",")[2])
-        for name, more in (("dry", ["--steps", "1"]), ("wet", ["--steps", "1", "--dropout", "0.5"]))
-    ]
-    assert first[0] != first[1]
+    wet = ["--dropout", "0.5"]
+    runs = {"dry": [], "wet": wet, "half": [*wet, "--dropout-tasks", "vqa"]}
+    dry, wet, half = (
+        [row.split(",")[2] for row in (run_mini(folder, *run) / "log.csv").read_text().split()]
+        for run in ((name, "--steps", "2", *more) for name, more in runs.items())
+    )
+    assert dry[0] == half[0] != wet[0]
+    assert dry[1] != half[1]
     assert json.loads((folder / "wet" / "config.json").read_text())["attention_dropout"] == 0
 
 
