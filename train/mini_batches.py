@@ -19,7 +19,8 @@ KIND_WEIGHTS = {
     "position": 6,
     "colour": 1.5,
     "yes/no": 1.2,
-    "describe": 1.5,
+    "describe": 2.5,
+    "count": 1,
     "size": 0.7,
     "shape": 0.7,
 }
