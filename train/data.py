@@ -39,8 +39,8 @@ class LocalBatch:
     """What one process computes of a batch.
 
     ids, positions (B, T) are its chunk of the sequences, branches (B, S) the whole of them;
-    places (N,) are indices b * T + t of the tokens before the labels (N,); N is one of few numbers,
-    since graphs are compiled for each.
+    places (N,) are indices b * T + t of the tokens before the labels (N,); N is a power of two:
+    every shape is compiled to a graph with memory of its own.
     """
 
     ids: np.ndarray
@@ -152,12 +152,6 @@ def padded_length(length: int, settings: DataSettings, mesh: Mesh) -> int:
     return -(-length // multiple) * multiple
 
 
-def _label_room(count: int) -> int:
-    """The next multiple of an eighth of the power of two at or below `count`."""
-    step = max(1, (1 << (count.bit_length() - 1)) // 8)
-    return -(-count // step) * step
-
-
 def localise(
     samples: list[Sample | None], settings: DataSettings, pad: int, mesh: Mesh
 ) -> LocalBatch:
@@ -176,7 +170,7 @@ def localise(
     owner = column // chunk
     most = max(FEWEST_LABELS, *np.bincount(owner, minlength=shards))
     mine = owner == mesh.sequence.index
-    places = np.zeros(_label_room(int(most)), np.int32)
+    places = np.zeros(1 << int(most - 1).bit_length(), np.int32)
     labels = np.full(len(places), IGNORED_LABEL, np.int32)
     places[: mine.sum()] = (row * chunk + column % chunk)[mine]
     labels[: mine.sum()] = whole.labels[mine]

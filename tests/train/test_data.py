@@ -6,7 +6,7 @@ import pytest
 from emu3.errors import InputError
 from emu3.mllm.modeling_emu3 import IGNORED_LABEL
 from emu3.parallel.mesh import ALONE, Group, Mesh
-from train.data import Data, DataSettings, Source, _label_room, localise, padded_length
+from train.data import Data, DataSettings, Source, localise, padded_length
 from train.features import Feature, write_feature, write_list
 from train.samples import Sample
 
@@ -123,13 +123,6 @@ def test_no_row_is_longer_than_the_longest_allowed_one_padded(shards):
     for length in (1, 99, 401, 425):
         padded = padded_length(length, settings, place)
         assert length <= padded <= longest and padded % shards == 0
-
-
-def test_room_for_labels_is_one_of_few_numbers_and_wastes_an_eighth_at_most():
-    counts = range(64, 2049)
-    rooms = [_label_room(count) for count in counts]
-    assert all(count <= room <= count * 9 / 8 for count, room in zip(counts, rooms))
-    assert len(set(rooms)) <= 8 * 5 + 1
 
 
 def test_a_weight_must_be_above_zero(source):
