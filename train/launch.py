@@ -79,6 +79,7 @@ def wait(workers: list[subprocess.Popen], scheduler: subprocess.Popen | None = N
         wrong = [code for code in codes if code and code != INTERRUPTED]
         if not failed and wrong:
             failed = wrong[0]
+            _say_killed(codes.index(failed), failed, len(workers))
             deadline = time.monotonic() + GRACE
         if deadline is not None and time.monotonic() > deadline:
             for worker in workers:
@@ -86,6 +87,14 @@ def wait(workers: list[subprocess.Popen], scheduler: subprocess.Popen | None = N
         time.sleep(POLL)
     failed = failed or next((w.returncode for w in workers if w.returncode), 0)
     return failed if failed >= 0 else 128 - failed
+
+
+def _say_killed(rank: int, code: int, workers: int) -> None:
+    """Name the process that a signal ended: it can say nothing itself."""
+    if code < 0:
+        name = f"worker {rank}" if rank < workers else "the scheduler"
+        why = ": the machine may be out of memory" if code == -signal.SIGKILL else ""
+        print(f"{name} was ended by {signal.Signals(-code).name}{why}", flush=True)
 
 
 def _report(workers: list[subprocess.Popen], logs: Path) -> None:

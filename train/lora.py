@@ -1,19 +1,24 @@
 """Low-rank adaptation (LoRA, Hu et al. 2021, arXiv:2106.09685) of an Emu3 language model.
 
 weight + (alpha / rank) * B @ A with A (rank, in) and B (out, rank); B starts at zero.
-"""
 
-from collections.abc import Sequence
+Ids that a model has never met need rows of their own in both tables, which no low rank gives them;
+all other rows are left alone. Such ids are known by their short embeddings, which decayed in
+training and never got a gradient (Land & Bartolo 2024, arXiv:2405.05417).
+"""
 
 import numpy as np
 from mindspore import Parameter, Tensor, nn, ops
 
+from emu3.arrays import as_numpy
 from emu3.errors import InputError
 from emu3.mllm import Emu3ForCausalLM
-from emu3.nn.linear import Linear
+from emu3.nn.linear import Embedding, Linear
 
-WHOLE = ("embed_tokens", "lm_head")
 ADAPTED = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+
+# Embeddings of ids never met are shorter than this share of what the longest twentieth exceeds.
+SHORT = 0.25
 
 
 class LowRank(nn.Cell):
@@ -39,16 +44,36 @@ class LowRank(nn.Cell):
         return self.scale * (second @ first)
 
 
+class NewRows(nn.Cell):
+    """What is added to the rows of a frozen table (V, C) whose ids (n,) a model has never met."""
+
+    def __init__(self, table: Linear | Embedding, ids: np.ndarray) -> None:
+        super().__init__()
+        start = np.zeros((len(ids), table.weight.shape[1]), np.float32)
+        self.change_of_rows = Parameter(Tensor(start, table.weight.dtype))
+        self.ids = Tensor(ids.astype(np.int32)[:, None])
+
+    def construct(self, weight: Tensor) -> Tensor:
+        """weight (V, C) -> weight with its new rows (V, C)."""
+        return ops.tensor_scatter_add(weight, self.ids, self.change_of_rows)
+
+
+def never_met(model: Emu3ForCausalLM) -> np.ndarray:
+    """Ids (n,) int64, ascending, whose embeddings were never trained; padding is none of them."""
+    lengths = np.linalg.norm(as_numpy(model.model.embed_tokens.weight).astype(np.float32), axis=1)
+    ids = np.flatnonzero(lengths < SHORT * np.quantile(lengths, 0.95))
+    return ids[ids != model.config.pad_token_id]
+
+
 def adapt(
-    model: Emu3ForCausalLM, rank: int, alpha: float, seed: int, whole: Sequence[str] = ()
+    model: Emu3ForCausalLM, rank: int, alpha: float, seed: int, new_rows: bool = False
 ) -> None:
     """Freeze the model and give every projection of its layers an adapter.
 
-    `whole` names those of `WHOLE` that are trained themselves: ids that the model has never met
-    need rows of their own, which no low rank gives them.
+    With `new_rows` both tables also get trained rows for the ids that `never_met` finds.
 
     Raises:
-        InputError: a rank below 1 or an alpha that is not above 0.
+        InputError: a rank below 1, an alpha that is not above 0, or no ids for `new_rows`.
     """
     if rank < 1 or not alpha > 0:
         raise InputError(
@@ -58,9 +83,12 @@ def adapt(
     rng = np.random.default_rng((seed, 4))
     for parameter in model.get_parameters():
         parameter.requires_grad = False
-    for name, cell in model.cells_and_names():
-        if name.rsplit(".", 1)[-1] in whole:
-            cell.weight.requires_grad = True
+    if new_rows:
+        ids = never_met(model)
+        if not len(ids):
+            raise InputError("the model has met all of its ids; leave out --lora_new_rows")
+        for table in (model.model.embed_tokens, model.lm_head):
+            table.rows = NewRows(table, ids)
     for name, cell in list(model.model.layers.cells_and_names()):
         if isinstance(cell, Linear) and name.rsplit(".", 1)[-1] in ADAPTED:
             cell.adapter = LowRank(cell, rank, alpha, rng)
@@ -70,13 +98,17 @@ def adapt(
 
 def is_adapter(name: str) -> bool:
     """Whether a parameter of this name belongs to an adapter, not to the published model."""
-    return ".adapter." in name
+    return ".adapter." in name or ".rows." in name
 
 
 def merged(model: nn.Cell) -> dict[str, np.ndarray]:
-    """The adapted weights with their adapters added, float32, by published name."""
-    return {
-        f"{name}.weight": cell.weight.asnumpy().astype(np.float32) + cell.adapter.change()
-        for name, cell in model.cells_and_names()
-        if isinstance(cell, Linear) and cell.adapter is not None
-    }
+    """The adapted weights with their adapters and rows added, float32, by published name."""
+    found = {}
+    for name, cell in model.cells_and_names():
+        if isinstance(cell, Linear) and cell.adapter is not None:
+            found[f"{name}.weight"] = (
+                as_numpy(cell.weight).astype(np.float32) + cell.adapter.change()
+            )
+        elif isinstance(cell, Linear | Embedding) and cell.rows is not None:
+            found[f"{name}.weight"] = as_numpy(cell.rows(cell.weight)).astype(np.float32)
+    return found

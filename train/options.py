@@ -16,7 +16,6 @@ from emu3.cli.flags import (
 )
 from emu3.errors import InputError
 from emu3.runtime import DTYPES
-from train.lora import WHOLE
 from train.zero import STAGES
 
 MINI = str(MINI_LANGUAGE)
@@ -42,11 +41,10 @@ def _add_model(group: argparse._ArgumentGroup) -> None:
     add("--lora_rank", type=int, default=0, help="train adapters of this rank; 0 = the weights")
     add("--lora_alpha", type=float, default=16.0, help="adapters count alpha / rank times")
     add(
-        "--lora_modules_to_save",
-        nargs="*",
-        default=[],
-        choices=WHOLE,
-        help="beside adapters, train these whole, as new visual codes need",
+        "--lora_new_rows",
+        action=argparse.BooleanOptionalAction,
+        default=False,
+        help="beside adapters, train the tables' rows of ids that the model has never met",
     )
     add("--attn_implementation", help="eager, sdpa or flash_attention_2 (default: device's best)")
     add("--dtype", help="float32, bfloat16 or float16 (default: the device's)")
@@ -153,8 +151,8 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     options = parser.parse_args(argv)
     if not options.train_data_path:
         raise InputError("no data; give a feature folder with --train_data_path")
-    if options.lora_modules_to_save and not options.lora_rank:
-        raise InputError("--lora_modules_to_save needs adapters beside it; give --lora_rank")
+    if options.lora_new_rows and not options.lora_rank:
+        raise InputError("--lora_new_rows needs adapters beside it; give --lora_rank")
     if options.lora_rank and options.trainable_hidden_layers is not None:
         raise InputError("--trainable_hidden_layers has no effect beside --lora_rank; give one")
     return options

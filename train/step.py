@@ -64,9 +64,7 @@ class SummedLoss(PackedRows):
     ) -> Tensor:
         """The inputs of `hidden_at`, labels (N,) as in train.samples -> () float32."""
         picked = self.hidden_at(ids, positions, branches, places)
-        head = self.model.lm_head
-        weight = head.weight if head.gather is None else head.gather(head.weight)
-        return self.head_loss(picked, weight, labels)[0]
+        return self.head_loss(picked, self.model.lm_head.whole(), labels)[0]
 
 
 class Collect(nn.Cell):

@@ -51,12 +51,22 @@ def load_model(options: argparse.Namespace) -> Emu3ForCausalLM:
     return model
 
 
+def planned_model(options: argparse.Namespace, config: Emu3Config) -> Emu3ForCausalLM:
+    """A model to count parameters of, without weights where the options do not depend on them."""
+    if options.lora_new_rows:
+        return load_model(options)
+    with no_init_parameters():
+        model = Emu3ForCausalLM(config)
+    mark_trained(model, options)
+    return model
+
+
 def mark_trained(model: Emu3ForCausalLM, options: argparse.Namespace) -> None:
     """Freeze what the options leave alone; give the model adapters where they ask for them."""
     _freeze(model, options.trainable_hidden_layers)
     if options.lora_rank:
-        whole = options.lora_modules_to_save
-        adapt(model, options.lora_rank, options.lora_alpha, options.seed, whole)
+        rows = options.lora_new_rows
+        adapt(model, options.lora_rank, options.lora_alpha, options.seed, rows)
 
 
 def _freeze(model: Emu3ForCausalLM, last: int | None) -> None:
@@ -117,10 +127,7 @@ def run(options: argparse.Namespace) -> int:
     mesh = make_mesh(options.sequence_parallel_shards)
     data, eval_data, steps = make_data(options, config, tokenizer, mesh)
     if options.dry_run:
-        with no_init_parameters():
-            model = Emu3ForCausalLM(config)
-        mark_trained(model, options)
-        print(describe_plan(options, model, data, steps, mesh))
+        print(describe_plan(options, planned_model(options, config), data, steps, mesh))
         return 0
     output = writable_folder(Path(options.output_dir), "--output_dir")
     model = load_model(options)

@@ -39,18 +39,23 @@ class Linear(nn.Cell):
         self.weight = Parameter(initializer(Normal(sigma), (out_features, in_features), dtype))
         self.bias = Parameter(initializer("zeros", (out_features,), dtype)) if has_bias else None
         self.gather = None  # set where `weight` is this process's share of it: the whole again
+        self.rows = None  # set where a cell changes rows of the weight (train.lora)
         self.adapter = None  # set where a cell adds to what the weight gives (train.lora)
         self.matmul = ops.MatMul(transpose_b=True)
 
     def construct(self, x: Tensor) -> Tensor:
         rows = x.reshape((-1, x.shape[-1]))
-        weight = self.weight if self.gather is None else self.gather(self.weight)
-        y = self.matmul(rows, weight)
+        y = self.matmul(rows, self.whole())
         if self.bias is not None:
             y = ops.bias_add(y, self.bias)
         if self.adapter is not None:
             y = y + self.adapter(rows)
         return y.reshape((*x.shape[:-1], self.out_features))
+
+    def whole(self) -> Tensor:
+        """The weight (out, in) that counts, whatever this process holds of it."""
+        weight = self.weight if self.gather is None else self.gather(self.weight)
+        return weight if self.rows is None else self.rows(weight)
 
 
 class Embedding(nn.Cell):
@@ -66,8 +71,9 @@ class Embedding(nn.Cell):
     ) -> None:
         super().__init__()
         self.weight = Parameter(initializer(PaddedNormal(sigma, pad), (count, width), dtype))
-        self.gather = None  # as in Linear
+        self.gather, self.rows = None, None  # as in Linear
 
     def construct(self, ids: Tensor) -> Tensor:
         weight = self.weight if self.gather is None else self.gather(self.weight)
+        weight = weight if self.rows is None else self.rows(weight)
         return ops.gather(weight, ids, 0)

@@ -49,6 +49,15 @@ def test_processes_beside_a_failed_one_are_ended(monkeypatch):
     assert workers[1].returncode < 0
 
 
+def test_a_process_that_a_signal_ended_is_named(monkeypatch, capsys):
+    monkeypatch.setattr(launcher, "GRACE", 0.5)
+    programs = ("import os; os.kill(os.getpid(), 9)", "import time; time.sleep(60)")
+    workers = [subprocess.Popen([sys.executable, "-c", program]) for program in programs]
+    assert launcher.wait(workers) == 128 + 9
+    text = capsys.readouterr().out
+    assert text == "worker 0 was ended by SIGKILL: the machine may be out of memory\n"
+
+
 def test_a_failure_that_the_terminal_did_not_show_is_said(tmp_path, capsys):
     program = "import os, sys; print('no such thing'); sys.exit(2 * int(os.environ['MS_NODE_ID']))"
     assert launcher.run([sys.executable, "-c", program], 2, None, tmp_path) == 2

@@ -150,12 +150,23 @@ def test_adapters_leave_frozen_weights_alone_and_are_merged(folder):
     assert np.linalg.matrix_rank(change, tol=1e-5) == 2
 
 
-def test_embeddings_and_head_can_be_trained_beside_adapters(folder):
-    both = ["--lora_modules_to_save", "embed_tokens", "lm_head"]
-    output = train(folder, "lora_rows", "--lora_rank", "2", *both)
-    start, tuned = weights(folder / "start"), weights(output / "checkpoint-4")
-    same = {name for name in start if np.array_equal(start[name], tuned[name])}
-    assert same == {name for name in start if "norm" in name}
+def test_rows_of_ids_never_met_are_trained_beside_adapters_and_no_others(folder):
+    start = Emu3ForCausalLM.from_pretrained(folder / "start")
+    table = start.model.embed_tokens.weight.asnumpy().copy()
+    few = np.arange(len(table) - 300, len(table), 2)
+    table[few] *= 0.1
+    new = {"model.embed_tokens.weight": table}
+    changed = dict(start.parameters_and_names()) | new
+    start.save_pretrained(folder / "few_met", weights=changed)
+    Emu3Tokenizer.from_pretrained(folder / "start").save_pretrained(folder / "few_met")
+    options = ["--model_name_or_path", folder / "few_met", "--lora_rank", "2", "--lora_new_rows"]
+    output = train(folder, "rows", *options)
+    before, after = weights(folder / "few_met"), weights(output / "checkpoint-4")
+    same = {name for name in before if np.array_equal(before[name], after[name])}
+    assert same == {name for name in before if "norm" in name}
+    for name in ("lm_head.weight", "model.embed_tokens.weight"):
+        rows = np.flatnonzero((before[name] != after[name]).any(1))
+        assert len(rows) and set(rows) <= set(few), name
 
 
 def test_early_layers_can_be_frozen(folder):
@@ -282,12 +293,12 @@ def test_bad_input_is_named(folder, whole, capsys, tmp_path):
         ("--resume", str(broken)): "cannot read",
         ("--resume", str(whole / "checkpoint-2"), "--lora_rank", "2"): "another model",
         ("--lora_rank", "2", "--trainable_hidden_layers", "1"): "no effect beside --lora_rank",
-        ("--lora_modules_to_save", "lm_head"): "give --lora_rank",
+        ("--lora_new_rows",): "give --lora_rank",
+        ("--lora_new_rows", "--lora_rank", "2"): "has met all of its ids",
         ("--config", yaml("scaler", "loss_scaler_type: dynamik")): "allowed: none, static, dynamic",
         ("--config", yaml("flag", "supervise_structure: 'no'")): "allowed: true, false",
         ("--config", yaml("other", "gradient_checkpointing: 'no'")): "allowed: true, false",
         ("--config", yaml("empty", "max_steps:")): "max_steps has no value",
-        ("--config", yaml("whole", "lora_modules_to_save: norm")): "embed_tokens, lm_head",
         ("--max_steps", "0"): "--max_steps",
         ("--resume", str(whole / "checkpoint-2"), "--gradient_accumulation_steps", "2"): (
             "samples of a step"
