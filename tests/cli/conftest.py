@@ -6,6 +6,7 @@ import pytest
 from PIL import Image, ImageDraw
 
 from emu3 import runtime
+from tests.cli.pictures import generate
 from tests.support import write_tiny_checkpoint
 
 
@@ -20,6 +21,14 @@ def context():
 def tiny(tmp_path_factory) -> tuple[str, str]:
     """Folders of a tiny language model and a tiny vision tokenizer."""
     return tuple(map(str, write_tiny_checkpoint(tmp_path_factory.mktemp("tiny"))))
+
+
+@pytest.fixture(scope="session")
+def plain(tiny, tmp_path_factory) -> Path:
+    """What the command writes when nothing but the models is given."""
+    output = tmp_path_factory.mktemp("plain")
+    assert generate(tiny, output) == 0
+    return output
 
 
 @pytest.fixture(scope="session")
