@@ -24,7 +24,7 @@ from emu3.tokenizer import Emu3VisionVQModel
 from train.cells import cell_kinds
 from train.encoding import claim_folder
 from train.features import Feature, write_feature, write_list
-from train.language import caption, describe, questions
+from train.language import captions, describe, questions
 from train.scenes import (
     RATIO_SHARES,
     RATIOS,
@@ -39,7 +39,7 @@ from train.teacher import redrawn
 NEW_SHARE = 0.7
 # Shapes of captioned pictures begin sooner than the teacher's own: drawn pictures, unlike its
 # targets, teach chance as well, and the less there is of it, the fewer of them are needed.
-SHARPNESS = 1.5
+SHARPNESS = 3.0
 
 
 class Encode(nn.Cell):
@@ -61,12 +61,6 @@ def encode_scenes(encode: Encode, scenes: list[Scene]) -> np.ndarray:
     pixels = np.stack([draw_array(scene) for scene in scenes]).transpose(0, 3, 1, 2)
     codes = encode(Tensor(pixels.astype(np.float32) / 127.5 - 1)).asnumpy()
     return codes.reshape(len(scenes), scenes[0].rows, scenes[0].cols)
-
-
-def t2i_feature(name: str, text: str, scene: Scene, codes: np.ndarray, rng, wordings: int):
-    """`text` and other captions of one picture, in English and Chinese by turns."""
-    others = [caption(scene, rng, ("zh", "en")[i % 2])[0] for i in range(wordings - 1)]
-    return Feature(name, codes, text, captions=[text, *others])
 
 
 def vqa_feature(name: str, scene: Scene, codes: np.ndarray, rng) -> Feature:
@@ -91,14 +85,21 @@ def draw_scene(rng: np.random.Generator, ratio: str, new: bool) -> Scene:
     return random_scene(rng, "train", ratio)
 
 
-def captioned(rng: np.random.Generator, ratio: str, new: bool) -> tuple[str, Scene]:
-    """A caption in English and a training scene that the teacher drew for it."""
+def captioned(
+    rng: np.random.Generator, ratio: str, new: bool, wordings: int
+) -> tuple[list[str], Scene]:
+    """A training scene that the teacher drew for a caption, and so many wordings of it.
+
+    They are in English and Chinese by turns and state the same: the teacher draws a scene for just
+    the facts that are stated, and would draw another one for others.
+    """
+    languages = [("en", "zh")[i % 2] for i in range(wordings)]
     while True:
         scene = draw_scene(rng, ratio, new)
-        text, facts = caption(scene, rng, "en")
+        texts, facts = captions(scene, rng, languages)
         scene = redrawn(scene, facts, rng, SHARPNESS)
         if not held_out(scene):
-            return text, scene
+            return texts, scene
 
 
 def prepare(args: argparse.Namespace) -> None:
@@ -127,11 +128,11 @@ def _write_batch(output: Path, encode: Encode | None, numbers, ratio: str, args)
     if all((output / "vqa" / "feature" / f"{name}.ckpt").exists() for name in names):
         return
     generators = [np.random.default_rng((args.seed, 1, int(i))) for i in numbers]
-    texts, pictures = zip(*(captioned(rng, ratio, args.new) for rng in generators))
+    texts, pictures = zip(*(captioned(rng, ratio, args.new, args.wordings) for rng in generators))
     scenes = [draw_scene(rng, ratio, args.new) for rng in generators]
     drawn, shown = (_codes(encode, some, args.batch) for some in (pictures, scenes))
     for i, (name, rng) in enumerate(zip(names, generators)):
-        picture = t2i_feature(name, texts[i], pictures[i], drawn[i], rng, args.wordings)
+        picture = Feature(name, drawn[i], texts[i][0], captions=texts[i])
         write_feature(output / "t2i", picture)
         if args.new:
             write_feature(output / "text", text_feature(name, scenes[i], int(name)))

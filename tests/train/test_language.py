@@ -7,11 +7,21 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from train.language import LANGUAGES, all_facts, caption, describe, parse_description, questions
+from train.language import (
+    LANGUAGES,
+    all_facts,
+    caption,
+    captions,
+    chinese,
+    describe,
+    english,
+    parse_description,
+    questions,
+)
 from train.language.captions import plan_caption
 from train.language.facts import may_be
 from train.language.questions import plan_questions, references
-from train.scenes import COLOURS, Ground, Scene, Shape, random_scene, relation
+from train.scenes import COLOURS, SIZES, Ground, Scene, Shape, random_scene, relation
 
 SCENE = Scene(
     rows=7,
@@ -79,6 +89,17 @@ def test_captions_name_what_their_facts_state(language):
         for fact in facts.shapes:
             assert words.phrase("colour", fact.colour) in text.lower()
             assert any(may_be(fact, shape, scene) for shape in scene.shapes)
+
+
+def test_wordings_of_a_caption_state_the_same_facts():
+    rng, sized = np.random.default_rng(4), Counter()
+    for scene in scenes(100, seed=4):
+        texts, facts = captions(scene, rng, ("en", "zh", "en"))
+        stated = {fact.size for fact in facts.shapes} - {None}
+        sized[bool(stated)] += 1
+        for text, words in zip(texts, (english, chinese, english)):
+            assert {size for size in SIZES if any(w in text for w in words.SIZES[size])} == stated
+    assert min(sized[True], sized[False]) > 20
 
 
 def test_stated_relations_are_true():

@@ -16,8 +16,8 @@ def test_a_caption_is_true_of_the_picture_drawn_for_it():
     for seed in range(12):
         first = np.random.default_rng(seed)
         text, facts = caption(draw_scene(first, "4:3", seed % 2 == 0), first, "en")
-        said, scene = captioned(np.random.default_rng(seed), "4:3", seed % 2 == 0)
-        if said == text:  # else the first picture held what training never shows
+        said, scene = captioned(np.random.default_rng(seed), "4:3", seed % 2 == 0, 1)
+        if said == [text]:  # else the first picture held what training never shows
             assert check(draw(scene), facts)["right"], seed
             judged += 1
         assert not held_out(scene)
@@ -26,7 +26,9 @@ def test_a_caption_is_true_of_the_picture_drawn_for_it():
 
 def test_new_scenes_show_the_new_colour_or_kind_more_often_than_not():
     rng = np.random.default_rng(0)
-    shares = [np.mean([is_new(captioned(rng, "1:1", new)[1]) for _ in range(60)]) for new in (0, 1)]
+    shares = [
+        np.mean([is_new(captioned(rng, "1:1", new, 1)[1]) for _ in range(60)]) for new in (0, 1)
+    ]
     assert shares[0] == 0 and 0.5 < shares[1] < 0.9
 
 
@@ -42,7 +44,7 @@ def test_captions_and_questions_have_pictures_of_their_own(tmp_path):
     assert any((a.codes != b.codes).any() for a, b in zip(drawn, asked))
     assert all(len(f.captions) == 3 and f.texts == f.captions[0] for f in drawn)
     assert all((f.codes >= len(GROUNDS)).any() for f in drawn + asked)
-    assert cell_kinds(captioned(np.random.default_rng(0), "16:9", False)[1]).shape == (5, 9)
+    assert cell_kinds(captioned(np.random.default_rng(0), "16:9", False, 1)[1]).shape == (5, 9)
 
 
 def test_scenes_drawn_otherwise_are_not_mixed(tmp_path, capsys):

@@ -1,5 +1,7 @@
 """Captions, questions and answers about a drawn scene, in English ("en") and Chinese ("zh")."""
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from train.language.captions import plan_caption
@@ -8,14 +10,22 @@ from train.language.facts import Facts, ShapeFact, all_facts
 from train.language.questions import plan_questions
 from train.scenes import Scene
 
-__all__ = ["LANGUAGES", "Facts", "ShapeFact", "all_facts", "caption", "describe"]
+__all__ = ["LANGUAGES", "Facts", "ShapeFact", "all_facts", "caption", "captions", "describe"]
 __all__ += ["parse_description", "questions"]
 
 
 def caption(scene: Scene, rng: np.random.Generator, language: str = "en") -> tuple[str, Facts]:
     """A caption true of the scene, and exactly the facts it states."""
+    texts, facts = captions(scene, rng, [language])
+    return texts[0], facts
+
+
+def captions(
+    scene: Scene, rng: np.random.Generator, languages: Sequence[str]
+) -> tuple[list[str], Facts]:
+    """A caption in each of the languages, all of the same facts, and those."""
     facts, layout = plan_caption(scene, rng)
-    return LANGUAGES[language].caption(facts, layout, rng), facts
+    return [LANGUAGES[name].caption(facts, layout, rng) for name in languages], facts
 
 
 def questions(
