@@ -36,7 +36,7 @@ from train.scenes import (
 )
 from train.teacher import redrawn
 
-NEW_SHARE = 0.7
+NEW_SHARE = 0.85
 # Shapes of captioned pictures begin sooner than the teacher's own: drawn pictures, unlike its
 # targets, teach chance as well, and the less there is of it, the fewer of them are needed.
 SHARPNESS = 3.0
@@ -79,7 +79,7 @@ def text_feature(name: str, scene: Scene, number: int) -> Feature:
 
 
 def draw_scene(rng: np.random.Generator, ratio: str, new: bool) -> Scene:
-    """A training scene; with `new`, 7 of 10 show the new colour or kind."""
+    """A training scene; with `new`, most show the new colour or kind."""
     if new and rng.random() < NEW_SHARE:
         return random_new_scene(rng, "train", ratio)
     return random_scene(rng, "train", ratio)
