@@ -36,10 +36,10 @@ from train.scenes import (
 )
 from train.teacher import redrawn
 
-NEW_SHARE = 0.85
+NEW_SHARE = 0.8
 # Shapes of captioned pictures begin sooner than the teacher's own: drawn pictures, unlike its
 # targets, teach chance as well, and the less there is of it, the fewer of them are needed.
-SHARPNESS = 3.0
+SHARPNESS = 8.0
 
 
 class Encode(nn.Cell):
