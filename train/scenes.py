@@ -159,11 +159,14 @@ def is_new(scene: Scene) -> bool:
 
 
 def random_new_scene(
-    rng: np.random.Generator, split: str = "train", ratio: str | None = None
+    rng: np.random.Generator,
+    split: str = "train",
+    ratio: str | None = None,
+    count: int | None = None,
 ) -> Scene:
     """As `random_scene`, with at least one shape of the new colour or kind."""
     while True:
-        scene = random_scene(rng, split, ratio, palette=FULL)
+        scene = random_scene(rng, split, ratio, count, FULL)
         if is_new(scene):
             return scene
 

@@ -7,7 +7,7 @@ from train.cells import GROUNDS, cell_kinds
 from train.features import list_files, read_feature
 from train.judge import check
 from train.language import caption
-from train.prepare_scene_data import captioned, draw_scene
+from train.prepare_scene_data import COUNT_SHARES, captioned, draw_scene
 from train.scenes import draw, held_out, is_new
 
 
@@ -15,7 +15,8 @@ def test_a_caption_is_true_of_the_picture_drawn_for_it():
     judged = 0
     for seed in range(12):
         first = np.random.default_rng(seed)
-        text, facts = caption(draw_scene(first, "4:3", seed % 2 == 0), first, "en")
+        count = int(first.choice([1, 2, 3], p=COUNT_SHARES))
+        text, facts = caption(draw_scene(first, "4:3", seed % 2 == 0, count), first, "en")
         said, scene = captioned(np.random.default_rng(seed), "4:3", seed % 2 == 0, 1)
         if said == [text]:  # else the first picture held what training never shows
             assert check(draw(scene), facts)["right"], seed
