@@ -57,6 +57,12 @@ class NewRows(nn.Cell):
         """weight (V, C) -> weight with its new rows (V, C)."""
         return ops.tensor_scatter_add(weight, self.ids, self.change_of_rows)
 
+    def change(self, shape: tuple[int, ...]) -> np.ndarray:
+        """What is added to a table of this shape, float32."""
+        whole = np.zeros(shape, np.float32)
+        whole[self.ids.asnumpy()[:, 0]] = as_numpy(self.change_of_rows)
+        return whole
+
 
 def never_met(model: Emu3ForCausalLM) -> np.ndarray:
     """Ids (n,) int64, ascending, whose embeddings were never trained; padding is none of them."""
@@ -103,12 +109,13 @@ def is_adapter(name: str) -> bool:
 
 def merged(model: nn.Cell) -> dict[str, np.ndarray]:
     """The adapted weights with their adapters and rows added, float32, by published name."""
-    found = {}
+    changes = {}
     for name, cell in model.cells_and_names():
         if isinstance(cell, Linear) and cell.adapter is not None:
-            found[f"{name}.weight"] = (
-                as_numpy(cell.weight).astype(np.float32) + cell.adapter.change()
-            )
+            changes[name] = cell, cell.adapter.change()
         elif isinstance(cell, Linear | Embedding) and cell.rows is not None:
-            found[f"{name}.weight"] = as_numpy(cell.rows(cell.weight)).astype(np.float32)
-    return found
+            changes[name] = cell, cell.rows.change(cell.weight.shape)
+    return {
+        f"{name}.weight": as_numpy(cell.weight).astype(np.float32) + change
+        for name, (cell, change) in changes.items()
+    }
