@@ -36,12 +36,10 @@ from train.scenes import (
 )
 from train.teacher import redrawn
 
-NEW_SHARE = 0.8
+NEW_SHARE = 0.7
 # Shapes of captioned pictures begin sooner than the teacher's own: drawn pictures, unlike its
 # targets, teach chance as well, and the less there is of it, the fewer of them are needed.
 SHARPNESS = 3.0
-# Shares of captioned pictures with 1, 2 and 3 shapes: the more there are, the more is to be learnt.
-COUNT_SHARES = (0.1, 0.3, 0.6)
 
 
 class Encode(nn.Cell):
@@ -80,11 +78,11 @@ def text_feature(name: str, scene: Scene, number: int) -> Feature:
     return Feature(name, None, f"请用英文说：{chinese}", english)
 
 
-def draw_scene(rng: np.random.Generator, ratio: str, new: bool, count: int | None = None) -> Scene:
-    """A training scene of `count` shapes (None: any); with `new`, most show a new look."""
+def draw_scene(rng: np.random.Generator, ratio: str, new: bool) -> Scene:
+    """A training scene; with `new`, 7 of 10 show the new colour or kind."""
     if new and rng.random() < NEW_SHARE:
-        return random_new_scene(rng, "train", ratio, count)
-    return random_scene(rng, "train", ratio, count)
+        return random_new_scene(rng, "train", ratio)
+    return random_scene(rng, "train", ratio)
 
 
 def captioned(
@@ -97,8 +95,7 @@ def captioned(
     """
     languages = [("en", "zh")[i % 2] for i in range(wordings)]
     while True:
-        count = int(rng.choice([1, 2, 3], p=COUNT_SHARES))
-        scene = draw_scene(rng, ratio, new, count)
+        scene = draw_scene(rng, ratio, new)
         texts, facts = captions(scene, rng, languages)
         scene = redrawn(scene, facts, rng, SHARPNESS)
         if not held_out(scene):

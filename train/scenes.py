@@ -159,14 +159,11 @@ def is_new(scene: Scene) -> bool:
 
 
 def random_new_scene(
-    rng: np.random.Generator,
-    split: str = "train",
-    ratio: str | None = None,
-    count: int | None = None,
+    rng: np.random.Generator, split: str = "train", ratio: str | None = None
 ) -> Scene:
     """As `random_scene`, with at least one shape of the new colour or kind."""
     while True:
-        scene = random_scene(rng, split, ratio, count, FULL)
+        scene = random_scene(rng, split, ratio, palette=FULL)
         if is_new(scene):
             return scene
 

@@ -7,7 +7,7 @@ from train.cells import GROUNDS, cell_kinds
 from train.features import list_files, read_feature
 from train.judge import check
 from train.language import caption
-from train.prepare_scene_data import COUNT_SHARES, captioned, draw_scene
+from train.prepare_scene_data import captioned, draw_scene
 from train.scenes import draw, held_out, is_new
 
 
@@ -15,8 +15,7 @@ def test_a_caption_is_true_of_the_picture_drawn_for_it():
     judged = 0
     for seed in range(12):
         first = np.random.default_rng(seed)
-        count = int(first.choice([1, 2, 3], p=COUNT_SHARES))
-        text, facts = caption(draw_scene(first, "4:3", seed % 2 == 0, count), first, "en")
+        text, facts = caption(draw_scene(first, "4:3", seed % 2 == 0), first, "en")
         said, scene = captioned(np.random.default_rng(seed), "4:3", seed % 2 == 0, 1)
         if said == [text]:  # else the first picture held what training never shows
             assert check(draw(scene), facts)["right"], seed
@@ -30,7 +29,7 @@ def test_new_scenes_show_the_new_colour_or_kind_more_often_than_not():
     shares = [
         np.mean([is_new(captioned(rng, "1:1", new, 1)[1]) for _ in range(60)]) for new in (0, 1)
     ]
-    assert shares[0] == 0 and 0.7 < shares[1] < 1
+    assert shares[0] == 0 and 0.5 < shares[1] < 0.9
 
 
 def test_captions_and_questions_have_pictures_of_their_own(tmp_path):
