@@ -177,9 +177,8 @@ def _read_yaml(path: Path, parser: Parser) -> dict:
 
 def _typed(path: Path, action: argparse.Action, value: object) -> object:
     """A YAML value as the command line would have read it."""
-    if action.nargs in ("+", "*"):
-        values = [str(v) for v in (value if isinstance(value, list) else [value])]
-        return [_allowed(path, action, value) for value in values]
+    if action.nargs == "+":
+        return [str(v) for v in (value if isinstance(value, list) else [value])]
     if isinstance(action.default, bool) and not isinstance(value, bool):
         raise InputError(f"{path}: {action.dest} {value!r}; allowed: true, false; change --config")
     if value is None and action.default is not None:
