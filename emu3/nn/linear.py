@@ -23,7 +23,21 @@ class PaddedNormal(Initializer):
             arr[self.pad] = 0
 
 
-class Linear(nn.Cell):
+class Weighted(nn.Cell):
+    """What Linear and Embedding share: a weight that this process may hold in another form."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gather = None  # set where `weight` is this process's share of it: the whole again
+        self.rows = None  # set where a cell changes rows of the weight (train.lora)
+
+    def whole(self) -> Tensor:
+        """The weight (out or count, width) that counts."""
+        weight = self.weight if self.gather is None else self.gather(self.weight)
+        return weight if self.rows is None else self.rows(weight)
+
+
+class Linear(Weighted):
     """x (..., in) -> (..., out): x @ weight^T + bias; weight (out, in), bias (out,) or absent."""
 
     def __init__(
@@ -38,8 +52,6 @@ class Linear(nn.Cell):
         self.out_features = out_features
         self.weight = Parameter(initializer(Normal(sigma), (out_features, in_features), dtype))
         self.bias = Parameter(initializer("zeros", (out_features,), dtype)) if has_bias else None
-        self.gather = None  # set where `weight` is this process's share of it: the whole again
-        self.rows = None  # set where a cell changes rows of the weight (train.lora)
         self.adapter = None  # set where a cell adds to what the weight gives (train.lora)
         self.matmul = ops.MatMul(transpose_b=True)
 
@@ -52,13 +64,8 @@ class Linear(nn.Cell):
             y = y + self.adapter(rows)
         return y.reshape((*x.shape[:-1], self.out_features))
 
-    def whole(self) -> Tensor:
-        """The weight (out, in) that counts, whatever this process holds of it."""
-        weight = self.weight if self.gather is None else self.gather(self.weight)
-        return weight if self.rows is None else self.rows(weight)
 
-
-class Embedding(nn.Cell):
+class Embedding(Weighted):
     """ids (...) int -> rows (..., width) of weight (count, width)."""
 
     def __init__(
@@ -71,9 +78,6 @@ class Embedding(nn.Cell):
     ) -> None:
         super().__init__()
         self.weight = Parameter(initializer(PaddedNormal(sigma, pad), (count, width), dtype))
-        self.gather, self.rows = None, None  # as in Linear
 
     def construct(self, ids: Tensor) -> Tensor:
-        weight = self.weight if self.gather is None else self.gather(self.weight)
-        weight = weight if self.rows is None else self.rows(weight)
-        return ops.gather(weight, ids, 0)
+        return ops.gather(self.whole(), ids, 0)
