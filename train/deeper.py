@@ -38,13 +38,18 @@ def deeper(model: Emu3ForCausalLM, added: int) -> Emu3ForCausalLM:
         return model
     old = {p.name: p.asnumpy() for p in model.get_parameters()}
     order = plan(model.config.num_hidden_layers, added)
-    values = model.config.to_dict() | {"num_hidden_layers": len(order)}
-    grown = Emu3ForCausalLM(Emu3Config(**values))
-    grown.generation_config = model.generation_config
-    grown.stated_settings = model.stated_settings
+    grown = reconfigured(model, num_hidden_layers=len(order))
     for parameter in grown.get_parameters():
         parameter.set_data(Tensor(_value(parameter.name, order, old)))
     return grown
+
+
+def reconfigured(model: Emu3ForCausalLM, **values) -> Emu3ForCausalLM:
+    """A new model with these values in its config; it keeps how `model` generates, no weights."""
+    other = Emu3ForCausalLM(Emu3Config(**model.config.to_dict() | values))
+    other.generation_config = model.generation_config
+    other.stated_settings = model.stated_settings
+    return other
 
 
 def _value(name: str, order: list[Layer], old: dict[str, np.ndarray]) -> np.ndarray:

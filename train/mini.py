@@ -31,7 +31,7 @@ from emu3.mllm import Emu3Config, Emu3ForCausalLM, Emu3Tokenizer
 from emu3.mllm.prompts import PromptBuilder
 from emu3.tokenizer import Emu3VisionVQModel
 from train.cells import kind_count
-from train.deeper import deeper
+from train.deeper import deeper, reconfigured
 from train.mini_batches import Batches
 from train.mini_step import Loss, TrainStep
 from train.optimizer import cosine_schedule
@@ -106,9 +106,7 @@ def start(args: argparse.Namespace, tokenizer: Emu3Tokenizer) -> tuple[Emu3ForCa
 
 def with_dropout(model: Emu3ForCausalLM, rate: float) -> Emu3ForCausalLM:
     """A model of the same weights that drops so much of its activations in training."""
-    other = Emu3ForCausalLM(Emu3Config(**model.config.to_dict() | {"attention_dropout": rate}))
-    other.generation_config = model.generation_config
-    other.stated_settings = model.stated_settings
+    other = reconfigured(model, attention_dropout=rate)
     ms.load_param_into_net(other, {p.name: p for p in model.get_parameters()}, True)
     return other
 

@@ -1,11 +1,13 @@
-"""Tokenizers for the tests of the language side: the released vocabulary, and a tiny one."""
+"""For the tests of the language side: the released vocabulary, a tiny one, and its processor."""
 
 import base64
 from pathlib import Path
 
 import pytest
 
-from emu3.mllm import Emu3Tokenizer
+from emu3.mllm import Emu3Processor, Emu3Tokenizer
+from emu3.tokenizer import Emu3VisionVQImageProcessor
+from tests.mllm.fakes import FakeVision
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 MARKERS = ("<|image token|>", "<|image start|>", "<|image end|>")
@@ -44,3 +46,10 @@ def tiny_folder(tmp_path) -> Path:
 def tiny_tokenizer(tiny_folder) -> Emu3Tokenizer:
     """The tokenizer of `tiny_folder`, padding left."""
     return Emu3Tokenizer.from_pretrained(tiny_folder, padding_side="left")
+
+
+@pytest.fixture
+def tiny(tiny_tokenizer) -> Emu3Processor:
+    """A processor of `tiny_tokenizer` and 16 codes; no VQ weights are needed."""
+    images = Emu3VisionVQImageProcessor(min_pixels=64, max_pixels=1024)
+    return Emu3Processor(images, FakeVision(16), tiny_tokenizer)

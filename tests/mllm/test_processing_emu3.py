@@ -1,11 +1,7 @@
-"""Emu3Processor: the reference's prompts, pictures back from ids, safe and honest with input.
-
-A fake vision tokenizer hands out the golden codes, so no VQ weights are needed.
-"""
+"""Emu3Processor: the reference's prompts and grammar, safe and honest with input."""
 
 import json
 from pathlib import Path
-from types import SimpleNamespace
 
 import mindspore as ms
 import numpy as np
@@ -16,46 +12,17 @@ from emu3.errors import InputError
 from emu3.mllm import Emu3Processor
 from emu3.mllm.prompts import PromptBuilder, latent_size
 from emu3.tokenizer import Emu3VisionVQImageProcessor
+from tests.mllm.fakes import FakeVision, picture
 
 FOLDER = Path(__file__).parents[1] / "golden"
 GOLDEN = json.loads((FOLDER / "text_51.json").read_text())
 KEYS = ("input_ids", "attention_mask", "image_size")
 
 
-class FakeVision:
-    """Gives the queued codes in turn; decodes a code to a flat 8x8 patch of its value / 10."""
-
-    def __init__(self, codebook_size: int):
-        self.config = SimpleNamespace(codebook_size=codebook_size, spatial_scale_factor=8)
-        self.queue, self.shapes, self.pixels = [], [], []
-
-    def encode(self, pixels: ms.Tensor) -> ms.Tensor:
-        self.shapes.append(pixels.shape)
-        self.pixels.append(pixels.asnumpy())
-        if self.queue:
-            return ms.Tensor(self.queue.pop(0))
-        b, _, h, w = pixels.shape
-        return ms.ops.zeros((b, h // 8, w // 8), ms.int32)
-
-    def decode(self, codes: ms.Tensor) -> ms.Tensor:
-        flat = codes.asnumpy().repeat(8, axis=1).repeat(8, axis=2) / 10
-        return ms.Tensor(np.stack([flat] * 3, axis=1), ms.float32)
-
-
 @pytest.fixture
 def released(released_tokenizer) -> Emu3Processor:
     images = Emu3VisionVQImageProcessor(min_pixels=32 * 32, max_pixels=96 * 96)
     return Emu3Processor(images, FakeVision(32768), released_tokenizer)
-
-
-@pytest.fixture
-def tiny(tiny_tokenizer) -> Emu3Processor:
-    images = Emu3VisionVQImageProcessor(min_pixels=64, max_pixels=1024)
-    return Emu3Processor(images, FakeVision(16), tiny_tokenizer)
-
-
-def picture(width: int, height: int) -> Image.Image:
-    return Image.new("RGB", (width, height), (200, 10, 60))
 
 
 def golden_codes(processor: Emu3Processor, case: dict) -> list[np.ndarray]:
@@ -228,59 +195,6 @@ def test_tensors_are_int32(tiny):
     for key in KEYS:
         assert inputs[key].dtype == ms.int32
     assert inputs.attention_mask.asnumpy()[0, :2].tolist() == [0, 0]
-
-
-def test_images_of_one_size_are_encoded_together(tiny):
-    assert len(tiny.tokenize_image([picture(16, 24)] * 2)) == 2
-    assert tiny.vision_tokenizer.shapes == [(2, 3, 24, 16)]
-
-
-def test_images_of_several_sizes_are_encoded_one_by_one(tiny):
-    codes = tiny.tokenize_image([picture(16, 24), picture(24, 8)])
-    assert [c.shape for c in codes] == [(3, 2), (1, 3)]
-    assert tiny.vision_tokenizer.shapes == [(1, 3, 24, 16), (1, 3, 8, 24)]
-
-
-def test_padded_images_are_grey_beyond_their_border(tiny):
-    codes = tiny.tokenize_image([picture(16, 24), picture(24, 8)], padding_image=True)
-    assert [c.shape for c in codes] == [(3, 2), (1, 3)]
-    (pixels,) = tiny.vision_tokenizer.pixels
-    assert pixels.shape == (2, 3, 24, 24)
-    assert not pixels[0, :, :, 16:].any() and not pixels[1, :, 8:].any()
-    assert pixels[0, :, :, :16].all() and pixels[1, :, :8].all()
-
-
-def test_decoding_gives_texts_and_pictures_in_order(tiny):
-    codes = np.array([[0, 10, 0], [0, 0, 10]])
-    ids = [*tiny.prompts.understanding("abc", codes), *b"yes"]
-    before, image, after = tiny.decode(ms.Tensor(ids))
-    assert before.endswith("USER: ") and after == "abc. ASSISTANT:yes"
-    assert image.size == (24, 16)
-    assert image.getpixel((12, 4)) == (255, 255, 255)
-    assert image.getpixel((4, 12)) == (127, 127, 127)
-
-
-def test_a_single_piece_comes_bare(tiny):
-    image = tiny.vocabulary.image_block(np.zeros((2, 1), int), [50])
-    assert tiny.decode(image).size == (8, 16)
-    assert tiny.decode(list(b"only text")) == "only text"
-
-
-def test_an_empty_answer_is_an_empty_text(tiny):
-    assert tiny.decode([]) == ""
-    rows = np.array([[tiny.vocabulary.eos, tiny.vocabulary.pad], [97, 98]])
-    assert tiny.batch_decode(rows, skip_special_tokens=True) == ["", "ab"]
-
-
-def test_a_truncated_image_decodes_to_its_whole_rows(tiny):
-    row = tiny("abc", height=3, width=2)["input_ids"][0]
-    row += tiny.vocabulary.image_body(np.zeros((3, 2), int)).tolist()[:7]
-    assert tiny.decode(row)[1].size == (16, 16)
-
-
-def test_batches_of_tensors_decode_row_by_row(tiny):
-    rows = ms.Tensor([[97, 98], [257, 99]])
-    assert tiny.batch_decode(rows) == ["ab", "abcc"]
 
 
 @pytest.mark.parametrize(

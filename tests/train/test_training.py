@@ -150,16 +150,20 @@ def test_adapters_leave_frozen_weights_alone_and_are_merged(folder):
     assert np.linalg.matrix_rank(change, tol=1e-5) == 2
 
 
-def test_rows_of_ids_never_met_are_trained_beside_adapters_and_no_others(folder):
+def few_met(folder: Path, name: str) -> tuple[np.ndarray, list]:
+    """Write a model that has not met some ids; returns them and the options to teach them."""
     start = Emu3ForCausalLM.from_pretrained(folder / "start")
     table = start.model.embed_tokens.weight.asnumpy().copy()
     few = np.arange(len(table) - 300, len(table), 2)
     table[few] *= 0.1
-    new = {"model.embed_tokens.weight": table}
-    changed = dict(start.parameters_and_names()) | new
-    start.save_pretrained(folder / "few_met", weights=changed)
-    Emu3Tokenizer.from_pretrained(folder / "start").save_pretrained(folder / "few_met")
-    options = ["--model_name_or_path", folder / "few_met", "--lora_rank", "2", "--lora_new_rows"]
+    changed = dict(start.parameters_and_names()) | {"model.embed_tokens.weight": table}
+    start.save_pretrained(folder / name, weights=changed)
+    Emu3Tokenizer.from_pretrained(folder / "start").save_pretrained(folder / name)
+    return few, ["--model_name_or_path", folder / name, "--lora_rank", "2", "--lora_new_rows"]
+
+
+def test_rows_of_ids_never_met_are_trained_beside_adapters_and_no_others(folder):
+    few, options = few_met(folder, "few_met")
     output = train(folder, "rows", *options)
     before, after = weights(folder / "few_met"), weights(output / "checkpoint-4")
     same = {name for name in before if np.array_equal(before[name], after[name])}
@@ -242,14 +246,22 @@ def test_a_dry_run_prints_the_plan_and_writes_nothing(folder, capsys):
     train(folder, "dry", "--dry_run")
     text = capsys.readouterr().out
     assert "steps      4, 2 rows each" in text and "GiB" in text
+    whole = trained_parameters(text)
     train(folder, "dry", "--dry_run", "--lora_rank", "2")
-    counts = [
-        [int(number.replace(",", "")) for number in re.findall(r"[\d,]{4,}", line)]
-        for line in (text + capsys.readouterr().out).splitlines()
-        if "are trained" in line
-    ]
-    assert counts[0][0] == counts[0][1] > 10 * counts[1][1]
+    adapters = trained_parameters(capsys.readouterr().out)
+    assert whole[0] == whole[1] > 10 * adapters[1]
+    few, options = few_met(folder, "dry_few_met")
+    train(folder, "dry", "--dry_run", *options)
+    width = Emu3Config.from_pretrained(folder / "start").hidden_size
+    rows = trained_parameters(capsys.readouterr().out)
+    assert rows[1] == adapters[1] + 2 * width * len(few)
     assert not (folder / "dry").exists()
+
+
+def trained_parameters(plan: str) -> list[int]:
+    """The numbers of parameters, and of those that are trained, that a dry run prints."""
+    line = next(line for line in plan.splitlines() if "are trained" in line)
+    return [int(number.replace(",", "")) for number in re.findall(r"[\d,]{4,}", line)]
 
 
 def test_a_signal_saves_and_stops_and_the_run_goes_on(folder):
