@@ -1,9 +1,9 @@
 """Draw scenes, encode them and write feature folders: `python -m train.prepare_scene_data`.
 
-Writes OUTPUT/t2i (captions), OUTPUT/vqa (questions and answers) and, with --new, OUTPUT/text
-(descriptions in one language, wanted in the other), each with a list per split. Pictures with
-captions are drawn the way emu3-mini learnt to draw (`train.teacher`), those with questions as
-chance has it. A run that was stopped goes on where it left off.
+Writes OUTPUT/t2i (captions), OUTPUT/vqa (questions and answers) and OUTPUT/text (descriptions in
+one language, wanted in the other), each with a list per split. Pictures with captions are drawn
+the way emu3-mini learnt to draw (`train.teacher`), those with questions as chance has it. A run
+that was stopped goes on where it left off.
 """
 
 import argparse
@@ -63,21 +63,6 @@ def encode_scenes(encode: Encode, scenes: list[Scene]) -> np.ndarray:
     return codes.reshape(len(scenes), scenes[0].rows, scenes[0].cols)
 
 
-def vqa_feature(name: str, scene: Scene, codes: np.ndarray, rng) -> Feature:
-    """Questions about one picture in both languages; the last one also as texts, response."""
-    turns = [turn[:2] for language in ("en", "zh") for turn in questions(scene, rng, language)]
-    question, answer = turns[-1]
-    return Feature(name, codes, question, answer, turns=turns)
-
-
-def text_feature(name: str, scene: Scene, number: int) -> Feature:
-    """A description to say in the other language."""
-    english, chinese = describe(scene, "en"), describe(scene, "zh")
-    if number % 2:
-        return Feature(name, None, f"Say in Chinese: {english}", chinese)
-    return Feature(name, None, f"请用英文说：{chinese}", english)
-
-
 def draw_scene(rng: np.random.Generator, ratio: str, new: bool) -> Scene:
     """A training scene; with `new`, 7 of 10 show the new colour or kind."""
     if new and rng.random() < NEW_SHARE:
@@ -102,41 +87,72 @@ def captioned(
             return texts, scene
 
 
+def t2i_features(encode: Encode | None, names: list[str], generators, ratio: str, args) -> list:
+    """Pictures drawn for their captions."""
+    drawn = (captioned(rng, ratio, args.new, args.wordings) for rng in generators)
+    texts, scenes = zip(*drawn)
+    codes = _codes(encode, scenes, args.batch)
+    return [Feature(name, codes[i], texts[i][0], captions=texts[i]) for i, name in enumerate(names)]
+
+
+def vqa_features(encode: Encode | None, names: list[str], generators, ratio: str, args) -> list:
+    """Questions about pictures in both languages; the last one also as texts, response."""
+    scenes = [draw_scene(rng, ratio, args.new) for rng in generators]
+    features = []
+    for name, scene, rng, codes in zip(
+        names, scenes, generators, _codes(encode, scenes, args.batch)
+    ):
+        turns = [turn[:2] for language in ("en", "zh") for turn in questions(scene, rng, language)]
+        question, answer = turns[-1]
+        features.append(Feature(name, codes, question, answer, turns=turns))
+    return features
+
+
+def text_features(encode: None, names: list[str], generators, ratio: str, args) -> list[Feature]:
+    """Descriptions of scenes, to say in the other language."""
+    features = []
+    for name, rng in zip(names, generators):
+        scene = draw_scene(rng, ratio, args.new)
+        english, chinese = describe(scene, "en"), describe(scene, "zh")
+        asked = (f"Say in Chinese: {english}", chinese), (f"请用英文说：{chinese}", english)
+        features.append(Feature(name, None, *asked[int(name) % 2]))
+    return features
+
+
+FEATURES = {"t2i": t2i_features, "vqa": vqa_features, "text": text_features}
+
+
 def prepare(args: argparse.Namespace) -> None:
-    """Write the features that are missing, then the lists."""
+    """Write the features that are missing, then the lists, a task at a time."""
     encode = None
-    if args.codes == "encoded":
+    if args.codes == "encoded" and args.tasks != ["text"]:
         vision = Emu3VisionVQModel.from_pretrained(args.vq_model).set_train(False)
         claim_folder(Path(args.output), vision, "--output or --vq-model")
         encode = Encode(vision)
     rng = np.random.default_rng((args.seed, 0))
     ratios = rng.choice(list(RATIOS), args.scenes, p=RATIO_SHARES)
-    output, bar = Path(args.output), tqdm(total=args.scenes, desc="scenes")
-    for ratio in RATIOS:
-        numbers = np.flatnonzero(ratios == ratio)
-        for start in range(0, len(numbers), args.batch):
-            _write_batch(output, encode, numbers[start : start + args.batch], ratio, args)
-            bar.update(min(args.batch, len(numbers) - start))
     files = [f"{i:06d}.ckpt" for i in range(args.scenes)]
-    for task in ("t2i", "vqa", *["text"] * args.new):
-        write_list(output / task, "train", files[args.held_back :])
-        write_list(output / task, "test", files[: args.held_back])
+    for task in args.tasks:
+        folder, bar = Path(args.output) / task, tqdm(total=args.scenes, desc=task)
+        for ratio in RATIOS:
+            numbers = np.flatnonzero(ratios == ratio)
+            for start in range(0, len(numbers), args.batch):
+                some = numbers[start : start + args.batch]
+                _write_batch(folder, encode, some, ratio, args)
+                bar.update(len(some))
+        bar.close()
+        write_list(folder, "train", files[args.held_back :])
+        write_list(folder, "test", files[: args.held_back])
 
 
-def _write_batch(output: Path, encode: Encode | None, numbers, ratio: str, args) -> None:
+def _write_batch(folder: Path, encode: Encode | None, numbers, ratio: str, args) -> None:
     names = [f"{i:06d}" for i in numbers]
-    if all((output / "vqa" / "feature" / f"{name}.ckpt").exists() for name in names):
+    if all((folder / "feature" / f"{name}.ckpt").exists() for name in names):
         return
-    generators = [np.random.default_rng((args.seed, 1, int(i))) for i in numbers]
-    texts, pictures = zip(*(captioned(rng, ratio, args.new, args.wordings) for rng in generators))
-    scenes = [draw_scene(rng, ratio, args.new) for rng in generators]
-    drawn, shown = (_codes(encode, some, args.batch) for some in (pictures, scenes))
-    for i, (name, rng) in enumerate(zip(names, generators)):
-        picture = Feature(name, drawn[i], texts[i][0], captions=texts[i])
-        write_feature(output / "t2i", picture)
-        if args.new:
-            write_feature(output / "text", text_feature(name, scenes[i], int(name)))
-        write_feature(output / "vqa", vqa_feature(name, scenes[i], shown[i], rng))
+    stream = 1 + list(FEATURES).index(folder.name)
+    generators = [np.random.default_rng((args.seed, stream, int(i))) for i in numbers]
+    for feature in FEATURES[folder.name](encode, names, generators, ratio, args):
+        write_feature(folder, feature)
 
 
 def _codes(encode: Encode | None, scenes: Sequence[Scene], batch: int) -> Sequence[np.ndarray]:
@@ -156,7 +172,7 @@ def claim(output: Path, args: argparse.Namespace) -> None:
     path, text = output / "scenes.json", json.dumps(ours, indent=2) + "\n"
     if path.exists() and path.read_text(encoding="utf-8") == text:
         return
-    if path.exists() or (output / "t2i").exists():
+    if path.exists() or any((output / task).exists() for task in FEATURES):
         raise InputError(
             f"{output} holds scenes that were drawn with other options than {ours}; allowed: the "
             "same ones, or another folder; change --output"
@@ -177,6 +193,7 @@ def build_parser() -> Parser:
         help="of the vision tokenizer, or those it is taught to give (train.cells)",
     )
     add("--output", default="outputs/scenes", help="folder to write")
+    add("--tasks", nargs="+", choices=tuple(FEATURES), default=list(FEATURES), help="what to draw")
     add("--new", action="store_true", help="teach a new colour and kind, among what is known")
     add("--held-back", type=non_negative_int, default=200, help="pictures of the test lists")
     add("--seed", type=non_negative_int, default=0, help="seed of scenes and texts")

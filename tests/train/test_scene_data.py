@@ -47,6 +47,27 @@ def test_captions_and_questions_have_pictures_of_their_own(tmp_path):
     assert cell_kinds(captioned(np.random.default_rng(0), "16:9", False, 1)[1]).shape == (5, 9)
 
 
+def test_just_the_wanted_tasks_are_drawn_and_the_same_ones_later_beside_them(tmp_path):
+    arguments = ["--scenes", "4", "--held-back", "1", "--codes", "named", "--wordings", "2"]
+    for name, tasks in ("together", ["t2i", "vqa", "text"]), ("one", ["text"]), ("one", ["vqa"]):
+        options = [*arguments, "--output", str(tmp_path / name), "--tasks", *tasks]
+        assert prepare_scene_data.main(options) == 0
+    assert not (tmp_path / "one" / "t2i").exists()
+    for task in ("vqa", "text"):
+        files = [
+            list_files(tmp_path / name / task / "list" / "train.json", "--data")
+            for name in ("together", "one")
+        ]
+        for together, one in zip(*files, strict=True):
+            assert read_feature(together).texts == read_feature(one).texts
+
+
+def test_descriptions_need_no_vision_tokenizer(tmp_path):
+    arguments = ["--scenes", "2", "--held-back", "1", "--vq-model", str(tmp_path / "none")]
+    assert prepare_scene_data.main([*arguments, "--output", str(tmp_path), "--tasks", "t2i"]) == 2
+    assert prepare_scene_data.main([*arguments, "--output", str(tmp_path), "--tasks", "text"]) == 0
+
+
 def test_scenes_drawn_otherwise_are_not_mixed(tmp_path, capsys):
     arguments = ["--codes", "named", "--scenes", "2", "--held-back", "1", "--wordings", "1"]
     arguments += ["--output", str(tmp_path / "scenes")]
