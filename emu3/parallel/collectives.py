@@ -5,7 +5,6 @@ gathered by adding what each process holds at its own place and zeros elsewhere,
 The Ascend arm stands beside the CPU arm in each cell; it has not been run.
 """
 
-import mindspore as ms
 import numpy as np
 from mindspore import Tensor, nn, ops
 
@@ -102,12 +101,18 @@ class AllToAll(nn.Cell):
 
 
 class _Exchange(nn.Cell):
+    """x split along `scatter` into a block per member -> their blocks for us, along `gather`.
+
+    On CPU each member sums blocks for the others only: N (N - 1) of them, of which it adds its own.
+    """
+
     def __init__(self, group: Group, scatter: int, gather: int) -> None:
         super().__init__()
-        self.size, self.axis, self.target = group.size, scatter, gather
+        self.size, self.me, self.axis, self.target = group.size, group.index, scatter, gather
         self.native = device_target() == "Ascend"
-        self.stack = Stack(group)
-        self.index = Tensor(group.index, ms.int32)
+        self.sum = Sum(group)
+        # Member j lists blocks for the others; at this place of its list stands the one for us.
+        self.places = [group.index - (group.index > j) for j in range(group.size)]
         if self.native and group.size > 1:
             self.all_to_all = ops.AlltoAll(group.size, scatter, gather, group.name)
 
@@ -116,11 +121,11 @@ class _Exchange(nn.Cell):
             return x
         if self.native:
             return self.all_to_all(x)
-        shape = x.shape
-        split = (*shape[: self.axis], self.size, shape[self.axis] // self.size)
-        everyone = self.stack(x).reshape((self.size, *split, *shape[self.axis + 1 :]))
-        mine = ops.gather(everyone, self.index, self.axis + 1)  # (members, *shape, axis split)
-        moved = ops.movedim(mine, 0, self.target)
-        merged = list(mine.shape[1:])
-        merged[self.target] = merged[self.target] * self.size
-        return moved.reshape(tuple(merged))
+        n, me = self.size, self.me
+        blocks = ops.split(x, x.shape[self.axis] // n, self.axis)
+        sent = ops.concat(blocks[:me] + blocks[me + 1 :])
+        nothing = (ops.zeros_like(sent),)
+        everyone = self.sum(ops.concat(nothing * me + (sent,) + nothing * (n - 1 - me)))
+        lists = ops.split(everyone, x.shape[0])
+        mine = [blocks[me] if j == me else lists[j * (n - 1) + self.places[j]] for j in range(n)]
+        return ops.concat(mine, self.target)

@@ -30,15 +30,27 @@ class HeadExchange(nn.Cell):
                 f"{group.size} sequence shards do not divide {heads} attention heads; allowed: "
                 "a divisor of the heads; change --sequence_parallel_shards"
             )
-        self.repeats = group.size // math.gcd(kv_heads, group.size)
+        self.size, self.repeats = group.size, group.size // math.gcd(kv_heads, group.size)
         self.split_heads = AllToAll(group, scatter=1, gather=2)
         self.split_sequence = AllToAll(group, scatter=1, gather=2)
 
     def to_heads(self, query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """query (B, H, T / N, D), key and value (B, G, T / N, D) -> all T, a share of the heads."""
+        """query (B, H, T / N, D), key and value (B, G, T / N, D) -> all T, a share of the heads.
+
+        All three travel in one exchange.
+        """
         if self.repeats > 1:
             key, value = _repeated(key, self.repeats), _repeated(value, self.repeats)
-        return self.split_heads(query), self.split_heads(key), self.split_heads(value)
+        b, h, t, d = query.shape
+        by_shard = ops.concat([self._by_shard(x) for x in (query, key, value)], 2)
+        mine = self.split_heads(by_shard.reshape((b, -1, t, d)))
+        q, k = h // self.size, key.shape[1] // self.size
+        return mine[:, :q], mine[:, q : q + k], mine[:, q + k :]
+
+    def _by_shard(self, x: Tensor) -> Tensor:
+        """(B, H, t, D) -> (B, N, H / N, t, D)."""
+        b, h, t, d = x.shape
+        return x.reshape((b, self.size, h // self.size, t, d))
 
     def to_sequence(self, x: Tensor) -> Tensor:
         """x (B, T, C / N), a share of the heads -> (B, T / N, C)."""
