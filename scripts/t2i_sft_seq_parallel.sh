@@ -9,7 +9,7 @@ NPROC="${NPROC:-2}"
 OUTPUT="${OUTPUT:-outputs/t2i_sft}"
 if [ -z "${CONFIG:-}${DATA:-}" ]; then
     DATA=outputs/new_scenes/t2i
-    "$PYTHON" -m train.prepare_scene_data --output outputs/new_scenes --new --tasks t2i --scenes 16000
+    "$PYTHON" -m train.prepare_scene_data --output outputs/new_scenes --new --tasks t2i --codes named --scenes 16000
 fi
 LISTS=()
 if [ -n "${DATA:-}" ]; then LISTS=(--train_data_path "$DATA"); fi

@@ -9,7 +9,7 @@ NPROC="${NPROC:-2}"
 OUTPUT="${OUTPUT:-outputs/text_sft}"
 if [ -z "${CONFIG:-}${DATA:-}" ]; then
     DATA=outputs/new_scenes/text
-    "$PYTHON" -m train.prepare_scene_data --output outputs/new_scenes --new --tasks text --scenes 8000
+    "$PYTHON" -m train.prepare_scene_data --output outputs/new_scenes --new --tasks text --codes named --scenes 8000
 fi
 LISTS=()
 if [ -n "${DATA:-}" ]; then LISTS=(--train_data_path "$DATA"); fi

@@ -8,8 +8,8 @@ cd "$ROOT"
 NPROC="${NPROC:-2}"
 OUTPUT="${OUTPUT:-outputs/vqa_sft}"
 if [ -z "${CONFIG:-}${DATA:-}" ]; then
-    DATA=outputs/new_scenes/vqa
-    "$PYTHON" -m train.prepare_scene_data --output outputs/new_scenes --new --tasks vqa --scenes 8000
+    DATA=outputs/new_encoded/vqa
+    "$PYTHON" -m train.prepare_scene_data --output outputs/new_encoded --new --tasks vqa --scenes 8000
 fi
 LISTS=()
 if [ -n "${DATA:-}" ]; then LISTS=(--train_data_path "$DATA"); fi
