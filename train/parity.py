@@ -6,6 +6,8 @@ shared run must agree with it. Relative difference of two tensors: norm(a - b) /
 
 import argparse
 import json
+import os
+import sys
 from dataclasses import dataclass
 
 import mindspore as ms
@@ -13,7 +15,7 @@ import numpy as np
 from mindspore import Tensor
 
 from emu3 import runtime
-from emu3.cli.common import Parser, leave, parser_with_defaults, run_command
+from emu3.cli.common import Parser, parser_with_defaults, run_command
 from emu3.files import atomic_path
 from emu3.mllm import Emu3Config, Emu3ForCausalLM
 from emu3.mllm.modeling_emu3 import IGNORED_LABEL
@@ -153,4 +155,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 if __name__ == "__main__":
-    leave(run_command(run, build_parser(), None))
+    code = run_command(run, build_parser(), None)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)  # all is written, and MindSpore has crashed (SIGSEGV) while it was taken down
