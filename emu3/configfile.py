@@ -1,7 +1,6 @@
 """The JSON files of a checkpoint folder: what a model is, and how it generates."""
 
 import inspect
-import json
 from pathlib import Path
 from typing import Any
 
@@ -9,10 +8,8 @@ from transformers.configuration_utils import PretrainedConfig
 from transformers.generation.configuration_utils import GenerationConfig
 
 from emu3.errors import InputError
-from emu3.files import atomic_path
-
-CONFIG = "config.json"
-GENERATION_CONFIG = "generation_config.json"
+from emu3.files import read_json
+from emu3.hub import CONFIG
 
 
 def read_config(
@@ -54,11 +51,9 @@ def config_of_sizes(
     Raises:
         InputError: no such file, or its values are impossible; it names `flag`.
     """
+    sizes = read_json(Path(path), f"change {flag}")
     try:
-        sizes = json.loads(Path(path).read_text(encoding="utf-8"))
         return config_class(**sizes | more)
-    except OSError as error:
-        raise InputError(f"cannot read {path}: {error.strerror}; change {flag}") from None
     except (ValueError, TypeError) as error:
         raise InputError(f"{path} holds no sizes: {error}; change {flag}") from None
 
@@ -94,27 +89,3 @@ def read_generation_config(path: Path) -> tuple[GenerationConfig, tuple[str, ...
         if not hasattr(config, name):  # left out of a file that says _from_model_config
             setattr(config, name, value)
     return config, tuple(settings)
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """The object of a JSON file.
-
-    Raises:
-        InputError: no such file, or it holds something else.
-    """
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(f"cannot read {path}: {error.strerror}; change the model folder") from None
-    except ValueError as error:
-        raise InputError(f"{path} is no JSON: {error}; fetch or save it again") from None
-    if not isinstance(content, dict):
-        raise InputError(f"{path} holds no JSON object; fetch or save it again")
-    return content
-
-
-def write_json(path: Path, content: dict[str, Any]) -> None:
-    """Write a JSON file, whole or not at all."""
-    with atomic_path(path) as temporary:
-        text = json.dumps(content, indent=2, ensure_ascii=False)
-        temporary.write_text(text + "\n", encoding="utf-8")

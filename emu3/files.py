@@ -1,11 +1,13 @@
-"""Files that are never half-written: a temporary name first, then one rename."""
+"""Files that are never half-written: a temporary name first, then one rename; JSON objects."""
 
 import glob
+import json
 import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from emu3.errors import InputError
 
@@ -57,3 +59,27 @@ def numbered_path(folder: Path, stem: str, suffix: str) -> Path:
     while any(name.startswith(f"{stem}_{number:04d}") for name in taken):
         number += 1
     return folder / f"{stem}_{number:04d}{suffix}"
+
+
+def read_json(path: Path, remedy: str = "fetch or save it again") -> dict[str, Any]:
+    """The object of a JSON file.
+
+    Raises:
+        InputError: no such file, or it holds something else; ends in `remedy`.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror}; {remedy}") from None
+    except ValueError as error:
+        raise InputError(f"{path} is no JSON: {error}; {remedy}") from None
+    if not isinstance(content, dict):
+        raise InputError(f"{path} holds no JSON object; {remedy}")
+    return content
+
+
+def write_json(path: Path, content: dict[str, Any]) -> None:
+    """Write a JSON file, whole or not at all."""
+    with atomic_path(path) as temporary:
+        text = json.dumps(content, indent=2, ensure_ascii=False)
+        temporary.write_text(text + "\n", encoding="utf-8")

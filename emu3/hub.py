@@ -5,6 +5,9 @@ from pathlib import Path
 
 from emu3.errors import InputError
 
+CONFIG = "config.json"
+GENERATION_CONFIG = "generation_config.json"
+
 
 def checkpoint_folder(source: str | Path, patterns: list[str], flag: str = "--model") -> Path:
     """The folder of `source`, a folder or a hub id ("owner/name") of which `patterns` are fetched.

@@ -18,18 +18,10 @@ from mindspore.nn.utils import no_init_parameters
 from transformers.configuration_utils import PretrainedConfig
 
 from emu3.arrays import as_numpy
-from emu3.configfile import (
-    CONFIG,
-    GENERATION_CONFIG,
-    config_fields,
-    read_config,
-    read_generation_config,
-    read_json,
-    write_json,
-)
+from emu3.configfile import config_fields, read_config, read_generation_config
 from emu3.errors import InputError
-from emu3.files import atomic_path, writable_folder
-from emu3.hub import checkpoint_folder
+from emu3.files import atomic_path, read_json, writable_folder, write_json
+from emu3.hub import CONFIG, GENERATION_CONFIG, checkpoint_folder
 from emu3.runtime import DTYPES, notice, resolve_dtype
 from emu3.tensorfile import CODES, STORED, Entry, read_entries, write_tensors
 

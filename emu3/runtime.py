@@ -12,7 +12,9 @@ from dataclasses import dataclass
 
 import mindspore as ms
 
+from emu3 import names
 from emu3.errors import InputError
+from emu3.names import check_name
 
 
 @dataclass(frozen=True)
@@ -27,15 +29,7 @@ DEFAULTS = {
     "CPU": DeviceDefaults("float32", "eager"),
     "Ascend": DeviceDefaults("bfloat16", "flash_attention_2"),
 }
-MODES = {"pynative": ms.PYNATIVE_MODE, "graph": ms.GRAPH_MODE}
-DTYPES = {
-    "float32": ms.float32,
-    "fp32": ms.float32,
-    "float16": ms.float16,
-    "fp16": ms.float16,
-    "bfloat16": ms.bfloat16,
-    "bf16": ms.bfloat16,
-}
+DTYPES = {word: getattr(ms, name) for word, name in names.DTYPES.items()}
 _told: set[str] = set()
 
 
@@ -61,17 +55,11 @@ def setup(
     Raises:
         InputError: a value is not one of those allowed.
     """
-    if mode not in MODES:
-        raise InputError(f"mode {mode!r} is unknown; allowed: {', '.join(MODES)}; change --mode")
-    names = {"auto": "auto", "cpu": "CPU", "ascend": "Ascend"}
-    if device.lower() not in names:
-        raise InputError(
-            f"device {device!r} is unknown; allowed: auto, CPU, Ascend; change --device"
-        )
-    device = names[device.lower()]
+    check_name("mode", mode, names.MODES, "--mode")
+    device = names.DEVICES[check_name("device", device.lower(), names.DEVICES, "--device")]
     if device == "auto":
         device = "Ascend" if os.path.exists("/dev/davinci_manager") else "CPU"
-    ms.set_context(mode=MODES[mode])
+    ms.set_context(mode=ms.GRAPH_MODE if mode == "graph" else ms.PYNATIVE_MODE)
     try:
         ms.set_device(device, _device_id(device_id) if device == "Ascend" else 0)
     except (RuntimeError, ValueError) as error:
@@ -111,10 +99,7 @@ def resolve_dtype(requested: ms.Type | str | None) -> ms.Type:
     if requested is None:
         requested = DEFAULTS[device_target()].dtype
     if isinstance(requested, str):
-        if requested not in DTYPES:
-            allowed = ", ".join(sorted(DTYPES))
-            raise InputError(f"dtype {requested!r} is unknown; allowed: {allowed}; change --dtype")
-        requested = DTYPES[requested]
+        requested = DTYPES[check_name("dtype", requested, DTYPES, "--dtype")]
     if device_target() == "CPU" and requested != ms.float32:
         notice(f"{str(requested).lower()} does not compute on CPU: using float32")
         return ms.float32
@@ -133,11 +118,7 @@ def resolve_attention(requested: str | None) -> str:
     best = DEFAULTS[device_target()].attention
     if requested in (None, "sdpa"):
         return best
-    if requested not in ("eager", "flash_attention_2"):
-        raise InputError(
-            f"attention {requested!r} is unknown; allowed: eager, sdpa, flash_attention_2; "
-            "change --attn-implementation"
-        )
+    check_name("attention", requested, names.ATTENTION, "--attn-implementation")
     if requested == "flash_attention_2" and device_target() == "CPU":
         notice("flash_attention_2 needs an Ascend device: using eager attention")
         return "eager"

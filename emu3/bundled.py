@@ -1,0 +1,17 @@
+"""What comes with the package: emu3-mini, the demo picture and clip, example records.
+
+A wheel carries them inside the package; a checkout keeps them in `assets/` beside it.
+"""
+
+from pathlib import Path
+
+PACKAGE = Path(__file__).resolve().parent
+ASSETS = next(
+    (folder for folder in (PACKAGE / "assets", PACKAGE.parent / "assets") if folder.is_dir()),
+    PACKAGE / "assets",
+)
+MINI_LANGUAGE = ASSETS / "emu3-mini" / "language"
+MINI_VISION = ASSETS / "emu3-mini" / "vision"
+DEMO_IMAGE = ASSETS / "demo.png"
+DEMO_CLIP = ASSETS / "demo_clip"
+EXAMPLE_RECORDS = ASSETS / "training"

@@ -1,0 +1,156 @@
+"""From a command line to an exit code, once for every command of both packages.
+
+    arguments -> Namespace -> frozen dataclass (cheap checks) -> run -> exit code
+
+Nothing below sees a Namespace, and nothing heavy is imported before the dataclass stands.
+"""
+
+import argparse
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import fields, is_dataclass
+from typing import Any, TypeVar, get_type_hints
+
+from emu3.errors import InputError
+
+BAD_INPUT = 2
+INTERRUPTED = 130
+Options = TypeVar("Options")
+
+
+class Parser(argparse.ArgumentParser):
+    """An argument parser that answers a wrong option with one line."""
+
+    def error(self, message: str) -> None:
+        """Print the message and exit with code 2."""
+        self.exit(BAD_INPUT, f"{self.prog}: error: {message} (--help lists the options)\n")
+
+
+class Interrupted(KeyboardInterrupt):
+    """Ctrl-C after which something was kept; the message says what and how to go on."""
+
+
+def make_parser(name: str, description: str) -> Parser:
+    """An empty parser for `python -m emu3.cli.<name>`."""
+    return Parser(prog=f"emu3.cli.{name}", description=description)
+
+
+def parser_with_defaults(program: str, description: str | None) -> Parser:
+    """An empty parser for `python -m <program>` whose help states every default."""
+    return Parser(
+        prog=program,
+        description=description,
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+
+
+def read_options(kind: type[Options], arguments: argparse.Namespace) -> Options:
+    """The dataclass `kind` with its fields from arguments of the same names.
+
+    A field that is a dataclass itself is filled in the same way.
+
+    Raises:
+        InputError: a `__post_init__` refuses what does not fit together.
+    """
+    types, values = get_type_hints(kind), {}
+    for field in fields(kind):
+        inner = types[field.name]
+        if is_dataclass(inner):
+            values[field.name] = read_options(inner, arguments)
+        else:
+            values[field.name] = getattr(arguments, field.name)
+    return kind(**values)
+
+
+def run_command(
+    run: Callable[[Any], int | None],
+    kind: type,
+    parser: argparse.ArgumentParser,
+    arguments: Sequence[str] | None,
+) -> int:
+    """Parse, run with the options as a `kind`, and turn bad input into one line and an exit code.
+
+    Returns:
+        What `run` returns, 0 for None; 2 for bad input, 130 after Ctrl-C.
+    """
+    parsed = parser.parse_args(arguments)
+    return guarded(lambda: run(read_options(kind, parsed)), parser.prog)
+
+
+def guarded(work: Callable[[], int | None], program: str) -> int:
+    """Do the work of a command; its exit code, with one line on stderr where it is not 0."""
+    os.environ.setdefault("GLOG_v", "3")
+    os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")
+    try:
+        with interruptible():
+            return work() or 0
+    except InputError as error:
+        return _complain(program, str(error), BAD_INPUT)
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        return _complain(program, f"{where}{error.strerror or error}", BAD_INPUT)
+    except KeyboardInterrupt as interruption:
+        return _complain(program, str(interruption) or "interrupted", INTERRUPTED)
+
+
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """Let SIGTERM raise KeyboardInterrupt too.
+
+    Inside a compiled graph MindSpore answers Ctrl-C with a SIGTERM to its own process.
+    """
+
+    def interrupt(number: int, frame: object) -> None:
+        raise KeyboardInterrupt
+
+    if threading.current_thread() is not threading.main_thread():
+        yield  # only the main thread may set handlers
+        return
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def leave(code: int) -> None:
+    """End the process; after Ctrl-C at once, for a half-imported MindSpore cannot clean up."""
+    if code == INTERRUPTED:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    sys.exit(code)
+
+
+def _complain(program: str, message: str, code: int) -> int:
+    line = " ".join(message.split())
+    word = "error: " if code == BAD_INPUT else ""
+    print(f"{program}: {word}{line}", file=sys.stderr)
+    return code
+
+
+class Stopwatch:
+    """Seconds since it was made, and the line a command ends with."""
+
+    def __init__(self) -> None:
+        self.start = time.perf_counter()
+
+    @property
+    def seconds(self) -> float:
+        """Seconds so far."""
+        return time.perf_counter() - self.start
+
+    def closing_line(self, what: str, tokens: int | None = None) -> str:
+        """`what`, seconds, tokens/s and peak memory."""
+        from emu3.runtime import peak_memory_bytes
+
+        speed = f", {tokens / self.seconds:.1f} tokens/s" if tokens else ""
+        return (
+            f"{what} in {self.seconds:.1f} s{speed}, "
+            f"peak memory {peak_memory_bytes() / 2**30:.2f} GiB"
+        )

@@ -1,0 +1,29 @@
+"""The words people may use for devices, modes, dtypes and attention; imports nothing heavy."""
+
+from collections.abc import Iterable
+
+from emu3.errors import InputError
+
+DEVICES = {"auto": "auto", "cpu": "CPU", "ascend": "Ascend"}
+MODES = ("pynative", "graph")
+DTYPES = {
+    "float32": "float32",
+    "fp32": "float32",
+    "float16": "float16",
+    "fp16": "float16",
+    "bfloat16": "bfloat16",
+    "bf16": "bfloat16",
+}
+ATTENTION = ("eager", "sdpa", "flash_attention_2")
+
+
+def check_name(what: str, value: str, allowed: Iterable[str], flag: str) -> str:
+    """`value`, when it is one of `allowed`.
+
+    Raises:
+        InputError: it is not; names all that are, and `flag`.
+    """
+    if value not in allowed:
+        names = ", ".join(allowed)
+        raise InputError(f"{what} {value!r} is unknown; allowed: {names}; change {flag}")
+    return value
