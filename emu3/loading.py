@@ -1,13 +1,33 @@
-"""From the place of a checkpoint to its models, and whether two of them belong together."""
+"""From the place of a checkpoint to its models: `load` for people, the parts for commands.
+
+    m = emu3.load()
+    m.draw("a red star").save("star.png")
+    m.ask("What is it?", "star.png")
+"""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from emu3 import bundled
 from emu3.errors import InputError
+from emu3.images import open_image
+from emu3.pipeline import (
+    Answers,
+    AskSettings,
+    DrawSettings,
+    Picture,
+    PictureSize,
+    Reconstruction,
+    TextToImage,
+)
 
 if TYPE_CHECKING:
+    from PIL import Image
+
+    from emu3.mllm.defaults import CheckpointDefaults
+    from emu3.mllm.prompts import PromptBuilder
     from emu3.mllm import Emu3ForCausalLM, Emu3Tokenizer
-    from emu3.tokenizer import Emu3VisionVQImageProcessor, Emu3VisionVQModel
+    from emu3.tokenizer import Emu3VisionVQImageProcessor, Emu3VisionVQModel, VisionCodec
 
 
 def load_language(
@@ -58,3 +78,111 @@ def check_same_codes(model: "Emu3ForCausalLM", vision: "Emu3VisionVQModel") -> N
             f"the language model has {ours} visual tokens, the vision tokenizer {theirs} codes; "
             "allowed: models that belong together; change --model or --vq-model"
         )
+
+
+class Emu3:
+    """A language model and a vision tokenizer that belong together: draw, ask, rebuild.
+
+    Args:
+        model: the language model.
+        prompts: its prompts.
+        codec: the vision tokenizer behind its image processor.
+        defaults: what the checkpoint states for its own use.
+    """
+
+    def __init__(
+        self,
+        model: "Emu3ForCausalLM",
+        prompts: "PromptBuilder",
+        codec: "VisionCodec",
+        defaults: "CheckpointDefaults",
+    ) -> None:
+        check_same_codes(model, codec.vision)
+        self.model, self.prompts, self.codec, self.defaults = model, prompts, codec, defaults
+
+    def draw(
+        self,
+        prompt: str,
+        *,
+        ratio: str | None = None,
+        image_area: int | None = None,
+        height: int | None = None,
+        width: int | None = None,
+        seed: int = 0,
+        **settings: Any,
+    ) -> "Image.Image":
+        """The picture of a prompt; the same seed gives the same picture.
+
+        Args:
+            prompt: what to draw.
+            ratio: "width:height", by default "1:1"; `image_area` pixels in all, by default the
+                checkpoint's. Or `height` and `width` in pixels.
+            seed: a whole number.
+            settings: fields of `emu3.pipeline.DrawSettings`; the checkpoint's by default.
+
+        Raises:
+            InputError: a value that cannot be.
+        """
+        size = PictureSize(ratio and [ratio], image_area, height, width)
+        factor = self.codec.config.spatial_scale_factor
+        (grid,) = size.grids(1, self.defaults.image_area, factor)
+        asked = DrawSettings(**settings).filled(self.defaults)
+        drawing = TextToImage(self.model, self.prompts)
+        (codes,), _ = drawing.codes(drawing.request([Picture(prompt, grid, seed)], asked))
+        return self.codec.picture(codes)
+
+    def ask(
+        self, question: str, image: "Image.Image | str | Path", *, seed: int = 0, **settings: Any
+    ) -> str:
+        """The answer to a question about a picture, or about the file of one.
+
+        `settings` are fields of `emu3.pipeline.AskSettings`; by default the likeliest answer.
+
+        Raises:
+            InputError: no such picture, or a value that cannot be.
+        """
+        image = open_image(image, "image") if isinstance(image, str | Path) else image
+        codes = self.codec.encode(self.codec.pixels(image)[None])
+        asked = AskSettings(**settings).filled(self.defaults)
+        answers = Answers(self.model, self.prompts)
+        (answer,) = answers.texts(answers.request([question], codes, asked, [seed]))
+        return answer
+
+    def rebuild(self, image: "Image.Image | str | Path") -> "Image.Image":
+        """A picture, or the file of one, after its way to codes and back."""
+        image = open_image(image, "image") if isinstance(image, str | Path) else image
+        return Reconstruction(self.codec).image(image).image
+
+
+def load(
+    model: str | Path = bundled.MINI_LANGUAGE,
+    vq_model: str | Path = bundled.MINI_VISION,
+    *,
+    device: str = "auto",
+    dtype: str | None = None,
+    attn_implementation: str | None = None,
+    threads: int | None = None,
+) -> Emu3:
+    """Choose a device and load the models of two folders or hub ids; emu3-mini by default.
+
+    Args:
+        model: the language model.
+        vq_model: the vision tokenizer.
+        device: "auto", "CPU" or "Ascend".
+        dtype: "float32", "float16" or "bfloat16"; the device's by default.
+        attn_implementation: "eager", "sdpa" or "flash_attention_2"; the device's best by default.
+        threads: CPU threads; all cores by default.
+
+    Raises:
+        InputError: a file is missing or broken, or a value that cannot be.
+    """
+    from emu3 import runtime
+    from emu3.mllm.defaults import CheckpointDefaults
+    from emu3.mllm.prompts import PromptBuilder
+    from emu3.tokenizer import VisionCodec
+
+    runtime.setup(device, threads=threads)
+    language, tokenizer = load_language(model, dtype, attn_implementation)
+    defaults = CheckpointDefaults.from_pretrained(model)
+    prompts = PromptBuilder(tokenizer, defaults.chat_template)
+    return Emu3(language, prompts, VisionCodec(*load_vision(vq_model, dtype)), defaults)

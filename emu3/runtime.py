@@ -88,6 +88,11 @@ def device_target() -> str:
     return ms.get_context("device_target")
 
 
+def graph_mode() -> bool:
+    """Whether every network is compiled, not only what asks for it."""
+    return ms.get_context("mode") == ms.GRAPH_MODE
+
+
 def resolve_dtype(requested: ms.Type | str | None) -> ms.Type:
     """The dtype to compute in here: `requested`, or the device's default.
 

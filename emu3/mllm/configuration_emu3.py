@@ -6,6 +6,7 @@ from typing import Any
 from transformers.configuration_utils import PretrainedConfig
 
 from emu3.errors import InputError
+from emu3.mllm.vocabulary import MARKERS
 
 POSITIVE = (
     "vocab_size",
@@ -18,9 +19,8 @@ POSITIVE = (
     "image_area",
     "pretraining_tp",
 )
-TOKEN_IDS = tuple(
-    f"{name}_token_id" for name in ("pad", "bos", "eos", "img", "boi", "eoi", "eol", "eof")
-)
+TOKEN_IDS = tuple(f"{name}_token_id" for name in MARKERS)
+IMAGE_AREA = 720 * 720  # pixels of a picture, of the released models
 
 
 class Emu3Config(PretrainedConfig):
@@ -58,7 +58,7 @@ class Emu3Config(PretrainedConfig):
         eoi_token_id: int = 151853,
         eol_token_id: int = 151846,
         eof_token_id: int = 151847,
-        image_area: int = 720 * 720,
+        image_area: int = IMAGE_AREA,
         pretraining_tp: int = 1,
         tie_word_embeddings: bool = False,
         rope_theta: float = 1000000.0,

@@ -3,14 +3,15 @@
 Sampling settings stand in generation_config.json, everything else in config.json.
 """
 
-import json
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 from emu3.errors import InputError
-from emu3.hub import checkpoint_folder
+from emu3.files import read_json
+from emu3.hub import CONFIG, GENERATION_CONFIG, checkpoint_folder
+from emu3.mllm.configuration_emu3 import IMAGE_AREA
 
-CONFIG_FILES = ("config.json", "generation_config.json")
+CONFIG_FILES = (CONFIG, GENERATION_CONFIG)
 
 
 @dataclass(frozen=True)
@@ -21,7 +22,7 @@ class CheckpointDefaults:
     the fields of emu3.mllm.generation.schemes.
     """
 
-    image_area: int = 720 * 720
+    image_area: int = IMAGE_AREA
     example_prompt: str = "a portrait of young girl."
     positive_prompt: str = " masterpiece, film grained, best quality."
     negative_prompt: str = (
@@ -48,25 +49,12 @@ class CheckpointDefaults:
         """
         folder = checkpoint_folder(path_or_hub_id, list(CONFIG_FILES))
         stated = {}
-        for name in CONFIG_FILES:
-            stated |= _read_object(folder / name)
+        for path in (folder / name for name in CONFIG_FILES):
+            stated |= read_json(path, "change --model") if path.exists() else {}
         known = [f for f in fields(cls) if stated.get(f.name) is not None]
         for field in known:
             _check_type(field.name, stated[field.name], field.type, folder)
         return replace(cls(), **{field.name: stated[field.name] for field in known})
-
-
-def _read_object(path: Path) -> dict:
-    """The JSON object in `path`; empty when there is no such file."""
-    if not path.exists():
-        return {}
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path} cannot be read: {error}; change --model") from None
-    if not isinstance(content, dict):
-        raise InputError(f"{path} holds no JSON object; change --model")
-    return content
 
 
 def _check_type(name: str, value: object, allowed: type, folder: Path) -> None:

@@ -19,7 +19,7 @@ from emu3 import runtime
 from emu3.arrays import as_numpy
 from emu3.errors import InputError
 from emu3.mllm.configuration_emu3 import Emu3Config
-from emu3.mllm.generation import GenerationMixin
+from emu3.mllm.generation.generate import GenerationMixin
 from emu3.mllm.rotary import causal_bias, positions_from_mask, rope_table
 from emu3.mllm.tokenization_emu3 import TOKENIZER_FILES
 from emu3.nn.attention import attend, rotate
@@ -101,7 +101,11 @@ class MLP(nn.Cell):
 
 
 class DecoderLayer(nn.Cell):
-    """Attention and MLP, each after a norm and inside a residual connection."""
+    """Attention and MLP, each after a norm and inside a residual connection.
+
+    `generation.step.StepLayer` is the same layer on a cache of fixed shape, for decoding; a test
+    holds the two against each other.
+    """
 
     def __init__(self, config: Emu3Config) -> None:
         super().__init__()
@@ -190,7 +194,7 @@ class Emu3ForCausalLM(GenerationMixin, PretrainedModel):
 
     def __call__(self, *args, **kwargs) -> CausalLMOutput | tuple:
         """`forward`. In graph mode it runs in Python, since a graph returns no dataclass."""
-        if ms.get_context("mode") == ms.GRAPH_MODE:
+        if runtime.graph_mode():
             return self.forward(*args, **kwargs)
         return super().__call__(*args, **kwargs)
 

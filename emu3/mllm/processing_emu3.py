@@ -14,12 +14,15 @@ from transformers.feature_extraction_utils import BatchFeature
 
 from emu3.arrays import as_numpy
 from emu3.errors import InputError
-from emu3.mllm.constraint import PrefixConstraint
+from emu3.mllm.configuration_emu3 import IMAGE_AREA
 from emu3.mllm.defaults import CheckpointDefaults
-from emu3.mllm.prompts import IMAGE_AREA, PREFIX_TEMPLATE, PromptBuilder, latent_size
+from emu3.mllm.grammar import PrefixConstraint, latent_size
+from emu3.mllm.prompts import PREFIX_TEMPLATE, PromptBuilder
 from emu3.mllm.tokenization_emu3 import Emu3Tokenizer
 from emu3.mllm.vocabulary import VISUAL_TEMPLATE
-from emu3.tokenizer import Emu3VisionVQImageProcessor, Emu3VisionVQModel
+from emu3.tokenizer.codec import VisionCodec
+from emu3.tokenizer.image_processing_emu3visionvq import Emu3VisionVQImageProcessor
+from emu3.tokenizer.modeling_emu3visionvq import Emu3VisionVQModel
 
 TOKENIZER_OPTIONS = (
     "padding",
@@ -72,6 +75,7 @@ class Emu3Processor:
                 f"at most {self.vocabulary.visual_count} codes; change --vq-model"
             )
         self.vis_tok_spatial_factor = config.spatial_scale_factor
+        self.codec = VisionCodec(vision_tokenizer, image_processor)
 
     @classmethod
     def from_pretrained(
@@ -164,21 +168,17 @@ class Emu3Processor:
         Pictures of one size are encoded as one batch; others one by one, or, with
         `padding_image`, padded to one size together, which changes codes near the border.
         """
-        if len({image.size for image in images}) == 1:
-            return list(self._encode(self.image_processor(images, return_tensors="np")))
-        features = [self.image_processor(image, return_tensors="np") for image in images]
+        pixels = [self.codec.pixels(image) for image in images]
         if not padding_image:
-            return [self._encode(feature)[0] for feature in features]
-        pixels = [feature["pixel_values"][0] for feature in features]
+            return self.codec.encode_each(pixels)
         height, width = (max(p.shape[axis] for p in pixels) for axis in (1, 2))
         batch = np.zeros((len(pixels), 3, height, width), np.float32)
         for item, p in zip(batch, pixels):
             item[:, : p.shape[1], : p.shape[2]] = p
         factor = self.vis_tok_spatial_factor
-        codes = self._encode({"pixel_values": batch})
         return [
             c[: math.ceil(p.shape[1] / factor), : math.ceil(p.shape[2] / factor)]
-            for c, p in zip(codes, pixels)
+            for c, p in zip(self.codec.encode(batch), pixels)
         ]
 
     def build_prefix_constrained_fn(self, height, width) -> PrefixConstraint:
@@ -189,14 +189,7 @@ class Emu3Processor:
         Raises:
             InputError: their counts differ, or a side is out of range.
         """
-        heights, widths = (
-            as_numpy(value).reshape(-1).astype(np.int64) for value in (height, width)
-        )
-        if heights.size != widths.size and 1 not in (heights.size, widths.size):
-            raise InputError(
-                f"{heights.size} heights and {widths.size} widths; allowed: equal counts, or one"
-            )
-        return PrefixConstraint(self.vocabulary, heights, widths)
+        return PrefixConstraint(self.vocabulary, *_sides(height, width))
 
     def decode(self, ids, skip_special_tokens: bool = False, **kwargs):
         """Texts and PIL images in a row of ids (T,), in order: a list, or a single piece bare.
@@ -207,7 +200,7 @@ class Emu3Processor:
         if skip_special_tokens:
             return self.tokenizer.decode(ids, skip_special_tokens=True, **kwargs)
         pieces = [
-            self._picture(piece) if piece.ndim == 2 else self.tokenizer.decode(piece, **kwargs)
+            self.codec.picture(piece) if piece.ndim == 2 else self.tokenizer.decode(piece, **kwargs)
             for piece in self.vocabulary.parse_images(ids)
         ]
         return pieces if len(pieces) > 1 else (pieces or [""])[0]
@@ -225,20 +218,12 @@ class Emu3Processor:
             ratios = [ratio] * count if isinstance(ratio, str) else list(ratio)
             _check_count("ratios", len(ratios), count, "--ratio")
             return [latent_size(r, image_area, self.vis_tok_spatial_factor) for r in ratios]
-        constraint = self.build_prefix_constrained_fn(height, width)
-        sizes = [(int(h), int(w)) for h, w in np.broadcast(constraint.heights, constraint.widths)]
+        sizes = [(int(h), int(w)) for h, w in np.broadcast(*_sides(height, width))]
+        for size in sizes:
+            self.vocabulary.check_size(*size)
         sizes = sizes * count if len(sizes) == 1 else sizes
         _check_count("heights and widths", len(sizes), count, "--height, --width")
         return sizes
-
-    def _encode(self, feature) -> np.ndarray:
-        """Codes (b, h, w) of pixel_values (b, 3, H, W)."""
-        return as_numpy(self.vision_tokenizer.encode(ms.Tensor(feature["pixel_values"])))
-
-    def _picture(self, codes: np.ndarray) -> Image.Image:
-        """The picture of codes (h, w)."""
-        pixels = self.vision_tokenizer.decode(ms.Tensor(codes[None]))
-        return self.image_processor.postprocess(pixels)["pixel_values"][0]
 
     def _batch(self, rows, sizes, return_tensors, options) -> BatchFeature:
         unknown = sorted(set(options) - set(TOKENIZER_OPTIONS))
@@ -267,6 +252,16 @@ def _tensor(value: list, kind: str):
     if kind == "np":
         return np.asarray(value)
     return ms.Tensor(np.asarray(value, np.int32))
+
+
+def _sides(height, width) -> tuple[np.ndarray, np.ndarray]:
+    """Heights and widths, 1-D int64 each, of one length or one of them alone."""
+    heights, widths = (as_numpy(value).reshape(-1).astype(np.int64) for value in (height, width))
+    if heights.size != widths.size and 1 not in (heights.size, widths.size):
+        raise InputError(
+            f"{heights.size} heights and {widths.size} widths; allowed: equal counts, or one"
+        )
+    return heights, widths
 
 
 def _images(image, count: int) -> list[Image.Image]:

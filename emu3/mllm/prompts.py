@@ -8,44 +8,19 @@ h, w are latent rows and columns. Text that stands side by side is tokenised tog
 and a special token separate it.
 """
 
-import math
 import re
 
 import numpy as np
 
 from emu3.errors import InputError
 from emu3.mllm.tokenization_emu3 import Emu3Tokenizer
-from emu3.mllm.vocabulary import MAX_GRID_SIDE, VISUAL_TEMPLATE, Vocabulary
+from emu3.mllm.vocabulary import VISUAL_TEMPLATE, Vocabulary
 
 CHAT_TEMPLATES = {
     "chat": "You are a helpful assistant. USER: {image_prompt}{text_prompt}. ASSISTANT:",
     "stage1": "{image_prompt}{text_prompt}",
 }
 PREFIX_TEMPLATE = "{H}*{W}"
-IMAGE_AREA = 720 * 720
-MAX_RATIO = 16
-
-
-def latent_size(ratio: str, image_area: int = IMAGE_AREA, factor: int = 8) -> tuple[int, int]:
-    """Latent (rows, columns) of a picture of `ratio` "width:height" and about `image_area` pixels.
-
-    Raises:
-        InputError: the ratio is malformed or beyond 16 to 1, or the area leaves no code.
-    """
-    width, _, height = str(ratio).partition(":")
-    if not (width.isdecimal() and height.isdecimal() and int(width) and int(height)):
-        raise InputError(f"ratio {ratio!r}; allowed: width:height such as 16:9; change --ratio")
-    w, h = int(width), int(height)
-    if max(h, w) > MAX_RATIO * min(h, w):
-        raise InputError(f"ratio {ratio!r}; allowed: at most {MAX_RATIO} to 1; change --ratio")
-    scale = math.sqrt(max(image_area, 0) / (w * h))
-    rows, columns = round(h * scale / factor), round(w * scale / factor)
-    if min(rows, columns) < 1 or max(rows, columns) > MAX_GRID_SIDE:
-        raise InputError(
-            f"image area {image_area} at ratio {ratio} gives {rows}x{columns} codes of "
-            f"{factor}x{factor} pixels; allowed: 1..{MAX_GRID_SIDE} each way; change --image-area"
-        )
-    return rows, columns
 
 
 class PromptBuilder:
@@ -100,11 +75,10 @@ class PromptBuilder:
     def follow_up(self, text: str) -> list[int]:
         """What asks `text` after an answer and its eos, in the same conversation.
 
-        It is the chat template without its image and without its opening: all that stands before
-        the sentence or line in which the user's part begins.
+        It is the chat template without its image and without its opening.
         """
-        opening = re.match(r"(?:[^{]*(?:[.!?]\s|[。！？\n])\s*)?", self.chat_template).end()
-        return self._joined(self._filled(self.chat_template[opening:], text, None))
+        turn = self.chat_template[opening_length(self.chat_template) :]
+        return self._joined(self._filled(turn, text, None))
 
     def _filled(self, template: str, text: str, image: list[int] | None) -> list[str | list[int]]:
         """The pieces of `template` with its fields filled in; without an image its field is left
@@ -141,6 +115,21 @@ class PromptBuilder:
                 row += self.tokenizer.encode_ordinary(text) + piece
                 text = ""
         return row
+
+
+def opening_length(template: str) -> int:
+    """Characters of a chat template before the user's turn, which every question repeats.
+
+        You are a helpful assistant. USER: {image_prompt}{text_prompt}. ASSISTANT:
+        opening                      marker            fields           marker
+
+    The word before the fields marks the user's turn when the template's last word, which marks
+    the assistant's, ends like it (USER: and ASSISTANT:). A template without markers has no opening.
+    """
+    before, after = template.split("{", 1)[0], template.rsplit("}", 1)[1]
+    user, assistant = (re.search(r"[^\s。！？]+\s*$", part) for part in (before, after))
+    alike = user and assistant and user[0].rstrip()[-1] == assistant[0].rstrip()[-1]
+    return user.start() if alike else 0
 
 
 def _check_fields(name: str, template: str, fields: tuple[str, ...]) -> None:

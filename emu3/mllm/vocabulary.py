@@ -14,6 +14,7 @@ import numpy as np
 from emu3.errors import InputError
 
 FREE = -1  # in forced_ids: any visual id may stand here
+MARKERS = ("pad", "bos", "eos", "img", "boi", "eoi", "eol", "eof")
 MAX_GRID_SIDE = 4096
 VISUAL_TEMPLATE = "<|visual token {token_id:0>6d}|>"
 
@@ -62,8 +63,7 @@ class Vocabulary:
         Raises:
             InputError: the special token file lacks a marker or the visual tokens.
         """
-        names = ("pad", "bos", "eos", "img", "boi", "eoi", "eol", "eof")
-        tokens = {name: getattr(tokenizer, f"{name}_token") for name in names}
+        tokens = {name: getattr(tokenizer, f"{name}_token") for name in MARKERS}
         tokens["visual_start"] = visual_template.format(token_id=0)
         ids = {name: tokenizer.special_ids.get(token) for name, token in tokens.items()}
         missing = [tokens[name] for name, value in ids.items() if value is None]
@@ -136,8 +136,8 @@ class Vocabulary:
         """Tokens from after img to eos inclusive."""
         return h * (w + 1) + 3
 
-    def forced_ids(self, h: int, w: int) -> np.ndarray:
-        """The id each place after img must hold, FREE where it is visual: (h*(w+1)+3,) int32.
+    def check_size(self, h: int, w: int) -> None:
+        """Refuse a picture of h x w codes that this vocabulary cannot hold.
 
         Raises:
             InputError: a side is below 1 or absurdly large, or there are no visual ids.
@@ -149,9 +149,27 @@ class Vocabulary:
             )
         if self.visual_count < 1:
             raise InputError("this model's vocabulary has no visual ids; change --model")
+
+    def forced_ids(self, h: int, w: int) -> np.ndarray:
+        """The id each place after img must hold, FREE where it is visual: (h*(w+1)+3,) int32.
+
+            row 0    FREE ... FREE eol      w places and the forced end of the line
+            ...
+            row h-1  FREE ... FREE eol
+            ending   eof eoi eos
+
+        Raises:
+            InputError: as `check_size`.
+        """
+        self.check_size(h, w)
         grid = np.full((h, w + 1), FREE, np.int32)
         grid[:, -1] = self.eol
         return np.concatenate([grid.ravel(), np.array([self.eof, self.eoi, self.eos], np.int32)])
+
+    def after_img(self, ids: np.ndarray) -> np.ndarray | None:
+        """What stands behind the last img token of `ids` (T,), where a grid begins; None if none."""
+        begins = np.flatnonzero(ids == self.img)
+        return ids[begins[-1] + 1 :] if begins.size else None
 
     def parse_images(self, ids: np.ndarray) -> list[np.ndarray]:
         """Split a row of ids (T,) into text runs (1-D ids) and images (2-D codes), in order.

@@ -1,6 +1,8 @@
-"""Decoding: static cache, prefill, compiled step, guidance, grid grammar, sampling, events."""
+"""Decoding: request, prefill, cache, compiled step, guidance, sampling, events.
+
+`generate` tells the story; `schemes` lists the ways of decoding pictures and their parts.
+"""
 
 from emu3.mllm.generation.events import Done, Event, PrefillDone, RowDone, TextPiece
-from emu3.mllm.generation.mixin import GenerationMixin
 
-__all__ = ["Done", "Event", "GenerationMixin", "PrefillDone", "RowDone", "TextPiece"]
+__all__ = ["Done", "Event", "PrefillDone", "RowDone", "TextPiece"]

@@ -1,26 +1,71 @@
-"""Running steps: buckets of the cache, compilation, reading tokens back in blocks.
+"""Running steps: sizes of the cache, compilation, reading tokens back in blocks.
 
-Shapes: N sequences, R rows of the network, P prompt slots, S slots, V candidates.
+Shapes: N sequences, R rows of the network, P prompt slots, S slots, V candidates, n new tokens.
+
+    slot     0 ......... P-1 | P ...................... P+n-1 | spare
+    holds    - - a a a a a a | new tokens in raster order     | a window's drafts, idle places
+
+A slot holds one token of every row. Sizes come in buckets, and a step that is compiled for one
+serves every generation that fits it.
 """
 
-import time
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from typing import TYPE_CHECKING, NamedTuple
 
 import mindspore as ms
 import numpy as np
 from mindspore import Parameter, Tensor, ops
 
-from emu3.mllm.generation.cache import capacities
-from emu3.mllm.generation.prefill import prefill, prompt_slots
-from emu3.mllm.generation.rows import Rows
-from emu3.mllm.generation.step import Step, StepKind, StepNetwork
-from emu3.mllm.generation.weights import StepWeights
-from emu3.mllm.generation.window import JacobiStep
-from emu3.mllm.generation.zipar import ZipStep
+from emu3.mllm.generation.prefill import prefill
+from emu3.mllm.generation.sampling import uniforms
+from emu3.mllm.generation.step import StepKind
+from emu3.mllm.generation.step_weights import StepWeights
 from emu3.nn.attention import MASKED
 
+if TYPE_CHECKING:
+    from emu3.mllm.generation.request import Request
+
+SMALLEST = 128
+FIRST_TOKENS = 8  # the first cache has room for, where more may follow
 STEPS_KEPT = 8
 CACHE_BYTES_KEPT = 2**28
+
+
+def bucket(slots: int) -> int:
+    """The smallest bucket with at least `slots` slots: 8 sizes per doubling, at most 1/8 waste."""
+    step = SMALLEST
+    while slots > 16 * step:
+        step *= 2
+    return -(-slots // step) * step
+
+
+def capacities(first: int, last: int, known: bool) -> list[int]:
+    """Cache sizes to go through, from one that holds `first` slots to one that holds `last`.
+
+    With `known` the last slot is sure to be reached: a short way needs one size only. Otherwise
+    sizes double, since an answer may end at any time and unused slots cost reading time.
+    """
+    final = bucket(last)
+    sizes = [bucket(first)]
+    if known and final <= 8 * SMALLEST:
+        return [final]
+    while sizes[-1] < final:
+        sizes.append(min(2 * sizes[-1], final))
+    return sizes
+
+
+def cache_slots(prompt: int, new: int, spare: int, known: bool) -> list[int]:
+    """Cache sizes for a prompt, new tokens behind it and spare slots; `known` as in `capacities`."""
+    total = prompt + new + spare
+    return capacities(min(total, prompt + spare + FIRST_TOKENS), total, known)
+
+
+class Scalars(NamedTuple):
+    """What changes between generations without compiling again: () float32 each."""
+
+    guidance: Tensor
+    temperature: Tensor
+    top_p: Tensor
 
 
 class CompiledStep:
@@ -28,9 +73,10 @@ class CompiledStep:
 
     def __init__(self, model, weights: StepWeights, kind: StepKind, jit: bool) -> None:
         self.kind, self.jit = kind, jit
-        self.step = make_step(model, weights, kind).set_train(False)
+        step_class, _ = kind.scheme.parts()
+        self.step = step_class(model, weights, kind).set_train(False)
         self.block = self._function(self.step.construct)
-        if kind.scheme == "plain":
+        if hasattr(self.step, "logits"):
             self.next_logits = self._function(self.step.logits)
         self.compiled = not jit
 
@@ -42,12 +88,6 @@ class CompiledStep:
 
     def _function(self, method):
         return ms.jit(method) if self.jit else method
-
-
-def make_step(model, weights: StepWeights, kind: StepKind) -> StepNetwork:
-    """The step that decodes as `kind.scheme` says."""
-    classes = {"plain": Step, "jacobi": JacobiStep, "zipar": ZipStep}
-    return classes[kind.scheme](model, weights, kind)
 
 
 def number(value: int) -> Tensor:
@@ -91,43 +131,30 @@ class StepStore:
             self.weights.refresh()
 
 
-@dataclass(frozen=True)
-class Tables:
-    """What is known of each new token in advance: forced ids and uniforms, (N, n) each.
-
-    `streams` are seed and stream of each sequence, where more randomness comes from.
-    """
-
-    forced: np.ndarray
-    uniform: np.ndarray
-    streams: tuple[tuple[int, int], ...] = ()
-
-
 class Decoder:
     """One generation in progress: the cache, the place reached, the tokens made so far.
 
-    This is plain decoding; those in `window_decoder` take several places at a time.
+    This is plain decoding; `window` is the base of those that take several places at a time.
+
+    Args:
+        store: the model's compiled steps.
+        request: what to make.
+        window: places of each sequence that a run takes.
     """
 
-    def __init__(
-        self,
-        store: StepStore,
-        rows: Rows,
-        kind: StepKind,
-        tables: Tables,
-        scalars: tuple[float, float, float],
-        jit: bool,
-        known_length: bool,
-    ) -> None:
-        self.store, self.rows, self.kind, self.tables, self.jit = store, rows, kind, tables, jit
-        self.scalars = tuple(Tensor(value, ms.float32) for value in scalars)
-        self.count = tables.forced.shape[1]
-        self.prompt_slots = prompt_slots(rows)
-        total = self.prompt_slots + self.count + kind.spare
-        first = min(total, self.prompt_slots + kind.spare + 8)
-        self.capacities = capacities(first, total, known_length)
-        self.tokens = np.zeros((kind.sequences, 0), np.int32)
-        self.compile_seconds = 0.0
+    def __init__(self, store: StepStore, request: "Request", window: int = 1) -> None:
+        self.store, self.request, self.rows = store, request, request.rows
+        self.kind = StepKind.of(request, window)
+        settings = request.settings
+        scalars = (settings.guidance_scale, settings.temperature, settings.top_p)
+        self.scalars = Scalars(*(Tensor(value, ms.float32) for value in scalars))
+        self.count = request.forced.shape[1]
+        streams = zip(request.seeds, request.streams)
+        self.uniform = np.stack([uniforms(*stream, self.count) for stream in streams])
+        self.prompt_slots = self.rows.slots
+        known = request.grid is not None
+        self.capacities = cache_slots(self.prompt_slots, self.count, self.kind.spare, known)
+        self.tokens = np.zeros((self.kind.sequences, 0), np.int32)
         self.current: CompiledStep | None = None
         self.store.refresh()
 
@@ -137,19 +164,21 @@ class Decoder:
         source = Tensor(self.rows.source.astype(np.int32))
         self._enter(self.capacities.pop(0))
         self._load([ops.gather(tensor, source, 0) for tensor in done.cache])
-        return self.current.step.score(ops.gather(done.hidden, source, 0), self.scalars[0])
+        return self.current.step.score(ops.gather(done.hidden, source, 0), self.scalars.guidance)
 
     def choose(self, logits: Tensor) -> None:
         """Take the next token from logits (N, V)."""
         slot = number(self._slot_reached)
-        self.token = self.current.step.choose(logits, slot, *self.scalars[1:])
+        self.token = self.current.step.choose(
+            logits, slot, self.scalars.temperature, self.scalars.top_p
+        )
         self._read()
 
     def next_logits(self) -> Tensor:
         """Run the last token: logits (N, V) of the next one."""
         self._make_room(self._slot_reached + 1)
         step = self.current
-        return step.next_logits(self.token, number(self._slot_reached), self.scalars[0])
+        return step.next_logits(self.token, number(self._slot_reached), self.scalars.guidance)
 
     def advance(self, count: int) -> None:
         """Make up to `count` more tokens, as many as the tables know."""
@@ -183,6 +212,11 @@ class Decoder:
         return self.prompt_slots + int(self.counts.max()) - 1
 
     def _read(self, count: int | None = None) -> None:
+        """Fetch what the step has written: the next token, or all up to `count` tokens.
+
+            written (S, N)   . . . . | t t t t t t T T T . .     rows are slots
+                                     P         ^reached  ^P+count
+        """
         count = self.tokens.shape[1] + 1 if count is None else count
         written = self.current.step.tokens.asnumpy()
         new = written[self._slot_reached + 1 : self.prompt_slots + count].T
@@ -196,22 +230,25 @@ class Decoder:
             self._load(saved)
 
     def _enter(self, slots: int) -> None:
-        """Take the step for a cache of `slots` slots and write its tables."""
+        """Take the step for a cache of `slots` slots and write its tables.
+
+            padding (R, 1, W, S)   slots before a row's prompt are hidden: MASKED, then 0
+            offset  (R, 1, 1)      position = slot - padding of the row
+            forced, uniform (S, N) by slot, from the prompt's end on
+        """
         self.kind = replace(self.kind, slots=slots)
         self.close()
-        self.current = self.store.take(self.kind, self.jit)
+        self.current = self.store.take(self.kind, self.request.jit)
         step = self.current.step
         padding = self.prompt_slots - self.rows.lengths
         hidden = np.arange(slots) < padding[:, None]
         bias = np.where(hidden, np.float32(MASKED), np.float32(0))[:, None, None]
         ops.assign(step.padding, Tensor(np.broadcast_to(bias, step.padding.shape).copy()))
         ops.assign(step.offset, Tensor(-padding.astype(np.int32).reshape(step.offset.shape)))
-        self._write(step.forced, self.tables.forced)
-        self._write(step.uniform, self.tables.uniform)
+        self._write(step.forced, self.request.forced)
+        self._write(step.uniform, self.uniform)
         if not self.kind.log_probs:
-            began = time.perf_counter()
             self.current.compile(self._no_steps())
-            self.compile_seconds += time.perf_counter() - began
 
     def _no_steps(self) -> tuple[Tensor, ...]:
         """Arguments with which a block runs no step."""

@@ -34,15 +34,14 @@ class TextPiece:
 class Done:
     """The end: `sequences` (B, T + new) int32, prompt included, finished rows padded.
 
-    `tokens` counts the new ones before padding, over all sequences; `seconds` is the whole
-    generation, `compile_seconds` the part that went into compiling; `seeds` (B,) make it again.
+    `tokens` counts the new ones before padding, over all sequences; `seconds` are those of the whole
+    generation, compiling included; `seeds` (B,) make it again.
     `forwards` (B,) are the runs of the network for each sequence, its prompt's not counted.
     """
 
     sequences: np.ndarray
     tokens: int
     seconds: float
-    compile_seconds: float
     seeds: tuple[int, ...]
     forwards: tuple[int, ...]
 

@@ -1,6 +1,13 @@
-"""The accept and redraw rules of Jacobi decoding: which drafts stand, and what replaces the others.
+"""Jacobi decoding: which drafts of a window stand, what replaces the others, and the step.
 
-Shapes: N sequences, W places in the window, M = N * W, V candidates, U uniforms per place.
+Shapes: N sequences, W places in the window, M = N * W, S slots, V candidates, U uniforms per
+place, F runs in a block.
+
+    window   last | d d d d d      the last final token, then drafts
+    test            + + - . .      drafts stand up to the first that fails
+    after    final  t t r|d d d    r replaces it; what lies behind is kept or drawn anew
+
+`window` holds what this shares with ZipAR, `jacobi_decoder` what runs on the host.
 
 A place holds a draft that was drawn from q; the network has just given p, its distribution after
 the drafts before it. Both are what plain decoding would draw from: after guidance, temperature,
@@ -17,8 +24,10 @@ import numpy as np
 from mindspore import Parameter, Tensor, nn, ops
 
 from emu3.mllm.generation.sampling import Sampler
+from emu3.mllm.generation.step import StepKind
+from emu3.mllm.generation.step_weights import StepWeights
+from emu3.mllm.generation.window import WindowStep
 
-COUPLINGS = ("none", "maximal", "gumbel", "fixed")
 UNIFORMS = 3  # per place and run: test, replacement, new draft
 
 
@@ -28,8 +37,8 @@ class Rule(nn.Cell):
     def __init__(self, sampler: Sampler, sequences: int, window: int) -> None:
         super().__init__(auto_prefix=False)
         self.sampler, self.sequences, self.window = sampler, sequences, window
-        self.cumsum, self.sum, self.either = ops.CumSum(), ops.ReduceSum(), ops.LogicalOr()
-        self.select = ops.Select()
+        self.cumsum, self.reduce_sum = ops.CumSum(), ops.ReduceSum()
+        self.logical_or, self.select = ops.LogicalOr(), ops.Select()
 
     def begin(self, previous: "Rule | None") -> None:
         """Start anew, or go on where `previous`, a rule of the same shape, has come to."""
@@ -41,7 +50,7 @@ class Rule(nn.Cell):
         """
         failed = 1 - passed.reshape((self.sequences, self.window)).astype(ms.float32)
         stands = self.cumsum(failed, 1) - failed < 0.5
-        kept = self.sum(stands.astype(ms.float32), 1).astype(ms.int32)
+        kept = self.reduce_sum(stands.astype(ms.float32), 1).astype(ms.int32)
         return stands.reshape((-1,)), kept
 
 
@@ -55,7 +64,7 @@ class FixedRule(Rule):
     def construct(self, logits, draft, certain, noise, own, temperature, top_p):
         """As CoupledRule's, with the places' uniforms (M,) as `own`; noise is idle."""
         token = self.sampler(logits, own, temperature, top_p)
-        _, kept = self.standing(self.either(token == draft, certain))
+        _, kept = self.standing(self.logical_or(token == draft, certain))
         return token, kept
 
 
@@ -81,8 +90,8 @@ class CoupledRule(Rule):
         firsts = np.arange(sequences, dtype=np.int32)[:, None] * window
         self.firsts = Tensor(firsts)
         self.behind = Tensor(np.full((sequences, window), sequences * window, np.int32))
-        self.take, self.gather, self.concat = ops.GatherD(), ops.Gather(), ops.Concat(0)
-        self.total, self.relu = ops.ReduceSum(keep_dims=True), ops.ReLU()
+        self.gather_d, self.gather, self.concat = ops.GatherD(), ops.Gather(), ops.Concat(0)
+        self.reduce_sum_kept, self.relu = ops.ReduceSum(keep_dims=True), ops.ReLU()
         self.argmax = ops.Argmax(axis=-1, output_type=ms.int32)
 
     def begin(self, previous: "CoupledRule | None") -> None:
@@ -107,7 +116,7 @@ class CoupledRule(Rule):
         test, replace, renew = noise[0], noise[1], noise[2]
         accepted = test * self._at(self.q, draft) < self._at(p, draft)
         token = self.select(accepted, draft, self._residual(p, replace))
-        stands, kept = self.standing(self.either(accepted, certain))
+        stands, kept = self.standing(self.logical_or(accepted, certain))
         if self.coupling == "none":
             token = self.select(stands, token, self.sampler.draw(p, renew).reshape((-1,)))
         elif self.coupling == "gumbel":
@@ -118,13 +127,13 @@ class CoupledRule(Rule):
 
     def _at(self, table: Tensor, draft: Tensor) -> Tensor:
         """table (M, V) at draft (M,): (M,)."""
-        return self.take(table, 1, draft.reshape((-1, 1))).reshape((-1,))
+        return self.gather_d(table, 1, draft.reshape((-1, 1))).reshape((-1,))
 
     def _residual(self, p: Tensor, uniform: Tensor) -> Tensor:
         """Draws (M,) from what p exceeds q by, which makes up for the drafts that pass."""
         excess = self.relu(p - self.q)
         # Where rounding leaves nothing p and q agree, and p itself is as good.
-        excess = self.select(self.total(excess, -1) > 0, excess, p)
+        excess = self.select(self.reduce_sum_kept(excess, -1) > 0, excess, p)
         return self.sampler.draw(excess, uniform).reshape((-1,))
 
     def _move_on(self, p: Tensor, kept: Tensor) -> None:
@@ -148,26 +157,26 @@ class GumbelNoise(nn.Cell):
         self.first, self.second = (
             Tensor(np.array([[c]], np.uint32).view(np.int32)) for c in (0x85EBCA6B, 0xC2B2AE35)
         )
-        self.xor, self.mask, self.right = ops.BitwiseXor(), ops.BitwiseAnd(), ops.RightShift()
-        self.slice, self.log = ops.Slice(), ops.Log()
+        self.bitwise_xor, self.bitwise_and = ops.BitwiseXor(), ops.BitwiseAnd()
+        self.right_shift, self.slice, self.log = ops.RightShift(), ops.Slice(), ops.Log()
 
     def construct(self, keys: Tensor) -> Tensor:
         """keys (M, 2) int32 -> (M, V) float32, above 0."""
         count = keys.shape[0]
         bits = self._mix(self.numbers + self.slice(keys, (0, 0), (count, 1)))
-        bits = self._mix(self.xor(bits, self.slice(keys, (0, 1), (count, 1))))
+        bits = self._mix(self.bitwise_xor(bits, self.slice(keys, (0, 1), (count, 1))))
         fraction = (self._shift(bits, 9).astype(ms.float32) + 0.5) * 2.0**-23
         return -self.log(fraction)
 
     def _mix(self, bits: Tensor) -> Tensor:
-        bits = self.xor(bits, self._shift(bits, 16)) * self.first
-        bits = self.xor(bits, self._shift(bits, 13)) * self.second
-        return self.xor(bits, self._shift(bits, 16))
+        bits = self.bitwise_xor(bits, self._shift(bits, 16)) * self.first
+        bits = self.bitwise_xor(bits, self._shift(bits, 13)) * self.second
+        return self.bitwise_xor(bits, self._shift(bits, 16))
 
     def _shift(self, bits: Tensor, count: int) -> Tensor:
         """Right shift that brings in zeros."""
         kept = Tensor(np.array([[2 ** (32 - count) - 1]], np.int32))
-        return self.mask(self.right(bits, Tensor(np.array([[count]], np.int32))), kept)
+        return self.bitwise_and(self.right_shift(bits, Tensor(np.array([[count]], np.int32))), kept)
 
 
 def make_rule(
@@ -177,3 +186,68 @@ def make_rule(
     if coupling == "fixed" or sampler.greedy:
         return FixedRule(sampler, sequences, window)
     return CoupledRule(coupling, sampler, sequences, window, candidates)
+
+
+class JacobiStep(WindowStep):
+    """Runs of the window from each sequence's last final token on, as one compiled block."""
+
+    def __init__(self, model, weights: StepWeights, kind: StepKind) -> None:
+        super().__init__(model, weights, kind)
+        candidates = kind.candidates[1] - kind.candidates[0]
+        self.last_candidate = candidates - 1
+        coupling = kind.scheme.coupling
+        self.rule = make_rule(coupling, self.sampler, kind.sequences, kind.window, candidates)
+        self.fixed = isinstance(self.rule, FixedRule)
+        self.lines = Tensor(np.arange(kind.window, dtype=np.int32)[None])
+        self.following = Tensor(np.array([[1, 0]], np.int32))
+        keys = np.zeros((kind.slots, kind.sequences, 2), np.int32)
+        self.keys = Parameter(Tensor(keys), name="step.keys", requires_grad=False)
+        self.reduce_max, self.maximum = ops.ReduceMax(keep_dims=True), ops.Maximum()
+
+    def construct(self, slot, forwards, turn, end, stop, noise, guidance, temperature, top_p):
+        """Runs turn..end-1 of a block, (1,) each, while a sequence has tokens to make.
+
+            sequence 0   . . s|w w w w . . .     each has a place s = slot of its own; `kept` of
+            sequence 1   . s|w w w w . . . .     its window w become final, and s moves on
+
+        Args:
+            slot: (N,) of each sequence's last final token.
+            forwards: (N,) runs that each sequence needed so far.
+            stop: (N,) where `slot` ends.
+            noise: (F, U, M) uniforms of the block's runs.
+
+        Returns:
+            slot, forwards and turn, moved on; earlier than `end` when the cache has no room left.
+        """
+        while self.logical_and(turn < end, self._going(slot, stop)):
+            uniforms = self.gather(noise, turn, 0).reshape(noise.shape[1:])
+            kept = self._step(slot, uniforms, guidance, temperature, top_p)
+            forwards = forwards + (slot < stop).astype(ms.int32)
+            slot = self.minimum(slot + kept, stop)
+            turn = turn + 1
+        return slot, forwards, turn
+
+    def _going(self, slot: Tensor, stop: Tensor) -> Tensor:
+        """Whether some sequence is not done and all have room for a window: (1,) bool."""
+        room = self.reduce_max(slot) + self.window < self.kind.slots
+        return self.logical_and(room, self.reduce_max(stop - slot) > 0)
+
+    def _step(self, slot, noise, guidance, temperature, top_p) -> Tensor:
+        """One run of the window at slot (N,) and the tokens after it; how many are final (N,)."""
+        slots = (slot.reshape((-1, 1)) + self.lines).reshape((-1,))
+        seen = self.slot_numbers <= self.rows_of(slots)
+        logits = self.forward(slots, seen, guidance)
+        targets = self.places(slots) + self.following
+        forced = self.gather_nd(self.forced, targets)
+        draft = self.gather_nd(self.tokens, targets) - self.first_id
+        draft = self.maximum(self.minimum(draft, self.last_candidate), 0)
+        own = self.gather_nd(self.uniform if self.fixed else self.keys, targets)
+        token, kept = self.rule(logits, draft, forced >= 0, noise, own, temperature, top_p)
+        token = self.select(forced < 0, token + self.first_id, forced)
+        self.scatter_nd_update(self.tokens, targets, token)
+        return kept
+
+    @property
+    def cache_bytes(self) -> int:
+        """Memory of keys, values and the drafts' distributions."""
+        return super().cache_bytes + sum(p.nbytes for p in self.rule.get_parameters())

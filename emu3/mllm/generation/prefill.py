@@ -1,54 +1,108 @@
-"""Prompts through the model's own network in chunks, and their keys and values for the cache.
+"""Prompts: which of them run, packed once, and through the model's own network in chunks.
 
 Positions end at max_position_embeddings here, so dynamic rotary scaling never changes its base.
 
-Shapes: U distinct prompts, P prompt slots, T tokens of a chunk, C hidden width, G key/value
+Shapes: B prompts, N = B x pictures sequences, R rows of the network (N, or 2N with guidance),
+U distinct prompts among them, P prompt slots, T tokens of a chunk, C hidden width, G key/value
 heads, D head width.
+
+    rows     conditional 0..N-1, then unconditional 0..N-1; `source` says which prompt each starts from
+    packed   ------ a a a a      every prompt stands at the right edge of its P slots, whatever side
+             -- b b b b b b      it was padded on: the next token of all rows has one slot, while
+                                 each row keeps positions of its own
 """
 
 from dataclasses import dataclass
 
-import mindspore as ms
 import numpy as np
-from mindspore import Tensor
+from mindspore import Tensor, int32
 
-from emu3.mllm.generation.rows import Rows
+from emu3.errors import InputError
 from emu3.mllm.rotary import causal_bias, positions_from_mask, rope_table
+from emu3.runtime import graph_mode
 
 CHUNK = 512
 GRAPH_SLOTS = 64
 
 
 @dataclass(frozen=True)
+class Rows:
+    """Distinct prompts and which of them each row starts from."""
+
+    prompts: list[np.ndarray]  # U times 1-D int32
+    source: np.ndarray  # (R,) index among the prompts
+    guided: bool
+
+    @property
+    def longest(self) -> int:
+        """Tokens of the longest prompt."""
+        return max(len(prompt) for prompt in self.prompts)
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """Tokens of each row's prompt: (R,)."""
+        return np.array([len(prompt) for prompt in self.prompts])[self.source]
+
+    @property
+    def slots(self) -> int:
+        """Columns for the prompts: as many as the longest needs; in steps in graph mode, which
+        compiles the network for each number of columns."""
+        if graph_mode():
+            return -(-self.longest // GRAPH_SLOTS) * GRAPH_SLOTS
+        return self.longest
+
+    def packed(self, slots: int) -> tuple[np.ndarray, np.ndarray]:
+        """Ids and mask (U, P) int32 with every prompt at the right edge of P = `slots`."""
+        ids = np.zeros((len(self.prompts), slots), np.int32)
+        mask = np.zeros_like(ids)
+        for row, prompt in enumerate(self.prompts):
+            ids[row, slots - len(prompt) :] = prompt
+            mask[row, slots - len(prompt) :] = 1
+        return ids, mask
+
+
+def make_rows(prompts: list[np.ndarray], negatives: list[np.ndarray] | None, pictures: int) -> Rows:
+    """Rows of the network for B prompts, their negative prompts (1 or B), and copies of each.
+
+    Raises:
+        InputError: as many negative prompts as fit no rule.
+    """
+    wanted = [prompt for prompt in prompts for _ in range(pictures)]
+    if negatives is not None:
+        if len(negatives) not in (1, len(prompts)):
+            raise InputError(
+                f"{len(negatives)} negative prompts for {len(prompts)} prompts; allowed: one for "
+                "all or one each; change negative_prompt_ids"
+            )
+        negatives = negatives * (len(prompts) // len(negatives))
+        wanted += [prompt for prompt in negatives for _ in range(pictures)]
+    index: dict[bytes, int] = {}
+    source = [index.setdefault(prompt.tobytes(), len(index)) for prompt in wanted]
+    distinct = [np.frombuffer(key, np.int32) for key in index]
+    return Rows(distinct, np.array(source), negatives is not None)
+
+
+@dataclass(frozen=True)
 class Prefill:
     """What the prompts leave behind: the last hidden state (U, C) and, per layer, key and value.
 
-    `cache` holds key, value of each layer in turn, each (U, G, P, D); `mask` is (U, P).
+    `cache` holds key, value of each layer in turn, each (U, G, P, D).
     """
 
     hidden: Tensor
     cache: tuple[Tensor, ...]
-    mask: np.ndarray
-
-
-def prompt_slots(rows: Rows) -> int:
-    """Columns for the prompts: as many as the longest needs; in steps in graph mode, which
-    compiles the network for each number of columns."""
-    if ms.get_context("mode") == ms.GRAPH_MODE:
-        return -(-rows.longest // GRAPH_SLOTS) * GRAPH_SLOTS
-    return rows.longest
 
 
 def prefill(model, rows: Rows, slots: int) -> Prefill:
     """Run the distinct prompts, packed into `slots` columns, through `model` once."""
-    ids, mask = rows.packed(slots, pad=0)
+    ids, mask = rows.packed(slots)
     table = rope_table(model.config, min(slots, model.config.max_position_embeddings))
     positions = positions_from_mask(mask)
     past: tuple[Tensor, ...] = ()
     for start in range(0, slots, CHUNK):
         stop = min(start + CHUNK, slots)
-        embeds = model.model.embed_tokens(Tensor(ids[:, start:stop], ms.int32))
+        embeds = model.model.embed_tokens(Tensor(ids[:, start:stop], int32))
         cos, sin = (Tensor(part[positions[:, start:stop]]) for part in table)
         bias = Tensor(causal_bias(mask[:, :stop], stop - start))
         hidden, _, past = model.model(embeds, cos, sin, bias, *past)
-    return Prefill(hidden[:, -1], past, mask)
+    return Prefill(hidden[:, -1], past)

@@ -1,28 +1,32 @@
-"""One call of generate() understood: rows, grid, settings, seeds, and which processors to call.
+"""One generation understood and checked: prompts, grid, settings, seeds, processors to call.
+
+    what a person gives   ids or rows of ids, settings, sizes, seeds
+    Request               checked once, kept, run as often as one likes
 
 Shapes: B prompts, N = B x pictures sequences, T columns of input_ids, n new tokens.
 """
 
 import secrets
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from emu3.arrays import as_numpy
 from emu3.errors import InputError
-from emu3.mllm.generation.decoder import Tables
-from emu3.mllm.generation.grammar import Grid, make_grid, read_sizes
-from emu3.mllm.generation.processors import own_processors, recognise
-from emu3.mllm.generation.rows import Rows, make_rows, read_prompts
-from emu3.mllm.generation.sampling import SamplerKind, uniforms
-from emu3.mllm.generation.schemes import FIELDS, Decoding, fitted
+from emu3.mllm.generation.logits_processors import own_processors, recognise
+from emu3.mllm.generation.prefill import Rows, make_rows
+from emu3.mllm.generation.schemes import FIELDS, Plain, fitted
 from emu3.mllm.generation.settings import Settings, resolve_settings
-from emu3.mllm.generation.step import StepKind
-from emu3.mllm.generation.zipar import Schedule, make_schedule
+from emu3.mllm.grammar import Grid, make_grid, read_sizes
 from emu3.mllm.vocabulary import FREE, Vocabulary
 
-OWN_FIELDS = ("negative_prompt_ids", "negative_prompt_attention_mask", "image_size")
+if TYPE_CHECKING:
+    from emu3.mllm.configuration_emu3 import Emu3Config
+
+NEGATIVE, NEGATIVE_MASK = "negative_prompt_ids", "negative_prompt_attention_mask"
+OWN_FIELDS = (NEGATIVE, NEGATIVE_MASK, "image_size")
 
 
 @dataclass(frozen=True)
@@ -31,43 +35,20 @@ class Request:
 
     ids: np.ndarray  # (N, T) int32, as given, each prompt `pictures` times
     rows: Rows
-    grid: Grid | None
+    grid: Grid | None  # None for text
+    forced: np.ndarray  # (N, n) int32: the id each new place must hold, FREE where it is open
     settings: Settings
     seeds: tuple[int, ...]  # (N,)
-    tables: Tables
-    own: list  # processors of ours, then foreign ones
-    foreign: list
-    schedule: Schedule | None  # of ZipAR
+    streams: tuple[int, ...]  # (N,): sequences of one seed draw from streams of their own
+    candidates: tuple[int, int]  # ids that may be sampled: first, last + 1
+    own: list[Callable]  # processors of ours, then other people's
+    foreign: list[Callable]
+    jit: bool
 
     @property
     def needs_host(self) -> bool:
         """Whether scores must come to the host at every step."""
         return bool(self.own or self.foreign)
-
-    def step_kind(self, vocab_size: int) -> StepKind:
-        """What to compile, slots apart."""
-        settings = self.settings
-        candidates = (0, vocab_size)
-        if self.grid is not None and not self.needs_host:
-            vocabulary = self.grid.vocabulary
-            candidates = (vocabulary.visual_start, vocabulary.visual_end)
-        sampler = SamplerKind(
-            greedy=not settings.do_sample,
-            top_k=settings.top_k if settings.do_sample else 0,
-            use_top_p=settings.do_sample and settings.top_p < 1,
-        )
-        decoding = settings.decoding
-        return StepKind(
-            rows=len(self.rows.source),
-            sequences=len(self.ids),
-            slots=0,
-            head_range=candidates,
-            sampler=sampler,
-            log_probs=self.needs_host,
-            scheme=decoding.scheme,
-            window=self.schedule.window if self.schedule else decoding.window,
-            coupling=decoding.coupling,
-        )
 
 
 def make_request(
@@ -77,59 +58,116 @@ def make_request(
     logits_processor: Iterable | None = None,
     attention_mask=None,
     seed: int | Sequence[int] | None = None,
-    overrides: dict | None = None,
+    jit: bool | None = None,
+    overrides: dict[str, Any] | None = None,
 ) -> Request:
-    """Read and check the arguments of generate().
+    """Read and check the arguments of `GenerationMixin.request`.
 
     Raises:
         InputError: any of them is impossible or does not fit the others.
     """
-    config = model.config
-    overrides = dict(overrides or {})
+    config: Emu3Config = model.config
+    overrides, asked = dict(overrides or {}), recognise(logits_processor)
     own = {name: overrides.pop(name, None) for name in OWN_FIELDS}
-    asked = recognise(logits_processor)
     constraint = asked.fields.pop("constraint", None)
-    if "negative_prompt_ids" in asked.fields:
-        own.update({name: asked.fields.pop(name) for name in OWN_FIELDS[:2]})
-        if own["negative_prompt_ids"] is None:
-            own["negative_prompt_ids"] = as_numpy(input_ids)[:, -1:]
+    if NEGATIVE in asked.fields:
+        own |= {name: asked.fields.pop(name) for name in (NEGATIVE, NEGATIVE_MASK)}
+        if own[NEGATIVE] is None:
+            own[NEGATIVE] = as_numpy(input_ids)[:, -1:]
     overrides |= asked.fields
-    prompts = read_prompts(input_ids, attention_mask, config.vocab_size)
-    length = as_numpy(input_ids).shape[1]
-    settings = resolve_settings(
-        model.generation_config if generation_config is None else generation_config,
-        overrides,
-        length,
-        config,
-    )
+    prompts, ids = read_prompts(input_ids, attention_mask, config.vocab_size)
+    stated = model.generation_config if generation_config is None else generation_config
+    settings = resolve_settings(stated, overrides, ids.shape[1], config)
     negatives = _negatives(own, settings, "guidance_scale" in overrides, config.vocab_size)
     rows = make_rows(prompts, negatives, settings.pictures)
-    ids = np.repeat(as_numpy(input_ids).astype(np.int32), settings.pictures, 0)
     grid = _grid(constraint, own["image_size"], config, prompts, settings)
     count = _new_tokens(rows, grid, settings, config.max_position_embeddings)
-    seeds, streams = _seeds(seed, len(ids))
-    uniform = np.stack([uniforms(s, stream, count) for s, stream in zip(seeds, streams)])
-    forced = np.full((len(ids), count), FREE, np.int32) if grid is None else grid.forced
-    processors = own_processors(settings, length)
+    processors = own_processors(settings, ids.shape[1]) if settings.edit_scores else []
     callers = [p.__name__ for p in processors] + [type(p).__name__ for p in asked.others]
-    asked_scheme = any(overrides.get(name) is not None for name in FIELDS)
-    settings = replace(settings, decoding=_decoding(settings, grid, callers, asked_scheme))
-    zipar = settings.decoding.scheme == "zipar"
+    # A checkpoint's scheme speaks of its pictures: texts are plain.
+    text = grid is None and all(overrides.get(name) is None for name in FIELDS)
+    scheme = Plain() if text else fitted(settings.scheme, grid, callers)
+    seeds, streams = _seeds(seed, len(prompts) * settings.pictures)
     return Request(
-        ids=ids,
+        ids=np.repeat(ids, settings.pictures, 0),
         rows=rows,
         grid=grid,
-        settings=settings,
+        forced=np.full((len(seeds), count), FREE, np.int32) if grid is None else grid.forced,
+        settings=replace(settings, scheme=scheme),
         seeds=seeds,
-        tables=Tables(forced, uniform, tuple(zip(seeds, streams))),
+        streams=streams,
+        candidates=_candidates(grid, callers, config.vocab_size),
         own=processors,
         foreign=asked.others,
-        schedule=make_schedule(grid, settings.decoding.zipar_window) if zipar else None,
+        jit=jit is not False,
     )
+
+
+def read_prompts(
+    ids, mask, vocab_size: int, name: str = "input_ids"
+) -> tuple[list[np.ndarray], np.ndarray]:
+    """The kept tokens of each prompt, 1-D int32, and all of them as (B, T) int32.
+
+    `ids` are rows of ids, which need no mask, or (B, T) with its mask (B, T).
+
+    Raises:
+        InputError: shapes that do not fit, an empty prompt, or an id outside the vocabulary.
+    """
+    if isinstance(ids, list) and ids and mask is None:
+        prompts = [np.asarray(row) for row in ids]
+        width = max(map(np.size, prompts))
+        ids = np.stack([np.pad(_whole(row, name), (width - row.size, 0)) for row in prompts])
+    else:
+        ids = _whole(as_numpy(ids), name, 2)
+        mask = np.ones(ids.shape, bool) if mask is None else as_numpy(mask) != 0
+        if mask.shape != ids.shape:
+            raise InputError(
+                f"the attention mask of {name} has shape {mask.shape}; allowed: {ids.shape}"
+            )
+        prompts = [row[keep] for row, keep in zip(ids, mask)]
+    prompts = [row.astype(np.int32) for row in prompts]
+    for row, prompt in enumerate(prompts):
+        if not prompt.size:
+            raise InputError(f"row {row} of {name} is empty; allowed: at least one kept token")
+        if prompt.min() < 0 or prompt.max() >= vocab_size:
+            raise InputError(
+                f"row {row} of {name} has ids {prompt.min()}..{prompt.max()}; allowed: "
+                f"0..{vocab_size - 1}; tokenizer and model must belong together (--model)"
+            )
+    return prompts, ids.astype(np.int32)
+
+
+def _whole(ids: np.ndarray, name: str, axes: int = 1) -> np.ndarray:
+    """`ids`, when they are whole numbers on so many axes, at least one on each."""
+    if ids.ndim != axes or ids.size == 0 or not np.issubdtype(ids.dtype, np.integer):
+        raise InputError(
+            f"{name} has shape {ids.shape} and dtype {ids.dtype}; allowed: whole numbers "
+            "(batch, tokens), at least one of each"
+        )
+    return ids
+
+
+def _negatives(
+    own: dict[str, Any], settings: Settings, asked: bool, vocab_size: int
+) -> list[np.ndarray] | None:
+    """Negative prompts when there is guidance.
+
+    A checkpoint's guidance scale speaks of its pictures: without negative prompts it is idle.
+    """
+    if settings.guidance_scale == 1:
+        return None
+    if own[NEGATIVE] is None:
+        if asked:
+            raise InputError(
+                f"guidance_scale = {settings.guidance_scale:g} needs negative_prompt_ids; allowed "
+                "without them: 1; change guidance_scale or give negative_prompt_ids"
+            )
+        return None
+    return read_prompts(own[NEGATIVE], own[NEGATIVE_MASK], vocab_size, NEGATIVE)[0]
 
 
 def _grid(
-    constraint, image_size, config, prompts: list[np.ndarray], settings: Settings
+    constraint, image_size, config: "Emu3Config", prompts: list[np.ndarray], settings: Settings
 ) -> Grid | None:
     """The grid of a constraint or of image_size; None for text."""
     if constraint is not None:
@@ -144,31 +182,11 @@ def _grid(
     return make_grid(vocabulary, sizes, copies, settings.new_tokens)
 
 
-def _negatives(
-    own: dict, settings: Settings, asked: bool, vocab_size: int
-) -> list[np.ndarray] | None:
-    """Negative prompts when there is guidance.
-
-    A checkpoint's guidance scale speaks of its pictures: without negative prompts it is idle.
-    """
-    if settings.guidance_scale == 1:
-        return None
-    if own["negative_prompt_ids"] is None:
-        if asked:
-            raise InputError(
-                f"guidance_scale = {settings.guidance_scale:g} needs negative_prompt_ids; allowed "
-                "without them: 1; change guidance_scale or give negative_prompt_ids"
-            )
-        return None
-    mask = own["negative_prompt_attention_mask"]
-    return read_prompts(own["negative_prompt_ids"], mask, vocab_size, "negative_prompt_ids")
-
-
-def _decoding(settings: Settings, grid: Grid | None, callers: list[str], asked: bool) -> Decoding:
-    """The decoding of this call. A checkpoint's scheme speaks of its pictures: texts are plain."""
-    if grid is None and not asked:
-        return Decoding()
-    return fitted(settings.decoding, grid, callers)
+def _candidates(grid: Grid | None, callers: list[str], vocab_size: int) -> tuple[int, int]:
+    """First and one past the last id that may be sampled: of a picture the visual ones alone."""
+    if grid is None or callers:
+        return 0, vocab_size
+    return grid.vocabulary.visual_start, grid.vocabulary.visual_end
 
 
 def _new_tokens(rows: Rows, grid: Grid | None, settings: Settings, positions: int) -> int:
@@ -196,7 +214,7 @@ def _new_tokens(rows: Rows, grid: Grid | None, settings: Settings, positions: in
     return count
 
 
-def _seeds(seed: int | Sequence[int] | None, count: int) -> tuple[tuple[int, ...], range | list]:
+def _seeds(seed, count: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """Seed and stream of each sequence: one seed with a stream each, or a seed each.
 
     Raises:
@@ -205,14 +223,14 @@ def _seeds(seed: int | Sequence[int] | None, count: int) -> tuple[tuple[int, ...
     if seed is None:
         seed = secrets.randbits(32)
     try:
-        values = [int(value) for value in np.atleast_1d(as_numpy(seed))]
+        values = tuple(int(value) for value in np.atleast_1d(as_numpy(seed)))
     except (TypeError, ValueError):
-        values = []
+        values = ()
     if not values or len(values) not in (1, count):
         raise InputError(
             f"seed = {seed!r}; allowed: a whole number, or one for each of {count} sequences; "
             "change --seed"
         )
     if len(values) == count:
-        return tuple(values), [0] * count
-    return tuple(values) * count, range(count)
+        return values, (0,) * count
+    return values * count, tuple(range(count))

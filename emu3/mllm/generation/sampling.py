@@ -40,9 +40,9 @@ class Sampler(nn.Cell):
         self.topk = ops.TopK(sorted=True)
         self.softmax = ops.Softmax(-1)
         self.cumsum = ops.CumSum()
-        self.sum = ops.ReduceSum(keep_dims=True)
-        self.slice, self.take, self.minimum = ops.Slice(), ops.GatherD(), ops.Minimum()
-        self.spread, self.zeros = ops.TensorScatterElements(1), ops.ZerosLike()
+        self.reduce_sum = ops.ReduceSum(keep_dims=True)
+        self.slice, self.gather_d, self.minimum = ops.Slice(), ops.GatherD(), ops.Minimum()
+        self.tensor_scatter_elements, self.zeros_like = ops.TensorScatterElements(1), ops.ZerosLike()
 
     def construct(
         self, logits: Tensor, uniform: Tensor, temperature: Tensor, top_p: Tensor
@@ -53,7 +53,7 @@ class Sampler(nn.Cell):
         chance, order = self.survivors(logits, temperature, top_p)
         place = self.draw(chance, uniform)
         if self.sorts:
-            place = self.take(order, 1, place)
+            place = self.gather_d(order, 1, place)
         return place.reshape((-1,))
 
     def survivors(self, logits: Tensor, temperature: Tensor, top_p: Tensor):
@@ -71,7 +71,7 @@ class Sampler(nn.Cell):
             chance = chance * (below < top_p).astype(ms.float32)
         if self.sorts:
             _, rising = self.topk(-order.astype(ms.float32), self.count)
-            chance, order = self.take(chance, 1, rising), self.take(order, 1, rising)
+            chance, order = self.gather_d(chance, 1, rising), self.gather_d(order, 1, rising)
         return chance, order
 
     def draw(self, weights: Tensor, uniform: Tensor) -> Tensor:
@@ -80,14 +80,16 @@ class Sampler(nn.Cell):
         total = self.slice(below, (0, weights.shape[1] - 1), (weights.shape[0], 1))
         # Rounding may push the target onto the total, past the last candidate with a weight.
         target = self.minimum(uniform.reshape((-1, 1)) * total, total * BELOW_ONE)
-        return self.sum((below <= target).astype(ms.float32), -1).astype(ms.int32)
+        return self.reduce_sum((below <= target).astype(ms.float32), -1).astype(ms.int32)
 
     def distribution(self, logits: Tensor, temperature: Tensor, top_p: Tensor) -> Tensor:
         """What `construct` draws from, spelled out: probabilities (N, V)."""
         chance, order = self.survivors(logits, temperature, top_p)
         if self.use_top_p:
-            chance = chance / self.sum(chance, -1)
-        return self.spread(self.zeros(logits), order, chance) if self.sorts else chance
+            chance = chance / self.reduce_sum(chance, -1)
+        if self.sorts:
+            chance = self.tensor_scatter_elements(self.zeros_like(logits), order, chance)
+        return chance
 
 
 def random(seed: int, stream: int, use: int = USE_UNIFORM) -> np.random.Generator:

@@ -1,88 +1,205 @@
-"""Ways of decoding pictures and their options: plain, Jacobi (exact) and ZipAR (lossy)."""
+"""Ways of decoding pictures: Plain, Jacobi (exact) and ZipAR (lossy), their options and parts.
+
+Each names its step and its decoder, which are imported when a picture is made: to choose a scheme
+needs none of them. A new scheme is a class here, a step and a decoder.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from numbers import Integral
-from typing import Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from emu3.errors import InputError
-from emu3.mllm.generation.jacobi import COUPLINGS
 
-SCHEMES = ("plain", "jacobi", "zipar")
-WINDOW, COUPLING, ZIPAR_WINDOW = 16, "maximal", 16
-# Options and the scheme they belong to.
-OPTIONS = {"window": "jacobi", "coupling": "jacobi", "zipar_window": "zipar"}
-FIELDS = ("decoding", *OPTIONS)
+if TYPE_CHECKING:
+    from emu3.mllm.generation.decoder import Decoder
+    from emu3.mllm.generation.step import StepNetwork
+    from emu3.mllm.grammar import Grid
+
+WINDOW, START_AFTER = 16, 16
+COUPLINGS = ("none", "maximal", "gumbel", "fixed")
+FIELDS = ("decoding", "window", "coupling", "zipar_window")
 
 
 @dataclass(frozen=True)
-class Decoding:
-    """How a picture is decoded; what belongs to another scheme is idle.
+class Plain:
+    """One token of each sequence a run of the network."""
 
-    `window` places of a row are taken per run, drafts coupled as `coupling` says (jacobi). A row
-    starts when the one above it holds `zipar_window` tokens (zipar).
-    """
+    name: ClassVar[str] = "plain"
+    options: ClassVar[tuple[str, ...]] = ()
+    lossy: ClassVar[bool] = False  # whether pictures have another distribution than plain's
 
-    scheme: str = "plain"
-    window: int = 1
-    coupling: str = "none"
-    zipar_window: int = 0
-
-    @property
-    def lossy(self) -> bool:
-        """Whether pictures have another distribution than plain decoding's."""
-        return self.scheme == "zipar"
+    @classmethod
+    def read(cls, fields: Mapping[str, Any]) -> "Plain":
+        """The scheme of generation settings by name."""
+        return cls()
 
     @property
     def label(self) -> str:
         """The scheme and its options in words."""
-        words = {
-            "plain": "plain",
-            "jacobi": f"jacobi, window {self.window}, coupling {self.coupling}",
-            "zipar": f"zipar, window {self.zipar_window} (lossy)",
-        }
-        return words[self.scheme]
+        return self.name
+
+    def parts(self) -> "tuple[type[StepNetwork], type[Decoder]]":
+        """Its compiled step, and the decoder that runs it."""
+        from emu3.mllm.generation.decoder import Decoder
+        from emu3.mllm.generation.step import Step
+
+        return Step, Decoder
+
+    def places(self, height: int, width: int) -> int:
+        """Places of a picture of height x width codes that one run takes."""
+        return 1
+
+    def spare_slots(self, places: int) -> int:
+        """Slots of the cache beyond the last token's that runs of so many places need."""
+        return 0
+
+    def within(self, tokens: int) -> "Plain":
+        """The scheme for a picture of so many tokens."""
+        return self
+
+
+@dataclass(frozen=True)
+class Jacobi:
+    """`window` places of each sequence a run; drafts that pass their test stand (`jacobi`)."""
+
+    window: int = WINDOW
+    coupling: str = "maximal"
+
+    name: ClassVar[str] = "jacobi"
+    options: ClassVar[tuple[str, ...]] = ("window", "coupling")
+    lossy: ClassVar[bool] = False
+
+    @classmethod
+    def read(cls, fields: Mapping[str, Any]) -> "Jacobi":
+        """The scheme of generation settings by name.
+
+        Raises:
+            InputError: a window or a coupling that there is not.
+        """
+        coupling = _choice("coupling", fields.get("coupling"), COUPLINGS, cls.coupling)
+        return cls(_whole("window", fields.get("window"), 2, cls.window), coupling)
+
+    @property
+    def label(self) -> str:
+        """The scheme and its options in words."""
+        return f"{self.name}, window {self.window}, coupling {self.coupling}"
+
+    def parts(self) -> "tuple[type[StepNetwork], type[Decoder]]":
+        """Its compiled step, and the decoder that runs it."""
+        from emu3.mllm.generation.jacobi import JacobiStep
+        from emu3.mllm.generation.jacobi_decoder import JacobiDecoder
+
+        return JacobiStep, JacobiDecoder
+
+    def places(self, height: int, width: int) -> int:
+        """Places of a picture of height x width codes that one run takes."""
+        return min(self.window, height * (width + 1) + 3)
+
+    def spare_slots(self, places: int) -> int:
+        """A window may begin at the last token, and writes one slot behind itself."""
+        return places + 1
+
+    def within(self, tokens: int) -> "Jacobi":
+        """The scheme for a picture of so many tokens: the default window shrinks to them.
+
+        Raises:
+            InputError: a window of more places than that.
+        """
+        if self.window <= tokens:
+            return self
+        if self.window == WINDOW:
+            return replace(self, window=tokens)
+        raise InputError(
+            f"window = {self.window}; allowed: 2..{tokens}, the tokens of the picture; "
+            "change --window"
+        )
+
+
+@dataclass(frozen=True)
+class ZipAR:
+    """A row starts when the one above it holds `start_after` tokens (`zipar`)."""
+
+    start_after: int = START_AFTER
+
+    name: ClassVar[str] = "zipar"
+    options: ClassVar[tuple[str, ...]] = ("zipar_window",)
+    lossy: ClassVar[bool] = True
+
+    @classmethod
+    def read(cls, fields: Mapping[str, Any]) -> "ZipAR":
+        """The scheme of generation settings by name.
+
+        Raises:
+            InputError: a number of tokens that cannot be.
+        """
+        return cls(_whole("zipar_window", fields.get("zipar_window"), 1, cls.start_after))
+
+    @property
+    def label(self) -> str:
+        """The scheme and its options in words."""
+        return f"{self.name}, window {self.start_after} (lossy)"
+
+    def parts(self) -> "tuple[type[StepNetwork], type[Decoder]]":
+        """Its compiled step, and the decoder that runs it."""
+        from emu3.mllm.generation.zipar import ZipDecoder, ZipStep
+
+        return ZipStep, ZipDecoder
+
+    def places(self, height: int, width: int) -> int:
+        """Rows of a picture of height x width codes that are under way at one time."""
+        step = min(self.start_after, width)
+        runs = width + 1 + (step < width)  # of a row, see zipar.make_schedule
+        return min(height, -(-runs // step))
+
+    def spare_slots(self, places: int) -> int:
+        """Idle places read and write two slots of their own; the rest is room for the rows."""
+        return places + 1
+
+    def within(self, tokens: int) -> "ZipAR":
+        """The scheme for a picture of so many tokens."""
+        return self
+
+
+Scheme = Plain | Jacobi | ZipAR
+SCHEMES: dict[str, type[Scheme]] = {scheme.name: scheme for scheme in (Plain, Jacobi, ZipAR)}
+OWNERS = {option: scheme.name for scheme in SCHEMES.values() for option in scheme.options}
 
 
 def merged(stated: Mapping[str, Any], asked: Mapping[str, Any]) -> dict[str, Any]:
-    """The fields as asked for, else as stated; None where neither speaks.
+    """The fields of FIELDS as asked for, else as stated; None where neither speaks.
 
     Asking for another scheme than the stated one leaves out the options stated for that one.
     """
-    before = stated.get("decoding") or "plain"
+    before = stated.get("decoding") or Plain.name
     scheme = asked.get("decoding") or before
     fields = {}
     for name in FIELDS:
         fields[name] = asked.get(name)
-        if fields[name] is None and (scheme == before or OPTIONS.get(name) == scheme):
+        if fields[name] is None and (scheme == before or OWNERS.get(name) == scheme):
             fields[name] = stated.get(name)
     return fields | {"decoding": scheme}
 
 
-def read_decoding(config) -> Decoding:
-    """The fields `decoding`, `window`, `coupling` and `zipar_window` of a config or namespace.
+def read_scheme(fields: Mapping[str, Any]) -> Scheme:
+    """The scheme of settings `decoding`, `window`, `coupling` and `zipar_window`.
 
     Raises:
         InputError: an unknown name, a number out of range, or an option of another scheme.
     """
-    scheme = _choice(config, "decoding", SCHEMES, "plain")
-    for name, owner in OPTIONS.items():
-        value = getattr(config, name, None)
-        if value is not None and owner != scheme:
+    name = _choice("decoding", fields.get("decoding"), tuple(SCHEMES), Plain.name)
+    for option, owner in OWNERS.items():
+        value = fields.get(option)
+        if value is not None and owner != name:
             raise InputError(
-                f"{name} = {value!r} belongs to decoding = {owner!r}, not {scheme!r}; change "
-                f"{_flag(name)} or --decoding"
+                f"{option} = {value!r} belongs to decoding = {owner!r}, not {name!r}; change "
+                f"{_flag(option)} or --decoding"
             )
-    if scheme == "jacobi":
-        coupling = _choice(config, "coupling", COUPLINGS, COUPLING)
-        return Decoding(scheme, _whole(config, "window", 2, WINDOW), coupling)
-    if scheme == "zipar":
-        return Decoding(scheme, zipar_window=_whole(config, "zipar_window", 1, ZIPAR_WINDOW))
-    return Decoding()
+    return SCHEMES[name].read(fields)
 
 
-def fitted(decoding: Decoding, grid, callers: list[str]) -> Decoding:
-    """The decoding for these pictures: the default window shrinks to a picture of fewer tokens.
+def fitted(scheme: Scheme, grid: "Grid | None", callers: list[str]) -> Scheme:
+    """The scheme for these pictures.
 
     Args:
         grid: the Grid of the pictures, None for text.
@@ -91,9 +208,9 @@ def fitted(decoding: Decoding, grid, callers: list[str]) -> Decoding:
     Raises:
         InputError: it is text, somebody wants the scores, or the window exceeds the picture.
     """
-    if decoding.scheme == "plain":
-        return decoding
-    start = f"decoding = {decoding.scheme!r}"
+    if isinstance(scheme, Plain):
+        return scheme
+    start = f"decoding = {scheme.name!r}"
     if grid is None:
         raise InputError(
             f"{start} is for pictures, whose grid is known; allowed for text: 'plain'; change "
@@ -104,19 +221,10 @@ def fitted(decoding: Decoding, grid, callers: list[str]) -> Decoding:
             f"{start} cannot call {', '.join(callers)} for every token; allowed with it: "
             "temperature, top_k, top_p and guidance; change --decoding or leave it out"
         )
-    tokens = grid.forced.shape[1]
-    if decoding.window == WINDOW > tokens:
-        return replace(decoding, window=tokens)
-    if decoding.window > tokens:
-        raise InputError(
-            f"window = {decoding.window}; allowed: 2..{tokens}, the tokens of the picture; "
-            "change --window"
-        )
-    return decoding
+    return scheme.within(grid.forced.shape[1])
 
 
-def _choice(config, name: str, allowed: tuple[str, ...], default: str) -> str:
-    value = getattr(config, name, None)
+def _choice(name: str, value: Any, allowed: tuple[str, ...], default: str) -> str:
     value = default if value is None else value
     if value not in allowed:
         names = ", ".join(allowed)
@@ -124,8 +232,7 @@ def _choice(config, name: str, allowed: tuple[str, ...], default: str) -> str:
     return value
 
 
-def _whole(config, name: str, least: int, default: int) -> int:
-    value = getattr(config, name, None)
+def _whole(name: str, value: Any, least: int, default: int) -> int:
     value = default if value is None else value
     if isinstance(value, bool) or not isinstance(value, Integral) or value < least:
         raise InputError(

@@ -11,7 +11,7 @@ from typing import Any
 from transformers.generation.configuration_utils import GenerationConfig
 
 from emu3.errors import InputError
-from emu3.mllm.generation.schemes import FIELDS, Decoding, merged, read_decoding
+from emu3.mllm.generation.schemes import FIELDS, Scheme, merged, read_scheme
 from emu3.mllm.vocabulary import Vocabulary
 
 DEFAULT_MAX_LENGTH = 20  # transformers' "nobody said anything"
@@ -64,7 +64,15 @@ class Settings:
     repetition_penalty: float
     suppressed: tuple[int, ...]
     suppressed_first: tuple[int, ...]
-    decoding: Decoding
+    scheme: Scheme
+
+    @property
+    def edit_scores(self) -> bool:
+        """Whether something here needs every score on the host (`logits_processors`)."""
+        least = self.min_new_tokens and self.eos
+        return bool(
+            self.repetition_penalty != 1 or self.suppressed or self.suppressed_first or least
+        )
 
 
 def resolve_settings(
@@ -119,7 +127,7 @@ def resolve_settings(
         repetition_penalty=number.real("repetition_penalty", 0.0, 1.0, above=True),
         suppressed=_suppressed(config, "suppress_tokens", model_config.vocab_size),
         suppressed_first=_suppressed(config, "begin_suppress_tokens", model_config.vocab_size),
-        decoding=read_decoding(config),
+        scheme=read_scheme(vars(config)),
     )
 
 

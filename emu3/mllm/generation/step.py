@@ -2,23 +2,28 @@
 
 Shapes: N sequences, R rows of the network (N, or 2N with guidance), S slots, C hidden width,
 H query heads, G key/value heads, D head width, V candidates; W places of each row in one run of
-the network, 1 here, more in `window` and `zipar`.
+the network, 1 here, more in `window`.
 
 Everything that changes from step to step is an argument of fixed shape or a Parameter written in
 place, so one compiled graph runs a whole block of steps with no word to the host.
 """
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import mindspore as ms
 import numpy as np
 from mindspore import Parameter, Tensor, nn, ops
 
 from emu3.mllm.generation.sampling import Sampler, SamplerKind
-from emu3.mllm.generation.weights import StepWeights
+from emu3.mllm.generation.step_weights import StepWeights
 from emu3.mllm.rotary import rope_table
 from emu3.nn.attention import MASKED, attend
 from emu3.nn.rmsnorm import rms_norm
+
+if TYPE_CHECKING:
+    from emu3.mllm.generation.request import Request
+    from emu3.mllm.generation.schemes import Scheme
 
 
 @dataclass(frozen=True)
@@ -28,12 +33,30 @@ class StepKind:
     rows: int
     sequences: int
     slots: int
-    head_range: tuple[int, int]  # candidates' ids: first, last + 1
+    candidates: tuple[int, int]  # ids that may be sampled: first, last + 1
     sampler: SamplerKind
-    log_probs: bool = False  # mix log-probabilities, as logits processors expect of guidance
-    scheme: str = "plain"
+    scheme: "Scheme"
     window: int = 1  # places of each row that one run of the network takes
-    coupling: str = "none"  # of Jacobi decoding
+    log_probs: bool = False  # mix log-probabilities, as logits processors expect of guidance
+
+    @classmethod
+    def of(cls, request: "Request", window: int) -> "StepKind":
+        """What to compile for a request, slots apart."""
+        settings = request.settings
+        return cls(
+            rows=len(request.rows.source),
+            sequences=len(request.ids),
+            slots=0,
+            candidates=request.candidates,
+            sampler=SamplerKind(
+                greedy=not settings.do_sample,
+                top_k=settings.top_k if settings.do_sample else 0,
+                use_top_p=settings.do_sample and settings.top_p < 1,
+            ),
+            scheme=settings.scheme,
+            window=window,
+            log_probs=request.needs_host,
+        )
 
     @property
     def guided(self) -> bool:
@@ -43,7 +66,7 @@ class StepKind:
     @property
     def spare(self) -> int:
         """Slots needed beyond the last token's."""
-        return 0 if self.scheme == "plain" else self.window + 1
+        return self.scheme.spare_slots(self.window)
 
 
 def _zeros(name: str, shape: tuple[int, ...], dtype: ms.Type) -> Parameter:
@@ -56,6 +79,9 @@ def _table(name: str, values: np.ndarray) -> Parameter:
 
 class StepLayer(nn.Cell):
     """One decoder layer on the cache; its weights are the model's own Parameters or joined.
+
+    `modeling_emu3.DecoderLayer` is the same layer for training and prompts; a test holds the two
+    against each other.
 
     Primitives rather than tensor methods and slices: each of those costs parsing at compile time
     and a kernel more in every step.
@@ -83,12 +109,9 @@ class StepLayer(nn.Cell):
         self.values = _zeros(f"{name}.values", shape, dtype)
         half = np.arange(self.head_dim // 2, dtype=np.int32)
         self.swapped = Tensor(np.concatenate((half + len(half), half)))
-        self.matmul, self.write, self.gather = (
-            ops.MatMul(False, True),
-            ops.ScatterUpdate(),
-            ops.Gather(),
-        )
-        self.concat, self.slice, self.halves = ops.Concat(1), ops.Slice(), ops.Split(1, 2)
+        self.matmul, self.gather = ops.MatMul(False, True), ops.Gather()
+        self.scatter_update, self.concat = ops.ScatterUpdate(), ops.Concat(1)
+        self.slice, self.split = ops.Slice(), ops.Split(1, 2)
 
     def construct(self, x: Tensor, cos: Tensor, sin: Tensor, bias: Tensor, places: Tensor):
         """x (R*W, C), cos and sin (R*W, H+2G, D), bias (R, 1, W, S), places (R*W*G,) -> (R*W, C).
@@ -102,8 +125,8 @@ class StepLayer(nn.Cell):
         cache = (self.rows, self.groups, self.slots, self.head_dim)
         lines = self.rows * self.window
         flat = (lines * self.groups, self.head_dim)
-        keys = self.write(self.keys, places, key.reshape(flat)).reshape(cache)
-        values = self.write(self.values, places, value.reshape(flat)).reshape(cache)
+        keys = self.scatter_update(self.keys, places, key.reshape(flat)).reshape(cache)
+        values = self.scatter_update(self.values, places, value.reshape(flat)).reshape(cache)
         if self.window == 1:
             query = query.reshape((self.rows, self.heads, 1, self.head_dim))
         else:
@@ -139,7 +162,7 @@ class StepLayer(nn.Cell):
     def _widen(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """x (R*W, C) -> gate and up (R*W, inner)."""
         if self.fused:
-            return self.halves(self.matmul(x, self.gate_up))
+            return self.split(self.matmul(x, self.gate_up))
         return self.matmul(x, self.gate), self.matmul(x, self.up)
 
     def load(self, keys: Tensor, values: Tensor) -> None:
@@ -162,14 +185,14 @@ class StepNetwork(nn.Cell):
         super().__init__(auto_prefix=False)
         config = model.config
         self.kind, self.eps = kind, config.rms_norm_eps
-        self.guided, self.sequences, self.first_id = kind.guided, kind.sequences, kind.head_range[0]
+        self.guided, self.first_id = kind.guided, kind.candidates[0]
         self.embedding = model.model.embed_tokens.weight
-        self.norm, self.head = model.model.norm.weight, weights.head(*kind.head_range)
+        self.norm, self.head = model.model.norm.weight, weights.head(*kind.candidates)
         layers = [
             StepLayer(layer, weights, i, config, kind) for i, layer in enumerate(model.model.layers)
         ]
         self.layers = nn.CellList(layers, auto_prefix=False)
-        self.sampler = Sampler(kind.sampler, kind.head_range[1] - kind.head_range[0])
+        self.sampler = Sampler(kind.sampler, kind.candidates[1] - kind.candidates[0])
         cos, sin = rope_table(config, min(kind.slots, config.max_position_embeddings))
         sin = sin * np.where(np.arange(config.head_dim) < config.head_dim // 2, -1, 1)
         self.cos = _table("step.cos", cos)
@@ -180,13 +203,9 @@ class StepNetwork(nn.Cell):
         )
         turning = np.repeat(np.array([1, 0], np.float32), counts).reshape(1, -1, 1)
         self.turning, self.still = Tensor(turning), Tensor(1 - turning)
-        self.matmul, self.write, self.gather = (
-            ops.MatMul(False, True),
-            ops.ScatterUpdate(),
-            ops.Gather(),
-        )
-        self.pair, self.halves, self.select = ops.Concat(0), ops.Split(0, 2), ops.Select()
-        self.minimum = ops.Minimum()
+        self.matmul, self.gather = ops.MatMul(False, True), ops.Gather()
+        self.scatter_update, self.concat = ops.ScatterUpdate(), ops.Concat(0)
+        self.split, self.select, self.minimum = ops.Split(0, 2), ops.Select(), ops.Minimum()
         self.log_probs, self.log_softmax = kind.log_probs, ops.LogSoftmax(-1)
         numbers = np.arange(kind.slots, dtype=np.int32)
         self.slot_numbers = Tensor(np.tile(numbers, (kind.rows, 1, 1, 1)))
@@ -213,7 +232,7 @@ class StepNetwork(nn.Cell):
 
         Keys and values go into the cache; bias (R, 1, W, S) says which slots each place sees.
         """
-        ids = self.pair((token, token)) if self.guided else token
+        ids = self.concat((token, token)) if self.guided else token
         x = self.gather(self.embedding, ids, 0)
         slots = slots.reshape((-1, self.kind.window, 1))
         positions = (self.offset + slots).reshape((-1, 1))
@@ -231,7 +250,7 @@ class StepNetwork(nn.Cell):
         logits = self.matmul(hidden, self.head).astype(ms.float32)
         if self.guided:
             logits = self.log_softmax(logits) if self.log_probs else logits
-            wanted, unwanted = self.halves(logits)
+            wanted, unwanted = self.split(logits)
             logits = unwanted + guidance * (wanted - unwanted)
         return logits
 
@@ -242,7 +261,7 @@ class StepNetwork(nn.Cell):
         forced = self.gather(self.forced, following, 0).reshape((-1,))
         sampled = self.sampler(logits, uniform, temperature, top_p) + self.first_id
         token = self.select(forced < 0, sampled, forced)
-        self.write(self.tokens, following, token.reshape((1, -1)))
+        self.scatter_update(self.tokens, following, token.reshape((1, -1)))
         return token
 
 

@@ -10,15 +10,20 @@ S slots, F runs in a block, T runs of a picture, n new tokens.
 """
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from mindspore import Parameter, Tensor, ops
 
-from emu3.mllm.generation.grammar import Grid
+from emu3.mllm.generation.decoder import StepStore, number
 from emu3.mllm.generation.step import StepKind
-from emu3.mllm.generation.weights import StepWeights
-from emu3.mllm.generation.window import WindowStep
+from emu3.mllm.generation.step_weights import StepWeights
+from emu3.mllm.generation.window import RUNS, WindowDecoder, WindowStep
 from emu3.mllm.vocabulary import FREE
+
+if TYPE_CHECKING:
+    from emu3.mllm.generation.request import Request
+    from emu3.mllm.grammar import Grid
 
 NEVER = np.iinfo(np.int32).max
 IDLE = -1
@@ -49,7 +54,7 @@ class Schedule:
         return (self.counts[1:] < self.counts[-1]).sum(0)
 
 
-def make_schedule(grid: Grid, start_after: int) -> Schedule:
+def make_schedule(grid: "Grid", start_after: int) -> Schedule:
     """The schedule of a grid whose rows start `start_after` tokens after the one above."""
     pictures = [_runs(grid, sequence, start_after) for sequence in range(len(grid.forced))]
     total = max(map(len, pictures))
@@ -70,8 +75,14 @@ def make_schedule(grid: Grid, start_after: int) -> Schedule:
     return Schedule(feeds, targets, born, counts)
 
 
-def _runs(grid: Grid, sequence: int, start_after: int) -> list[list[tuple[int, int]]]:
-    """The places (feed, target) that each run takes of a sequence."""
+def _runs(grid: "Grid", sequence: int, start_after: int) -> list[list[tuple[int, int]]]:
+    """The places (feed, target) that each run takes of a sequence.
+
+        run    0 1 2 3 4 5 6 7 8     what is fed; each run makes the token after it
+        row 0  a b c d |             rows of 4 codes start 2 tokens after the one above
+        row 1    ^ a b c d |         ^ the end-of-line above the row leads to its first code
+        row 2        ^ a b c d |     | a row's own end-of-line again, now that the row is whole
+    """
     height, width = (int(side) for side in grid.sizes[sequence])
     done, length = int(grid.done[sequence]), grid.forced.shape[1]
     step = min(start_after, width)
@@ -98,7 +109,6 @@ class ZipStep(WindowStep):
         super().__init__(model, weights, kind)
         born = np.full((kind.rows, 1, 1, kind.slots), NEVER, np.int32)
         self.born = Parameter(Tensor(born), name="step.born", requires_grad=False)
-        self.both = ops.LogicalAnd()
 
     def construct(self, turn, end, first, feeds, targets, guidance, temperature, top_p):
         """Runs turn..end-1 of a block, (1,) each, whose first one is the picture's `first` (1,).
@@ -108,10 +118,69 @@ class ZipStep(WindowStep):
         while turn < end:
             slots = self.gather(feeds, turn, 0).reshape((-1,))
             before = self.slot_numbers <= self.rows_of(slots)
-            seen = self.both(before, self.born <= first + turn)
+            seen = self.logical_and(before, self.born <= first + turn)
             logits = self.forward(slots, seen, guidance)
             places = self.places(self.gather(targets, turn, 0))
-            token = self.sampler(logits, self.pick(self.uniform, places), temperature, top_p)
-            self.put(self.tokens, places, token + self.first_id)
+            token = self.sampler(logits, self.gather_nd(self.uniform, places), temperature, top_p)
+            self.scatter_nd_update(self.tokens, places, token + self.first_id)
             turn = turn + 1
         return turn
+
+
+class ZipDecoder(WindowDecoder):
+    """As many places of each picture as it has rows under way, by a schedule."""
+
+    scratch = 2
+
+    def __init__(self, store: StepStore, request: "Request") -> None:
+        schedule = make_schedule(request.grid, request.settings.scheme.start_after)
+        super().__init__(store, request, schedule.window)
+        self.schedule, self.turn = schedule, -1
+
+    @property
+    def counts(self) -> np.ndarray:
+        """Tokens of each sequence that are final: (N,)."""
+        return self.schedule.counts[self.turn + 1]
+
+    @property
+    def forwards(self) -> np.ndarray:
+        """Runs of the network for each sequence, the prompt's not counted: (N,)."""
+        return np.minimum(self.schedule.runs, self.turn)
+
+    def choose(self, logits: Tensor) -> None:
+        """Take the first token from logits (N, V)."""
+        super().choose(logits)
+        self.turn = 0
+
+    def advance(self, count: int) -> None:
+        """Run the schedule `count` times further, a block at most."""
+        block = slice(self.turn, self.turn + min(count, RUNS))
+        feeds, targets = self.schedule.feeds[block], self.schedule.targets[block]
+        last = int(max(feeds.max(), targets.max()))
+        self._make_room(self.prompt_slots + last + self.kind.spare)
+        self.current.block(*self._arguments(feeds, targets))
+        self.turn += len(feeds)
+        self._read()
+
+    def _arguments(self, feeds: np.ndarray, targets: np.ndarray) -> tuple[Tensor, ...]:
+        """What a block takes to run places (F, N, W); idle ones go to the last two slots."""
+        slots = []
+        for places, idle in ((feeds, self.kind.slots - 2), (targets, self.kind.slots - 1)):
+            table = np.full((RUNS, *places.shape[1:]), idle, np.int32)
+            table[: len(places)] = np.where(places == IDLE, idle, places + self.prompt_slots)
+            slots.append(Tensor(table.reshape(RUNS, -1)))
+        return (number(0), number(len(feeds)), number(self.turn), *slots, *self.scalars)
+
+    def _no_steps(self) -> tuple[Tensor, ...]:
+        shape = (0, self.kind.sequences, self.kind.window)
+        return self._arguments(np.zeros(shape, np.int32), np.zeros(shape, np.int32))
+
+    def _enter(self, slots: int) -> None:
+        super()._enter(slots)
+        step = self.current.step
+        born = np.full((slots, self.kind.sequences), NEVER, np.int32)
+        born[: self.prompt_slots] = -1
+        known = min(self.count, slots - self.prompt_slots)
+        born[self.prompt_slots : self.prompt_slots + known] = self.schedule.born[:, :known].T
+        rows = np.tile(born.T, (self.kind.rows // self.kind.sequences, 1))
+        ops.assign(step.born, Tensor(rows.reshape(step.born.shape)))

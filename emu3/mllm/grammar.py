@@ -1,15 +1,50 @@
-"""The image grid as known tokens: which id each new place must hold, and where free rows end.
+"""The grid of a picture: its size, and which id each of its places must hold.
 
 Shapes: N sequences, n new tokens. The layout itself belongs to `Vocabulary.forced_ids`.
 """
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
 
 from emu3.arrays import as_numpy
 from emu3.errors import InputError
-from emu3.mllm.vocabulary import FREE, Vocabulary
+from emu3.mllm.vocabulary import FREE, MAX_GRID_SIDE, Vocabulary
+
+MAX_RATIO = 16
+
+
+def read_ratio(ratio: str) -> tuple[int, int]:
+    """Width and height of a text "width:height".
+
+    Raises:
+        InputError: it is malformed, or beyond 16 to 1.
+    """
+    width, _, height = str(ratio).partition(":")
+    if not (width.isdecimal() and height.isdecimal() and int(width) and int(height)):
+        raise InputError(f"ratio {ratio!r}; allowed: width:height such as 16:9; change --ratio")
+    w, h = int(width), int(height)
+    if max(h, w) > MAX_RATIO * min(h, w):
+        raise InputError(f"ratio {ratio!r}; allowed: at most {MAX_RATIO} to 1; change --ratio")
+    return w, h
+
+
+def latent_size(ratio: str, image_area: int, factor: int = 8) -> tuple[int, int]:
+    """Latent (rows, columns) of a picture of `ratio` "width:height" and about `image_area` pixels.
+
+    Raises:
+        InputError: the ratio is malformed or beyond 16 to 1, or the area leaves no code.
+    """
+    w, h = read_ratio(ratio)
+    scale = math.sqrt(max(image_area, 0) / (w * h))
+    rows, columns = round(h * scale / factor), round(w * scale / factor)
+    if min(rows, columns) < 1 or max(rows, columns) > MAX_GRID_SIDE:
+        raise InputError(
+            f"image area {image_area} at ratio {ratio} gives {rows}x{columns} codes of "
+            f"{factor}x{factor} pixels; allowed: 1..{MAX_GRID_SIDE} each way; change --image-area"
+        )
+    return rows, columns
 
 
 @dataclass(frozen=True)
@@ -95,10 +130,45 @@ def make_grid(
 
 def _grid_tokens(vocabulary: Vocabulary, ids: np.ndarray) -> int:
     """How many tokens follow the last img token."""
-    begins = np.flatnonzero(ids == vocabulary.img)
-    if not begins.size:
+    tail = vocabulary.after_img(ids)
+    if tail is None:
         raise InputError(
             "a prompt has no img token where its picture begins; allowed: prompts made by "
             'Emu3Processor(mode="G"); change input_ids or leave image_size out'
         )
-    return len(ids) - int(begins[-1]) - 1
+    return len(tail)
+
+
+class PrefixConstraint:
+    """Which ids an image prompt may go on with: the grid of `heights` x `widths` codes.
+
+    Called with a batch row's number and its ids so far (T,), as PrefixConstrainedLogitsProcessor
+    does, it gives the list of allowed ids. It keeps no state between calls.
+    """
+
+    def __init__(self, vocabulary: Vocabulary, heights: np.ndarray, widths: np.ndarray):
+        self.vocabulary = vocabulary
+        self.heights = heights
+        self.widths = widths
+        sizes = np.broadcast(heights, widths)
+        self._forced = [vocabulary.forced_ids(int(h), int(w)).tolist() for h, w in sizes]
+        self._visual = list(range(vocabulary.visual_start, vocabulary.visual_end))
+
+    def __call__(self, batch_id: int, ids) -> list[int]:
+        """Allowed ids after `ids`, whose last img token begins the grid.
+
+        Raises:
+            InputError: no img token, or no size for this row.
+        """
+        tail = self.vocabulary.after_img(as_numpy(ids))
+        row = batch_id if len(self._forced) > 1 else 0
+        if tail is None or row >= len(self._forced):
+            found = "no" if tail is None else "an"
+            raise InputError(
+                f"row {batch_id} has {found} img token and there are {len(self._forced)} sizes; "
+                "allowed: an image prompt and a size for each row, or one size for all"
+            )
+        if len(tail) >= len(self._forced[row]):
+            return [self.vocabulary.pad]
+        forced = self._forced[row][len(tail)]
+        return self._visual if forced == FREE else [forced]

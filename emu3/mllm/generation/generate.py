@@ -1,0 +1,255 @@
+"""generate(), stream(), request() and run(): what Emu3ForCausalLM inherits to decode.
+
+    request   arguments are checked, once                       -> Request
+    run       prompts into the cache, then blocks of steps      -> events, the last one Done
+
+Shapes: B prompts, N = B x pictures sequences, T columns of input_ids, n new tokens.
+"""
+
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING
+
+import mindspore as ms
+import numpy as np
+from mindspore import Tensor
+
+from emu3.arrays import as_numpy
+from emu3.mllm.generation.decoder import Decoder, StepStore
+from emu3.mllm.generation.events import Done, Event, PrefillDone, RowDone, TextPiece
+from emu3.mllm.generation.logits_processors import processed
+from emu3.mllm.generation.request import Request, make_request
+
+if TYPE_CHECKING:
+    from transformers.generation.configuration_utils import GenerationConfig
+
+TEXT_BLOCK = 8
+
+
+class GenerationMixin:
+    """Decoding for a model with `.model`, `.lm_head`, `.config` and `.generation_config`."""
+
+    def generate(
+        self,
+        input_ids,
+        generation_config: "GenerationConfig | None" = None,
+        logits_processor: Iterable | None = None,
+        attention_mask=None,
+        streamer=None,
+        seed: int | Sequence[int] | None = None,
+        jit: bool | None = None,
+        **overrides,
+    ) -> Tensor:
+        """Continue the prompts; int32 (N, T + n), prompts included, finished rows padded.
+
+        Args:
+            input_ids: (B, T), padded on either side where `attention_mask` (B, T) is 0; or rows
+                of ids of any length.
+            generation_config: replaces the checkpoint's as a whole.
+            logits_processor: guidance and grid constraints join the fast path; any other one is
+                called at every step with ids so far and scores, which is slower.
+            streamer: gets the prompt, then each column of new ids by put(), then end().
+            seed: a whole number, or one per sequence; None draws one.
+            jit: False runs the step operator by operator: the same tokens, slower.
+            overrides: any field of GenerationConfig; `negative_prompt_ids` (1 or B, T') and
+                `negative_prompt_attention_mask` for guidance_scale; `image_size` (1 or B, 2)
+                latent rows and columns, which makes each prompt go on with a picture's grid;
+                `decoding` "plain", "jacobi" (with `window`, `coupling`) or the lossy "zipar"
+                (with `zipar_window`), see docs/decoding.md.
+
+        Raises:
+            InputError: an argument that is impossible or not supported.
+        """
+        request = self.request(
+            input_ids, generation_config, logits_processor, attention_mask, seed, jit, **overrides
+        )
+        if streamer is not None:
+            streamer.put(as_numpy(input_ids))
+        for event in self.run(request, streamer):
+            done = event
+        return Tensor(done.sequences, ms.int32)
+
+    def stream(
+        self,
+        input_ids,
+        generation_config: "GenerationConfig | None" = None,
+        logits_processor: Iterable | None = None,
+        attention_mask=None,
+        seed: int | Sequence[int] | None = None,
+        jit: bool | None = None,
+        **overrides,
+    ) -> Iterator[Event]:
+        """`generate` as a sequence of events, of which `Done` is the last.
+
+        Arguments are checked at once. Whoever stops early keeps what the events so far held.
+        """
+        return self.run(
+            self.request(
+                input_ids,
+                generation_config,
+                logits_processor,
+                attention_mask,
+                seed,
+                jit,
+                **overrides,
+            )
+        )
+
+    def request(
+        self,
+        input_ids,
+        generation_config: "GenerationConfig | None" = None,
+        logits_processor: Iterable | None = None,
+        attention_mask=None,
+        seed: int | Sequence[int] | None = None,
+        jit: bool | None = None,
+        **overrides,
+    ) -> Request:
+        """The arguments of `generate` checked, for `run`, now or later, once or often.
+
+        Raises:
+            InputError: an argument that is impossible or not supported.
+        """
+        return make_request(
+            self,
+            input_ids,
+            generation_config,
+            logits_processor,
+            attention_mask,
+            seed,
+            jit,
+            overrides,
+        )
+
+    def run(self, request: Request, streamer=None) -> Iterator[Event]:
+        """The events of a request, of which `Done` is the last."""
+        training = self.training
+        self.set_train(False)
+        try:
+            yield from _run(self._step_store(), request, streamer)
+        finally:
+            self.set_train(training)
+
+    def _step_store(self) -> StepStore:
+        """Compiled steps, kept for the next generation; not part of the network."""
+        if "_steps" not in self.__dict__:
+            self.__dict__["_steps"] = StepStore(self)
+        return self.__dict__["_steps"]
+
+
+def _run(store: StepStore, request: Request, streamer) -> Iterator[Event]:
+    began = time.perf_counter()
+    _, decoder_class = request.settings.scheme.parts()
+    decoder = decoder_class(store, request)
+    progress = Texts(request) if request.grid is None else Pictures(request)
+    try:
+        logits = decoder.start()
+        prompts = sum(len(prompt) for prompt in request.rows.prompts)
+        yield PrefillDone(prompts, time.perf_counter() - began)
+        decoder.choose(processed(request, decoder.tokens, logits))
+        shown = _show(streamer, progress.output(decoder, whole=False), 0)
+        yield from progress.events(decoder)
+        while not progress.finished(decoder):
+            if request.needs_host:
+                decoder.choose(processed(request, decoder.tokens, decoder.next_logits()))
+            else:
+                decoder.advance(progress.block)
+            shown = _show(streamer, progress.output(decoder, whole=False), shown)
+            yield from progress.events(decoder)
+    finally:
+        decoder.close()
+    new = progress.output(decoder, whole=True)
+    _show(streamer, new, shown)
+    if streamer is not None:
+        streamer.end()
+    yield Done(
+        sequences=np.concatenate([request.ids, new], 1),
+        tokens=progress.count(new),
+        seconds=time.perf_counter() - began,
+        seeds=request.seeds,
+        forwards=tuple(decoder.forwards.tolist()),
+    )
+
+
+def _show(streamer, output: np.ndarray, shown: int) -> int:
+    """Hand the columns of output (N, n) from `shown` on to a streamer; returns n."""
+    for column in output[:, shown:].T if streamer is not None else ():
+        streamer.put(column)
+    return output.shape[1]
+
+
+class Pictures:
+    """Pictures: rows as they are finished. What is forced after the last free place is known."""
+
+    def __init__(self, request: Request) -> None:
+        self.grid = request.grid
+        self.sent = [self.grid.rows_done(i, 0) for i in range(len(request.ids))]
+
+    @property
+    def block(self) -> int:
+        """Steps between two readings."""
+        return self.grid.block
+
+    def finished(self, made: Decoder) -> bool:
+        """Whether nothing is left to sample."""
+        return bool((made.counts >= self.grid.free_until).all())
+
+    def events(self, made: Decoder) -> Iterator[Event]:
+        """Rows that are complete and were not before."""
+        for sequence, sent in enumerate(self.sent):
+            self.sent[sequence] = self.grid.rows_done(sequence, int(made.counts[sequence]))
+            for row in range(sent, self.sent[sequence]):
+                ids = self.grid.row_ids(sequence, row, made.tokens[sequence])
+                if ids is not None:
+                    yield RowDone(sequence, row, self.grid.vocabulary.codes_of(ids))
+
+    def output(self, made: Decoder, whole: bool) -> np.ndarray:
+        """New ids (N, n) to show so far; with `whole`, the known ones at the end too."""
+        forced = self.grid.forced
+        tokens = made.tokens[:, : min(made.counts.min(), forced.shape[1])]
+        return np.concatenate([tokens, forced[:, tokens.shape[1] :]], 1) if whole else tokens
+
+    def count(self, output: np.ndarray) -> int:
+        """New tokens of all sequences, padding not counted."""
+        return int(np.minimum(self.grid.lengths, output.shape[1]).sum())
+
+
+class Texts:
+    """Answers: ids as they come, each sequence up to its eos."""
+
+    block = TEXT_BLOCK
+
+    def __init__(self, request: Request) -> None:
+        self.eos, self.pad = request.settings.eos, request.settings.pad
+        self.limit = request.forced.shape[1]
+        self.sent = [0] * len(request.ids)
+
+    def finished(self, made: Decoder) -> bool:
+        """Whether every sequence has ended or there is room for no more."""
+        tokens = made.tokens
+        return tokens.shape[1] >= self.limit or bool(np.isin(tokens, self.eos).any(1).all())
+
+    def events(self, made: Decoder) -> Iterator[Event]:
+        """Ids that were not there before, eos and what follows it left out."""
+        tokens = made.tokens
+        ended = np.isin(tokens, self.eos).any(1)
+        for sequence, length in enumerate(self._lengths(tokens) - ended):
+            piece = tokens[sequence, self.sent[sequence] : length]
+            self.sent[sequence] = max(self.sent[sequence], int(length))
+            if piece.size:
+                yield TextPiece(sequence, piece)
+
+    def output(self, made: Decoder, whole: bool) -> np.ndarray:
+        """New ids (N, n), cut after the longest answer, padded after each eos."""
+        lengths = self._lengths(made.tokens)
+        kept = made.tokens[:, : lengths.max()]
+        return np.where(np.arange(kept.shape[1]) < lengths[:, None], kept, self.pad)
+
+    def count(self, output: np.ndarray) -> int:
+        """New tokens of all sequences up to and with eos."""
+        return int(self._lengths(output).sum())
+
+    def _lengths(self, tokens: np.ndarray) -> np.ndarray:
+        """(N,): ids of each row up to and with its first eos."""
+        ends = np.isin(tokens, self.eos)
+        return np.where(ends.any(1), ends.argmax(1) + 1, tokens.shape[1])

@@ -1,0 +1,328 @@
+"""What every door calls: typed settings in, events of a generation or pictures out.
+
+    DrawSettings, PictureSize, Picture   ->  TextToImage     -> codes, row by row
+    AskSettings, question, codes         ->  Answers         -> pieces of answers
+    pixels                               ->  Reconstruction  -> codes and pixels again
+
+These objects are given models and hold nothing else: they load nothing, print nothing and write
+no files. Settings left None are the checkpoint's own.
+
+Legend: h w latent rows and columns of a picture; t frames.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, fields, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from emu3.errors import InputError
+from emu3.mllm.generation.events import Done, Event, RowDone, TextPiece
+from emu3.mllm.generation.schemes import FIELDS, Scheme, merged, read_scheme
+from emu3.mllm.grammar import latent_size, read_ratio
+from emu3.mllm.vocabulary import MAX_GRID_SIDE
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+    from emu3.mllm import Emu3ForCausalLM
+    from emu3.mllm.defaults import CheckpointDefaults
+    from emu3.mllm.generation.request import Request
+    from emu3.mllm.prompts import PromptBuilder
+    from emu3.tokenizer import VisionCodec
+
+NOT_MADE = -1  # a code that is still to come
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How tokens are drawn; temperature 0 takes the likeliest."""
+
+    temperature: float | None = None
+    top_k: int | None = None
+    top_p: float | None = None
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """As settings of a generation."""
+        if not self.temperature:
+            return {"do_sample": False}
+        names = [field.name for field in fields(Sampling)]
+        return {"do_sample": True} | {name: getattr(self, name) for name in names}
+
+
+@dataclass(frozen=True)
+class DrawSettings(Sampling):
+    """How pictures are drawn.
+
+    `suffix` is added to every prompt as it is; `guidance` is how strongly a prompt steers away
+    from `negative_prompt`, 1 is without; the last four are those of docs/decoding.md.
+
+    Raises:
+        InputError: a decoding that there is not, or options of another one.
+    """
+
+    suffix: str | None = None
+    negative_prompt: str | None = None
+    guidance: float | None = None
+    decoding: str | None = None
+    window: int | None = None
+    coupling: str | None = None
+    zipar_window: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.decoding is not None:
+            read_scheme(vars(self))
+
+    def filled(self, checkpoint: "CheckpointDefaults") -> "DrawSettings":
+        """These settings, and the checkpoint's where nobody said anything."""
+        stated = {
+            "suffix": checkpoint.positive_prompt,
+            "negative_prompt": checkpoint.negative_prompt,
+            "guidance": checkpoint.guidance_scale,
+            "temperature": checkpoint.temperature,
+            "top_k": checkpoint.top_k,
+            "top_p": checkpoint.top_p,
+        }
+        given = {name: value for name, value in vars(self).items() if value is not None}
+        return DrawSettings(**stated | given | merged(vars(checkpoint), vars(self)))
+
+    @property
+    def scheme(self) -> Scheme:
+        """The way of decoding these settings name."""
+        return read_scheme(vars(self))
+
+
+@dataclass(frozen=True)
+class AskSettings(Sampling):
+    """How questions are answered: by the likeliest tokens, unless there is a temperature."""
+
+    temperature: float | None = 0.0
+    max_new_tokens: int = 1024
+
+    def filled(self, checkpoint: "CheckpointDefaults") -> "AskSettings":
+        """These settings, and the checkpoint's where nobody said anything."""
+        top_k = checkpoint.top_k if self.top_k is None else self.top_k
+        return replace(
+            self, top_k=top_k, top_p=checkpoint.top_p if self.top_p is None else self.top_p
+        )
+
+
+@dataclass(frozen=True)
+class PictureSize:
+    """Sizes of pictures: ratios, one for all or one each, and an area; or height and width.
+
+    All but ratios are in pixels. Height and width are snapped to the grid of codes.
+
+    Raises:
+        InputError: a ratio that is none, or options that exclude each other.
+    """
+
+    ratio: Sequence[str] | None = None
+    image_area: int | None = None
+    height: int | None = None
+    width: int | None = None
+
+    def __post_init__(self) -> None:
+        if (self.height is None) != (self.width is None):
+            raise InputError("--height and --width belong together; give both or neither")
+        if self.height is not None and self.ratio:
+            raise InputError("--ratio and --height, --width exclude each other; give one of them")
+        for ratio in self.ratio or ():
+            read_ratio(ratio)
+
+    def grids(self, count: int, image_area: int, factor: int) -> list[tuple[int, int]]:
+        """Latent (h, w) of each of `count` pictures; `image_area` where none is stated.
+
+        `factor` is pixels a code along each side.
+
+        Raises:
+            InputError: sizes no picture can have, or as many ratios as fit no rule.
+        """
+        if self.height is not None:
+            return [self._snapped(factor)] * count
+        ratios, area = list(self.ratio or ["1:1"]), self.image_area or image_area
+        if len(ratios) not in (1, count):
+            raise InputError(
+                f"{len(ratios)} ratios for {count} prompts; allowed: one, or one a prompt; "
+                "change --ratio"
+            )
+        return [latent_size(ratio, area, factor) for ratio in ratios * (count // len(ratios))]
+
+    def snapped_notice(self, factor: int) -> str | None:
+        """What to say where height and width are no whole number of codes."""
+        if self.height is None:
+            return None
+        rows, columns = self._snapped(factor)
+        if (rows * factor, columns * factor) == (self.height, self.width):
+            return None
+        return (
+            f"height {self.height}, width {self.width} become {rows * factor}, "
+            f"{columns * factor}: sides are multiples of {factor} pixels"
+        )
+
+    def _snapped(self, factor: int) -> tuple[int, int]:
+        rows, columns = (max(1, round(side / factor)) for side in (self.height, self.width))
+        if max(rows, columns) > MAX_GRID_SIDE:
+            raise InputError(
+                f"height {self.height}, width {self.width}; allowed: up to "
+                f"{MAX_GRID_SIDE * factor} pixels; change --height or --width"
+            )
+        return rows, columns
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One picture asked for: its prompt, latent rows and columns, and a seed of its own."""
+
+    prompt: str
+    size: tuple[int, int]
+    seed: int = 0
+
+
+class TextToImage:
+    """Prompts to the codes of pictures, a batch at a time."""
+
+    def __init__(self, model: "Emu3ForCausalLM", prompts: "PromptBuilder") -> None:
+        self.model, self.prompts = model, prompts
+
+    def request(
+        self, pictures: Sequence[Picture], settings: DrawSettings, jit: bool | None = None
+    ) -> "Request":
+        """The request for a batch of pictures with settings that are `filled`.
+
+        Raises:
+            InputError: a prompt and its picture are too long, or settings do not fit them.
+        """
+        arguments = settings.arguments | {name: getattr(settings, name) for name in FIELDS}
+        if settings.guidance != 1:
+            arguments["guidance_scale"] = settings.guidance
+            arguments["negative_prompt_ids"] = [
+                self.prompts.generation(settings.negative_prompt, *picture.size)
+                for picture in pictures
+            ]
+        return self.model.request(
+            [self.prompts.generation(p.prompt + settings.suffix, *p.size) for p in pictures],
+            image_size=[picture.size for picture in pictures],
+            seed=[picture.seed for picture in pictures],
+            jit=jit,
+            **arguments,
+        )
+
+    def run(self, request: "Request") -> Iterator[Event]:
+        """The events of a request: `RowDone` for each row of codes, at last `Done`."""
+        return self.model.run(request)
+
+    def codes(self, request: "Request") -> tuple[list[np.ndarray], Done]:
+        """The whole codes (h, w) of each picture of a request, and how they were made."""
+        made = [np.full(size, NOT_MADE, np.int32) for size in request.grid.sizes]
+        for event in self.run(request):
+            if isinstance(event, RowDone):
+                made[event.sequence][event.row] = event.codes
+        return made, event
+
+
+class Answers:
+    """Questions about pictures to answers, a batch at a time."""
+
+    def __init__(self, model: "Emu3ForCausalLM", prompts: "PromptBuilder") -> None:
+        self.model, self.prompts = model, prompts
+
+    def request(
+        self,
+        questions: Sequence[str],
+        codes: Sequence[np.ndarray],
+        settings: AskSettings,
+        seeds: Sequence[int] | None = None,
+        jit: bool | None = None,
+        **more: Any,
+    ) -> "Request":
+        """The request for a batch of questions, each about a picture of codes (h, w).
+
+        `settings` are `filled`; `more` are further settings of the generation.
+
+        Raises:
+            InputError: a question and its picture are too long.
+        """
+        pairs = zip(questions, codes)
+        return self.model.request(
+            [self.prompts.understanding(question, item) for question, item in pairs],
+            max_new_tokens=settings.max_new_tokens,
+            seed=list(seeds or range(len(questions))),
+            jit=jit,
+            **settings.arguments,
+            **more,
+        )
+
+    def run(self, request: "Request") -> Iterator[Event]:
+        """The events of a request: `TextPiece` for ids as they come, at last `Done`."""
+        return self.model.run(request)
+
+    def text(self, ids: Iterable[int]) -> str:
+        """The answer that ids spell."""
+        return self.prompts.tokenizer.decode(list(ids), skip_special_tokens=True)
+
+    def texts(self, request: "Request") -> list[str]:
+        """The whole answers of a request."""
+        ids: list[list[int]] = [[] for _ in request.seeds]
+        for event in self.run(request):
+            if isinstance(event, TextPiece):
+                ids[event.sequence] += event.ids.tolist()
+        return [self.text(row) for row in ids]
+
+
+@dataclass(frozen=True)
+class Rebuilt:
+    """A picture as the model was shown it, its codes (h, w), and the picture they give."""
+
+    seen: "Image.Image"
+    codes: np.ndarray
+    image: "Image.Image"
+
+
+class Reconstruction:
+    """Pictures and clips to codes and back.
+
+    Raises:
+        InputError: frames of a chunk that do not fill latent frames.
+    """
+
+    def __init__(self, codec: "VisionCodec", clip_frames: int = 4) -> None:
+        factor = codec.config.temporal_downsample_factor
+        if clip_frames % factor:
+            raise InputError(
+                f"{clip_frames} frames a clip; allowed: multiples of {factor}; change --clip-frames"
+            )
+        self.codec, self.clip_frames = codec, clip_frames
+
+    def image(self, image: "Image.Image") -> Rebuilt:
+        """Rebuild a picture.
+
+        Raises:
+            InputError: a picture of a size that cannot be coded.
+        """
+        pixels = self.codec.pixels(image)[None]
+        codes = self.codec.encode(pixels)[0]
+        return Rebuilt(self.codec.seen(pixels)[0], codes, self.codec.picture(codes))
+
+    def encode(self, pixels: Iterable[np.ndarray]) -> Iterator[tuple[np.ndarray, int]]:
+        """Codes (T, h, w) of a clip's frames (3, H, W), a chunk at a time, and its frames."""
+        for chunk in chunks(pixels, self.clip_frames):
+            yield self.codec.encode_clip(np.stack(chunk)), len(chunk)
+
+    def frames(self, codes: np.ndarray, count: int) -> "Iterator[Image.Image]":
+        """The first `count` frames of a clip of codes (T, h, w)."""
+        for chunk in self.codec.frames(codes, self.clip_frames, count):
+            yield from chunk
+
+
+def chunks(items: Iterable, count: int) -> Iterator[list]:
+    """`items` in lists of `count`; the last one may be shorter."""
+    held = []
+    for item in items:
+        held.append(item)
+        if len(held) == count:
+            yield held
+            held = []
+    if held:
+        yield held

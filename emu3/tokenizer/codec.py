@@ -1,0 +1,95 @@
+"""Pictures and clips to codes and back: the one way from PIL images through the VQ model.
+
+Legend: b batch, t frames, h w pixels; T, H, W latent frames, rows, columns. A code of -1 was
+never made.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+from mindspore import Tensor, int32
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+    from emu3.tokenizer.image_processing_emu3visionvq import Emu3VisionVQImageProcessor
+    from emu3.tokenizer.modeling_emu3visionvq import Emu3VisionVQModel
+    from emu3.tokenizer.tiles import TiledVision
+
+GREY = 128
+
+
+class VisionCodec:
+    """An Emu3VisionVQModel, whole or tiled, behind its image processor.
+
+    A batch gives what each item gives alone.
+    """
+
+    def __init__(
+        self,
+        vision: "Emu3VisionVQModel | TiledVision",
+        image_processor: "Emu3VisionVQImageProcessor",
+    ) -> None:
+        self.vision, self.image_processor = vision, image_processor
+        self.config = vision.config
+
+    def pixels(self, image: "Image.Image") -> np.ndarray:
+        """What the model sees of a picture: float32 (3, h, w).
+
+        Raises:
+            InputError: a picture of a size that cannot be coded.
+        """
+        (array,) = self.image_processor(image)["pixel_values"]
+        return array
+
+    def seen(self, pixels: np.ndarray) -> "list[Image.Image]":
+        """Pixel values (b, 3, h, w) as the pictures the model is shown."""
+        return self.image_processor.postprocess(pixels)["pixel_values"]
+
+    def encode(self, pixels: np.ndarray) -> np.ndarray:
+        """Codes (b, H, W) int32 of pictures (b, 3, h, w)."""
+        return self.vision.encode(Tensor(pixels)).asnumpy()
+
+    def encode_each(self, pixels: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """Codes (H, W) of each of several pictures (3, h, w): of one size together, else alone."""
+        if len({item.shape for item in pixels}) == 1:
+            return list(self.encode(np.stack(pixels)))
+        return [self.encode(item[None])[0] for item in pixels]
+
+    def encode_clip(self, pixels: np.ndarray) -> np.ndarray:
+        """Codes (T, H, W) of frames (t, 3, h, w); the last one is repeated to fill a latent frame."""
+        missing = -len(pixels) % self.config.temporal_downsample_factor
+        whole = np.concatenate([pixels, np.repeat(pixels[-1:], missing, axis=0)])
+        return self.encode(whole[None])[0]
+
+    def pictures(self, codes: np.ndarray) -> "list[Image.Image]":
+        """Pictures of whole codes (b, H, W)."""
+        return self.seen(self.vision.decode(Tensor(codes, int32)))
+
+    def picture(self, codes: np.ndarray) -> "Image.Image":
+        """The picture of codes (H, W), at least one row of them made; what is not stays grey."""
+        rows = finished_rows(codes)
+        padded = np.pad(codes[:rows], ((0, len(codes) - rows), (0, 0)), mode="edge")
+        (image,) = self.pictures(padded[None])
+        if rows < len(codes):
+            top = image.height * rows // len(codes)
+            image.paste((GREY, GREY, GREY), (0, top, image.width, image.height))
+        return image
+
+    def frames(
+        self, codes: np.ndarray, clip_frames: int, count: int
+    ) -> "Iterator[list[Image.Image]]":
+        """The first `count` frames of codes (T, H, W), `clip_frames` at a time."""
+        step = max(1, clip_frames // self.config.temporal_downsample_factor)
+        for start in range(0, len(codes), step):
+            pixels = self.vision.decode(Tensor(codes[None, start : start + step], int32))[0]
+            frames = self.seen(pixels)[:count]
+            count -= len(frames)
+            yield frames
+
+
+def finished_rows(codes: np.ndarray) -> int:
+    """Rows of a picture (latent frames of a clip) before the first one that is not whole."""
+    whole = (codes >= 0).reshape(len(codes), -1).all(axis=1)
+    return int(np.argmin(whole)) if not whole.all() else len(whole)
