@@ -11,15 +11,18 @@ from itertools import pairwise
 
 from emu3.errors import InputError
 from emu3.mllm.configuration_emu3 import Emu3Config
-from emu3.mllm.generation.cache import capacities
+from emu3.mllm.generation.decoder import cache_slots
 from emu3.mllm.generation.prefill import CHUNK
-from emu3.mllm.generation.weights import FUSE_BELOW_BYTES
+from emu3.mllm.generation.schemes import Plain, Scheme
+from emu3.mllm.generation.step_weights import FUSE_BELOW_BYTES
 from emu3.mllm.vocabulary import Vocabulary
 from emu3.tokenizer.configuration_emu3visionvq import Emu3VisionVQConfig
 from emu3.tokenizer.layers import SCORES_AT_ONCE
 from emu3.tokenizer.modeling_emu3visionvq import DISTANCES_AT_ONCE
 
-FLOAT32 = 4
+WIDTHS = {"float32": 4, "float16": 2, "bfloat16": 2}  # bytes a number
+FLOAT32 = WIDTHS["float32"]
+PLAIN = Plain()
 SCORE_COPIES = 3  # scores, scores with their bias, softmax
 LOGIT_COPIES = 4  # logits, guided logits, probabilities, their running sum
 MAPS = 6  # feature maps of the widest block that live together while it runs; measured
@@ -30,8 +33,9 @@ class Work:
     """What is asked of the models.
 
     `grid` is latent (rows, columns) of each picture, or None for answers of `answer` tokens;
-    `prompt` tokens come first; `window` places are tried per step, of which `accepted` become
-    tokens on average; `width` is bytes per number of weights, cache and activations.
+    `prompt` tokens come first; `scheme` says how many places are tried per step, of which
+    `accepted` become tokens on average; `width` is bytes per number of weights, cache and
+    activations.
     """
 
     sequences: int = 1
@@ -39,7 +43,7 @@ class Work:
     prompt: int = 64
     grid: tuple[int, int] | None = (90, 90)
     answer: int = 0
-    window: int = 1
+    scheme: Scheme = PLAIN
     accepted: float = 1.0
     width: int = 2
 
@@ -47,6 +51,11 @@ class Work:
     def rows(self) -> int:
         """Sequences in the network: each once, or twice with guidance."""
         return self.sequences * (2 if self.guided else 1)
+
+    @property
+    def window(self) -> int:
+        """Places of each sequence that one run of the network takes."""
+        return self.scheme.places(*self.grid) if self.grid else 1
 
     @property
     def new_tokens(self) -> int:
@@ -141,10 +150,9 @@ def cache_bytes(config: Emu3Config, rows: int, slots: int, width: int) -> int:
 
 def cache_peak(config: Emu3Config, work: Work) -> int:
     """The largest cache, with the one before it from which it is filled."""
-    total = work.prompt + work.new_tokens + work.window - 1
-    first = min(total, work.prompt + 8)
-    sizes = capacities(first, total, known=work.grid is not None)[-2:]
-    return sum(cache_bytes(config, work.rows, slots, work.width) for slots in sizes)
+    spare = work.scheme.spare_slots(work.window)
+    sizes = cache_slots(work.prompt, work.new_tokens, spare, known=work.grid is not None)
+    return sum(cache_bytes(config, work.rows, slots, work.width) for slots in sizes[-2:])
 
 
 def copied_bytes(config: Emu3Config, work: Work) -> int:

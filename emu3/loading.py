@@ -1,8 +1,8 @@
 """From the place of a checkpoint to its models: `load` for people, the parts for commands.
 
-    m = emu3.load()
-    m.draw("a red star").save("star.png")
-    m.ask("What is it?", "star.png")
+m = emu3.load()
+m.draw("a red star").save("star.png")
+m.ask("What is it?", "star.png")
 """
 
 from pathlib import Path
@@ -24,10 +24,17 @@ from emu3.pipeline import (
 if TYPE_CHECKING:
     from PIL import Image
 
+    from emu3.mllm import Emu3Config, Emu3ForCausalLM, Emu3Tokenizer
     from emu3.mllm.defaults import CheckpointDefaults
     from emu3.mllm.prompts import PromptBuilder
-    from emu3.mllm import Emu3ForCausalLM, Emu3Tokenizer
-    from emu3.tokenizer import Emu3VisionVQImageProcessor, Emu3VisionVQModel, VisionCodec
+    from emu3.tokenizer import (
+        Emu3VisionVQConfig,
+        Emu3VisionVQImageProcessor,
+        Emu3VisionVQModel,
+        VisionCodec,
+    )
+
+RELEASED = "released"  # the sizes of the released models, which need no file
 
 
 def load_language(
@@ -62,6 +69,30 @@ def load_vision(
     image_processor = Emu3VisionVQImageProcessor.from_pretrained(place)
     vision = Emu3VisionVQModel.from_pretrained(place, mindspore_dtype=dtype)
     return vision.set_train(False), image_processor
+
+
+def read_configs(model: str, vq_model: str) -> tuple["Emu3Config", "Emu3VisionVQConfig"]:
+    """The configurations of two places: a folder, a hub id, a JSON file of sizes, or `RELEASED`.
+
+    Raises:
+        InputError: there is none, or its values are impossible.
+    """
+    from emu3.mllm import Emu3Config
+    from emu3.tokenizer import Emu3VisionVQConfig
+
+    language = _read_config(Emu3Config, model, "--model")
+    return language, _read_config(Emu3VisionVQConfig, vq_model, "--vq-model")
+
+
+def _read_config(config_class: type, place: str, flag: str):
+    from emu3.configfile import config_of_sizes, read_config
+    from emu3.hub import CONFIG, checkpoint_folder
+
+    if place == RELEASED:
+        return config_class()
+    if place.endswith(".json"):
+        return config_of_sizes(config_class, place, flag)
+    return read_config(config_class, checkpoint_folder(place, [CONFIG], flag), {}, flag)
 
 
 def check_same_codes(model: "Emu3ForCausalLM", vision: "Emu3VisionVQModel") -> None:
@@ -151,7 +182,8 @@ class Emu3:
     def rebuild(self, image: "Image.Image | str | Path") -> "Image.Image":
         """A picture, or the file of one, after its way to codes and back."""
         image = open_image(image, "image") if isinstance(image, str | Path) else image
-        return Reconstruction(self.codec).image(image).image
+        rebuild = Reconstruction(self.codec)
+        return rebuild.image(rebuild.encode_image(image)[0])
 
 
 def load(

@@ -21,6 +21,7 @@ from emu3.mllm.generation.events import Done, Event, RowDone, TextPiece
 from emu3.mllm.generation.schemes import FIELDS, Scheme, merged, read_scheme
 from emu3.mllm.grammar import latent_size, read_ratio
 from emu3.mllm.vocabulary import MAX_GRID_SIDE
+from emu3.tokenizer.codes import NOT_MADE
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -30,8 +31,6 @@ if TYPE_CHECKING:
     from emu3.mllm.generation.request import Request
     from emu3.mllm.prompts import PromptBuilder
     from emu3.tokenizer import VisionCodec
-
-NOT_MADE = -1  # a code that is still to come
 
 
 @dataclass(frozen=True)
@@ -271,15 +270,6 @@ class Answers:
         return [self.text(row) for row in ids]
 
 
-@dataclass(frozen=True)
-class Rebuilt:
-    """A picture as the model was shown it, its codes (h, w), and the picture they give."""
-
-    seen: "Image.Image"
-    codes: np.ndarray
-    image: "Image.Image"
-
-
 class Reconstruction:
     """Pictures and clips to codes and back.
 
@@ -295,19 +285,22 @@ class Reconstruction:
             )
         self.codec, self.clip_frames = codec, clip_frames
 
-    def image(self, image: "Image.Image") -> Rebuilt:
-        """Rebuild a picture.
+    def encode_image(self, image: "Image.Image") -> "tuple[np.ndarray, Image.Image]":
+        """Codes (h, w) of a picture, and the picture as the model was shown it.
 
         Raises:
             InputError: a picture of a size that cannot be coded.
         """
         pixels = self.codec.pixels(image)[None]
-        codes = self.codec.encode(pixels)[0]
-        return Rebuilt(self.codec.seen(pixels)[0], codes, self.codec.picture(codes))
+        return self.codec.encode(pixels)[0], self.codec.seen(pixels)[0]
 
-    def encode(self, pixels: Iterable[np.ndarray]) -> Iterator[tuple[np.ndarray, int]]:
+    def image(self, codes: np.ndarray) -> "Image.Image":
+        """The picture of codes (h, w)."""
+        return self.codec.picture(codes)
+
+    def encode_clip(self, pixels: Iterable[np.ndarray]) -> Iterator[tuple[np.ndarray, int]]:
         """Codes (T, h, w) of a clip's frames (3, H, W), a chunk at a time, and its frames."""
-        for chunk in chunks(pixels, self.clip_frames):
+        for chunk in in_lists(pixels, self.clip_frames):
             yield self.codec.encode_clip(np.stack(chunk)), len(chunk)
 
     def frames(self, codes: np.ndarray, count: int) -> "Iterator[Image.Image]":
@@ -316,7 +309,7 @@ class Reconstruction:
             yield from chunk
 
 
-def chunks(items: Iterable, count: int) -> Iterator[list]:
+def in_lists(items: Iterable, count: int) -> Iterator[list]:
     """`items` in lists of `count`; the last one may be shorter."""
     held = []
     for item in items:

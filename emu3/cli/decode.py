@@ -6,57 +6,103 @@ decoded, the others stay grey.
 
 import argparse
 from collections.abc import Sequence
-from functools import partial
+from dataclasses import dataclass
+from functools import cached_property, partial
 from pathlib import Path
 
-from emu3.cli import clips, common
-from emu3.cli.outputs import Codes, decode_picture, new_file, new_folder, save_picture
+from emu3.cli import options as shared
+from emu3.cli import shell
+from emu3.cli.outputs import (
+    Codes,
+    new_file,
+    new_folder,
+    save_picture,
+    write_animation,
+    write_frames,
+)
 from emu3.files import writable_folder
+from emu3.loading import load_vision
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the command line asks for."""
+
+    codes: list[str]
+    vq_model: str
+    output: str | None
+    tile: int | None
+    animation: str
+    device: shared.Device
+
+    def __post_init__(self) -> None:
+        self.jobs  # noqa: B018 - files that cannot be read are refused at once
+
+    @cached_property
+    def jobs(self) -> list[tuple[Path, Codes]]:
+        """Each file and what it holds.
+
+        Raises:
+            InputError: it cannot be read, or nothing of it is finished.
+        """
+        jobs = [(Path(name), Codes.load(name)) for name in self.codes]
+        for path, content in jobs:
+            content.require_rows(path)
+        return jobs
 
 
 def build_parser() -> argparse.ArgumentParser:
     """The command's options."""
-    parser = common.make_parser("decode", "Decode saved codes (.npz) into PNG files.")
+    parser = shell.make_parser("decode", "Decode saved codes (.npz) into PNG files.")
     parser.add_argument("codes", nargs="+", metavar="CODES", help=".npz files of img_gen, img_rec")
-    common.add_vision_option(parser)
+    shared.add_vision_option(parser)
     parser.add_argument(
         "--output", metavar="FOLDER", help="folder for the pictures (default: beside each file)"
     )
-    common.add_tile_option(parser)
-    clips.add_animation_option(parser)
-    common.add_device_options(parser, attention=False)
+    shared.add_tile_option(parser)
+    shared.add_animation_option(parser)
+    shared.add_device_options(parser, attention=False)
     return parser
 
 
-def run(options: argparse.Namespace) -> None:
+def run(options: Options) -> None:
     """Decode every file; prints what was written."""
-    jobs = [(Path(name), Codes.load(name)) for name in options.codes]
-    for path, content in jobs:
-        content.require_rows(path)
+    jobs = options.jobs
     folders = [writable_folder(options.output or path.parent) for path, _ in jobs]
-    common.start_device(options)
-    vision, image_processor = common.load_vision(options)
+    options.device.start()
+    from emu3.tokenizer import TiledVision, VisionCodec
+
+    vision, image_processor = load_vision(options.vq_model, options.device.dtype)
     for path, content in jobs:
         content.require_codebook(vision.config.codebook_size, path)
-    vision = common.tiled(vision, options)
-    watch = common.Stopwatch()
+    vision = TiledVision(vision, options.tile) if options.tile else vision
+    codec, watch = VisionCodec(vision, image_processor), shell.Stopwatch()
     for (path, content), folder in zip(jobs, folders):
-        stem = f"{path.stem}_decoded"
+        stem, settings = f"{path.stem}_decoded", content.settings
         if content.codes.ndim == 2:
-            image = decode_picture(content.codes, vision, image_processor)
-            print(new_file(folder, stem, ".png", partial(save_picture, image, content.settings)))
+            image = codec.picture(content.codes)
+            print(new_file(folder, stem, ".png", partial(save_picture, image, settings)))
             continue
         target = new_folder(folder, stem)
-        files = [file for file, _ in clips.write_frames(target, content, vision, image_processor)]
-        clips.write_animation(files, target, options.animation, content.settings.get("fps"))
+        files = [file for file, _ in write_frames(target, frames(codec, content), settings)]
+        write_animation(files, target, options.animation, settings.get("fps"))
         print(target)
     print(watch.closing_line(f"{len(jobs)} file(s) decoded"))
 
 
+def frames(codec, content: Codes):
+    """The frames of a clip, as many as were encoded, in the chunks they were encoded in."""
+    factor = codec.config.temporal_downsample_factor
+    count = int(content.settings.get("frames", len(content.codes) * factor))
+    clip_frames = int(content.settings.get("clip_frames", factor))
+    for chunk in codec.frames(content.codes, clip_frames, count):
+        yield from chunk
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit code."""
-    return common.run_command(run, build_parser(), arguments)
+    return shell.run_command(run, Options, build_parser(), arguments)
 
 
 if __name__ == "__main__":
-    common.leave(main())
+    shell.leave(main())

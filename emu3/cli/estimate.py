@@ -5,17 +5,42 @@ Sizes come from a folder's config.json, from a JSON file, or are those of the re
 
 import argparse
 from collections.abc import Sequence
+from dataclasses import dataclass
 
-from emu3.cli import common, flags
+from emu3.cli import options as shared
+from emu3.cli import shell
 from emu3.errors import InputError
+from emu3.loading import RELEASED, read_configs
+from emu3.pipeline import PictureSize
 
-RELEASED = "released"
-WIDTHS = {"float32": 4, "float16": 2, "bfloat16": 2}
+
+@dataclass(frozen=True)
+class Options:
+    """What the command line asks for."""
+
+    model: str
+    vq_model: str
+    size: PictureSize
+    answer_tokens: int | None
+    prompt_tokens: int
+    batch_size: int
+    window: int
+    tokens_per_step: float
+    guidance: float
+    dtype: str
+    bandwidth: list[float] | None
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.tokens_per_step <= self.window:
+            raise InputError(
+                f"{self.tokens_per_step:g} tokens per step with a window of {self.window}; "
+                f"allowed: 1 to {self.window}; change --tokens-per-step or --window"
+            )
 
 
 def build_parser() -> argparse.ArgumentParser:
     """The command's options."""
-    parser = common.make_parser("estimate", "Say what a generation needs in memory and time.")
+    parser = shell.make_parser("estimate", "Say what a generation needs in memory and time.")
     for flag, what in (("--model", "language model"), ("--vq-model", "vision tokenizer")):
         parser.add_argument(
             flag,
@@ -27,13 +52,13 @@ def build_parser() -> argparse.ArgumentParser:
     _add_work_options(parser.add_argument_group("work"))
     parser.add_argument(
         "--dtype",
-        choices=list(WIDTHS),
+        choices=("float32", "float16", "bfloat16"),
         default="bfloat16",
         help="of weights, cache and activations (default: %(default)s)",
     )
     parser.add_argument(
         "--bandwidth",
-        type=flags.non_negative_float,
+        type=shared.non_negative_float,
         action="append",
         metavar="GB/S",
         help="how fast the device reads memory, in 10^9 bytes a second; may be given several "
@@ -43,29 +68,14 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def _add_work_options(group: argparse._ArgumentGroup) -> None:
-    group.add_argument(
-        "--ratio", default="1:1", metavar="W:H", help="of the picture (default: %(default)s)"
-    )
-    group.add_argument(
-        "--image-area",
-        type=flags.positive_int,
-        metavar="PIXELS",
-        help="of the picture (default: the configuration's)",
-    )
-    for side in ("height", "width"):
-        group.add_argument(
-            f"--{side}",
-            type=flags.positive_int,
-            metavar="PIXELS",
-            help=f"{side} of the picture, instead of ratio and area",
-        )
+    shared.add_size_options(group)
     group.add_argument(
         "--answer-tokens",
-        type=flags.positive_int,
+        type=shared.positive_int,
         metavar="N",
         help="answers of so many tokens instead of pictures",
     )
-    flags.add_numbers(
+    shared.add_numbers(
         group,
         ("--prompt-tokens", 64, "tokens of the prompt; an image in it counts too"),
         ("--batch-size", 1, "pictures or answers made together"),
@@ -73,91 +83,49 @@ def _add_work_options(group: argparse._ArgumentGroup) -> None:
     )
     group.add_argument(
         "--tokens-per-step",
-        type=flags.non_negative_float,
+        type=shared.non_negative_float,
         default=1.0,
         metavar="X",
         help="tokens a step accepts on average, from 1 to --window (default: %(default)s)",
     )
-    group.add_argument(
-        "--guidance",
-        type=flags.non_negative_float,
-        default=3.0,
-        metavar="G",
-        help="1 runs one row per picture, anything else two; answers have no guidance "
-        "(default: %(default)s)",
-    )
+    shared.add_guidance_option(group, 3.0)
 
 
-def run(options: argparse.Namespace) -> None:
+def run(options: Options) -> None:
     """Print the estimate."""
     from emu3.estimate import estimate
 
     config, vision = read_configs(options.model, options.vq_model)
     work = work_of(options, config, vision)
-    needed = estimate(config, vision, work)
-    for line in lines(needed, work, vision, options):
+    for line in lines(estimate(config, vision, work), work, vision, options):
         print(line)
 
 
-def read_configs(model: str, vq_model: str):
-    """Emu3Config and Emu3VisionVQConfig of two places."""
-    from emu3.mllm import Emu3Config
-    from emu3.tokenizer import Emu3VisionVQConfig
-
-    return _read(Emu3Config, model, "--model"), _read(Emu3VisionVQConfig, vq_model, "--vq-model")
-
-
-def _read(config_class: type, place: str, flag: str):
-    """The configuration at `place`.
-
-    Raises:
-        InputError: there is none, or its values are impossible.
-    """
-    from emu3.configfile import CONFIG, config_of_sizes, read_config
-    from emu3.hub import checkpoint_folder
-
-    if place == RELEASED:
-        return config_class()
-    if place.endswith(".json"):
-        return config_of_sizes(config_class, place, flag)
-    return read_config(config_class, checkpoint_folder(place, [CONFIG], flag), {}, flag)
-
-
-def work_of(options: argparse.Namespace, config, vision):
+def work_of(options: Options, config, vision):
     """What the options ask for.
 
     Raises:
-        InputError: a size or a number of tokens per step that cannot be.
+        InputError: a size that cannot be.
     """
-    from emu3.cli.img_gen import latent_sizes
-    from emu3.estimate import Work
+    from emu3.estimate import WIDTHS, Work
+    from emu3.mllm.generation.schemes import Jacobi, Plain
 
-    if not 1 <= options.tokens_per_step <= options.window:
-        raise InputError(
-            f"{options.tokens_per_step:g} tokens per step with a window of {options.window}; "
-            f"allowed: 1 to {options.window}; change --tokens-per-step or --window"
-        )
     grid = None
     if options.answer_tokens is None:
-        area = options.image_area or config.image_area
-        size = {"ratio": [options.ratio], "image_area": area}
-        if options.height or options.width:
-            size["ratio"] = None
-        asked = argparse.Namespace(**{**vars(options), **size})
-        (grid,) = latent_sizes(asked, 1, vision.spatial_scale_factor)
+        (grid,) = options.size.grids(1, config.image_area, vision.spatial_scale_factor)
     return Work(
         sequences=options.batch_size,
         guided=options.guidance != 1 and grid is not None,
         prompt=options.prompt_tokens,
         grid=grid,
         answer=options.answer_tokens or 0,
-        window=options.window,
+        scheme=Jacobi(options.window) if options.window > 1 else Plain(),
         accepted=options.tokens_per_step,
         width=WIDTHS[options.dtype],
     )
 
 
-def lines(needed, work, vision, options: argparse.Namespace) -> list[str]:
+def lines(needed, work, vision, options: Options) -> list[str]:
     """The estimate in words, a line a quantity."""
     from emu3.estimate import gib
 
@@ -196,8 +164,8 @@ def lines(needed, work, vision, options: argparse.Namespace) -> list[str]:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit code."""
-    return common.run_command(run, build_parser(), arguments)
+    return shell.run_command(run, Options, build_parser(), arguments)
 
 
 if __name__ == "__main__":
-    common.leave(main())
+    shell.leave(main())

@@ -1,35 +1,79 @@
 """Text to image: `python -m emu3.cli.img_gen --prompt "a red circle above a blue square"`.
 
 Each picture has a seed of its own (--seed, --seed + 1, ...), so any of them can be made again
-alone. Its codes are in an .npz file from the start on, its PNG carries prompt and settings.
+alone. Its codes are in an .npz file from its first row on, its PNG carries prompt and settings.
 """
 
 import argparse
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
+from time import monotonic
 
 import numpy as np
 
-from emu3.cli import common, decoding, flags
-from emu3.cli.outputs import NOT_MADE
-from emu3.cli.progress import Progress
-from emu3.cli.studio import Picture, Studio
+from emu3.cli import options as shared
+from emu3.cli import shell
+from emu3.cli.outputs import Codes, Progress, kept_message, new_file, save_picture
 from emu3.errors import InputError
 from emu3.files import writable_folder
+from emu3.loading import check_same_codes, load_language, load_vision, read_configs
+from emu3.mllm.generation.events import Done, RowDone
+from emu3.pipeline import (
+    DrawSettings,
+    Picture,
+    PictureSize,
+    TextToImage,
+    in_lists,
+)
+from emu3.tokenizer.codes import NOT_MADE, finished_rows
+
+SECONDS_BETWEEN_SAVES = 10.0
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the command line asks for."""
+
+    model: str
+    vq_model: str
+    prompt: list[str] | None
+    prompt_file: str | None
+    settings: DrawSettings
+    size: PictureSize
+    seed: int
+    output: str
+    images_per_prompt: int
+    batch_size: int
+    preview: int
+    device: shared.Device
+
+    def __post_init__(self) -> None:
+        self.prompts  # noqa: B018 - a file that cannot be read is refused at once
+
+    @cached_property
+    def prompts(self) -> list[str]:
+        """The prompts of --prompt and --prompt-file, in this order.
+
+        Raises:
+            InputError: the file cannot be read or holds no prompt.
+        """
+        return [*(self.prompt or []), *(read_prompts(self.prompt_file) if self.prompt_file else [])]
 
 
 def build_parser() -> argparse.ArgumentParser:
     """The command's options."""
-    parser = common.make_parser("img_gen", "Make pictures from text.")
-    common.add_language_option(parser)
-    common.add_vision_option(parser)
+    parser = shell.make_parser("img_gen", "Make pictures from text.")
+    shared.add_language_option(parser)
+    shared.add_vision_option(parser)
     _add_prompt_options(parser.add_argument_group("prompt"))
-    _add_size_options(parser.add_argument_group("size"))
-    common.add_sampling_options(parser, greedy=False)
-    decoding.add_options(parser)
+    shared.add_size_options(parser.add_argument_group("size"))
+    shared.add_sampling_options(parser, greedy=False)
+    shared.add_decoding_options(parser)
     _add_output_options(parser.add_argument_group("output"))
-    common.add_device_options(parser)
+    shared.add_device_options(parser)
     return parser
 
 
@@ -51,35 +95,7 @@ def _add_prompt_options(group: argparse._ArgumentGroup) -> None:
         metavar="TEXT",
         help="what to steer away from (default: the checkpoint's)",
     )
-    group.add_argument(
-        "--guidance",
-        type=flags.non_negative_float,
-        metavar="G",
-        help="how strongly the prompt steers; 1 is without guidance, at half the cost "
-        "(default: the checkpoint's)",
-    )
-
-
-def _add_size_options(group: argparse._ArgumentGroup) -> None:
-    group.add_argument(
-        "--ratio",
-        action="append",
-        metavar="W:H",
-        help="width to height, one for all prompts or one a prompt (default: 1:1)",
-    )
-    group.add_argument(
-        "--image-area",
-        type=flags.positive_int,
-        metavar="PIXELS",
-        help="size of the picture in pixels, for --ratio (default: the checkpoint's)",
-    )
-    for side in ("height", "width"):
-        group.add_argument(
-            f"--{side}",
-            type=flags.positive_int,
-            metavar="PIXELS",
-            help=f"{side} of the picture instead of ratio and area, snapped to the grid of codes",
-        )
+    shared.add_guidance_option(group)
 
 
 def _add_output_options(group: argparse._ArgumentGroup) -> None:
@@ -89,191 +105,218 @@ def _add_output_options(group: argparse._ArgumentGroup) -> None:
         metavar="FOLDER",
         help="folder for pictures and codes, numbered image_0000 ... (default: %(default)s)",
     )
-    flags.add_numbers(
-        group, ("--images-per-prompt", 1, "pictures of each prompt, each with a seed of its own")
+    shared.add_numbers(
+        group,
+        ("--images-per-prompt", 1, "pictures of each prompt, each with a seed of its own"),
+        ("--batch-size", 4, "pictures made together"),
     )
-    flags.add_numbers(group, ("--batch-size", 4, "pictures made together"))
     group.add_argument(
         "--preview",
-        type=flags.non_negative_int,
+        type=shared.non_negative_int,
         default=0,
         metavar="ROWS",
         help="show the unfinished picture every so many rows, 0 for never (default: %(default)s)",
     )
 
 
-def run(options: argparse.Namespace) -> None:
+def read_prompts(path: str) -> list[str]:
+    """The lines of a text file that say something.
+
+    Raises:
+        InputError: it cannot be read or holds no prompt.
+    """
+    try:
+        lines = Path(path).read_text(encoding="utf-8").splitlines()
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path} is not UTF-8 text: {error}; change --prompt-file") from None
+    found = [line.strip() for line in lines if line.strip()]
+    if not found:
+        raise InputError(f"{path} holds no prompt; change --prompt-file")
+    return found
+
+
+def run(options: Options) -> None:
     """Make every picture."""
-    prompts = read_prompts(options)
     folder = writable_folder(options.output)
-    common.start_device(options)
+    options.device.start()
     from emu3.mllm.defaults import CheckpointDefaults
+    from emu3.mllm.prompts import PromptBuilder
+    from emu3.tokenizer import VisionCodec
 
     checkpoint = CheckpointDefaults.from_pretrained(options.model)
-    common.fill_in(options, defaults_of(checkpoint))
-    vars(options).update(decoding.filled_in(options, checkpoint))
-    chosen = decoding.chosen(options)
-    check_memory(options, len(prompts or options.prompt))
-    model, tokenizer = common.load_language(options)
-    vision, image_processor = common.load_vision(options)
-    common.check_same_codes(model, vision)
-    pictures = plan_pictures(options, prompts or options.prompt, vision, chosen.label)
-    studio = Studio(options, model, tokenizer, vision, image_processor)
-    starts = range(0, len(pictures), options.batch_size)
-    batches = [pictures[start : start + options.batch_size] for start in starts]
-    studio.check(batches)
-    watch = common.Stopwatch()
-    with Progress(sum(len(picture.codes) for picture in pictures), "row") as progress:
-        for batch in batches:
-            studio.make(batch, folder, progress)
+    settings = options.settings.filled(checkpoint)
+    shared.notice_if_lossy(settings.scheme)
+    pictures = plan(options, settings, checkpoint)
+    device = options.device
+    model, tokenizer = load_language(options.model, device.dtype, device.attn_implementation)
+    vision, image_processor = load_vision(options.vq_model, device.dtype)
+    check_same_codes(model, vision)
+    drawing = TextToImage(model, PromptBuilder(tokenizer))
+    batches = list(in_lists(pictures, options.batch_size))
+    requests = [drawing.request(batch, settings, device.jit) for batch in batches]
+    studio = Studio(options, settings, drawing, VisionCodec(vision, image_processor), folder)
+    watch = shell.Stopwatch()
+    with Progress(sum(picture.size[0] for picture in pictures), "row") as progress:
+        for batch, request in zip(batches, requests):
+            studio.make(batch, request, progress)
     for path in studio.finished:
         print(path)
-    forwards = studio.forwards
     print(
-        f"decoding {chosen.label}: {forwards / len(pictures):.1f} runs of the network a picture, "
-        f"{progress.tokens / max(forwards, 1):.2f} tokens a run"
+        f"decoding {settings.scheme.label}: {studio.forwards / len(pictures):.1f} runs of the "
+        f"network a picture, {progress.tokens / max(studio.forwards, 1):.2f} tokens a run"
     )
     print(watch.closing_line(f"{len(pictures)} picture(s)", progress.tokens))
 
 
-def read_prompts(options: argparse.Namespace) -> list[str]:
-    """The prompts of --prompt and --prompt-file, in this order.
+def plan(options: Options, settings: DrawSettings, checkpoint) -> list[Picture]:
+    """The pictures to make, in order, each with its size and seed, before anything is loaded.
 
     Raises:
-        InputError: the file cannot be read or holds no prompt.
-    """
-    prompts = list(options.prompt or [])
-    if options.prompt_file:
-        try:
-            lines = Path(options.prompt_file).read_text(encoding="utf-8").splitlines()
-        except UnicodeDecodeError as error:
-            raise InputError(
-                f"{options.prompt_file} is not UTF-8 text: {error}; change --prompt-file"
-            ) from None
-        found = [line.strip() for line in lines if line.strip()]
-        if not found:
-            raise InputError(f"{options.prompt_file} holds no prompt; change --prompt-file")
-        prompts += found
-    return prompts
-
-
-def check_memory(options: argparse.Namespace, prompts: int) -> None:
-    """Refuse a batch that cannot fit, before anything is loaded.
-
-    Raises:
-        InputError: gives the estimate and what fits.
+        InputError: sizes or counts that do not fit, or more memory than there is.
     """
     from emu3 import runtime
-    from emu3.cli.estimate import WIDTHS, read_configs
-    from emu3.estimate import Work, check_fits
+    from emu3.estimate import WIDTHS, Work, check_fits
 
     config, vision = read_configs(options.model, options.vq_model)
+    prompts = options.prompts or [checkpoint.example_prompt]
+    factor = vision.spatial_scale_factor
+    sizes = options.size.grids(len(prompts), checkpoint.image_area, factor)
+    if said := options.size.snapped_notice(factor):
+        runtime.notice(said)
+    pairs = [pair for pair in zip(prompts, sizes) for _ in range(options.images_per_prompt)]
     work = Work(
-        sequences=min(options.batch_size, prompts * options.images_per_prompt),
-        guided=options.guidance != 1,
-        grid=max(latent_sizes(options, prompts, vision.spatial_scale_factor), key=math.prod),
-        width=WIDTHS[str(runtime.resolve_dtype(options.dtype)).lower()],
+        sequences=min(options.batch_size, len(pairs)),
+        guided=settings.guidance != 1,
+        grid=max(sizes, key=math.prod),
+        scheme=settings.scheme,
+        width=WIDTHS[str(runtime.resolve_dtype(options.device.dtype)).lower()],
     )
     check_fits(config, vision, work, runtime.available_memory_bytes())
+    return [Picture(prompt, size, options.seed + i) for i, (prompt, size) in enumerate(pairs)]
 
 
-def defaults_of(checkpoint) -> dict:
-    """The options a checkpoint has defaults for."""
-    return {
-        "suffix": checkpoint.positive_prompt,
-        "negative_prompt": checkpoint.negative_prompt,
-        "guidance": checkpoint.guidance_scale,
-        "temperature": checkpoint.temperature,
-        "top_k": checkpoint.top_k,
-        "top_p": checkpoint.top_p,
-        "image_area": checkpoint.image_area,
-        "prompt": [checkpoint.example_prompt],
+@dataclass
+class Sheet:
+    """A picture under way: its codes (rows, columns) so far, settings, and its .npz file."""
+
+    codes: np.ndarray
+    settings: dict
+    path: Path | None = None
+
+    def save_codes(self, path: Path | None = None) -> None:
+        """Write codes and settings to `path`, by default the picture's own file."""
+        Codes(self.codes, self.settings).save(path or self.path)
+
+    @property
+    def preview_path(self) -> Path:
+        """Where the unfinished picture is shown."""
+        return self.path.with_name(f"{self.path.stem}_preview.png")
+
+
+class Studio:
+    """How a batch becomes files: codes row by row, saved, then pixels."""
+
+    def __init__(
+        self, options: Options, settings: DrawSettings, drawing: TextToImage, codec, folder: Path
+    ) -> None:
+        self.options, self.drawing, self.codec, self.folder = options, drawing, codec, folder
+        self.settings = picture_settings(options, settings)
+        self.saved_at = monotonic()
+        self.forwards = 0
+        self.finished: list[Path] = []  # pictures written
+
+    def make(self, pictures: list[Picture], request, progress: Progress) -> None:
+        """Make a batch: codes first, then pixels. What is made when it is cut short is kept.
+
+        Raises:
+            shell.Interrupted: after Ctrl-C, once the codes are saved; lists what is finished.
+        """
+        sheets = [self._sheet(picture) for picture in pictures]
+        try:
+            self._sample(sheets, request, progress)
+            for sheet in sheets:
+                sheet.save_codes()
+            for sheet in sheets:
+                self._decode(sheet)
+        except BaseException as error:
+            kept = keep_codes([s for s in sheets if s.path not in self._done()])
+            if not isinstance(error, KeyboardInterrupt):
+                raise
+            message = kept_message(kept, self.options.vq_model, self.finished)
+            raise shell.Interrupted(message) from None
+
+    def _sheet(self, picture: Picture) -> Sheet:
+        asked = {"prompt": picture.prompt, "seed": picture.seed}
+        return Sheet(np.full(picture.size, NOT_MADE, np.int32), asked | self.settings)
+
+    def _done(self) -> list[Path]:
+        return [path.with_suffix(".npz") for path in self.finished]
+
+    def _sample(self, sheets: list[Sheet], request, progress: Progress) -> None:
+        """Fill in the codes, row by row; the first row claims the files."""
+        for event in self.drawing.run(request):
+            if isinstance(event, RowDone):
+                sheet = sheets[event.sequence]
+                sheet.codes[event.row] = event.codes
+                progress.add(1, len(event.codes) + 1)
+                self._save_now_and_then(sheets)
+                self._show(sheet, event.row + 1)
+            elif isinstance(event, Done):
+                self.forwards += sum(event.forwards)
+
+    def _save_now_and_then(self, sheets: list[Sheet]) -> None:
+        for sheet in (sheet for sheet in sheets if sheet.path is None):
+            sheet.path = new_file(self.folder, "image", ".npz", sheet.save_codes)
+        if monotonic() - self.saved_at > SECONDS_BETWEEN_SAVES:
+            for sheet in sheets:
+                sheet.save_codes()
+            self.saved_at = monotonic()
+
+    def _show(self, sheet: Sheet, rows: int) -> None:
+        """Write the preview when it is due."""
+        every = self.options.preview
+        if every and rows % every == 0 and rows < len(sheet.codes):
+            save_picture(self.codec.picture(sheet.codes), sheet.settings, sheet.preview_path)
+
+    def _decode(self, sheet: Sheet) -> None:
+        """Write the finished picture in place of its preview."""
+        image = self.codec.picture(sheet.codes)
+        sheet.preview_path.unlink(missing_ok=True)
+        save_picture(image, sheet.settings, sheet.path.with_suffix(".png"))
+        self.finished.append(sheet.path.with_suffix(".png"))
+
+
+def picture_settings(options: Options, settings: DrawSettings) -> dict:
+    """What goes into a picture's metadata beside prompt and seed: enough to make it again."""
+    device = options.device
+    names = ("suffix", "negative_prompt", "guidance", "temperature", "top_k", "top_p")
+    return {name: getattr(settings, name) for name in names} | {
+        "model": options.model,
+        "vq_model": options.vq_model,
+        "dtype": device.dtype,
+        "attn_implementation": device.attn_implementation,
+        "mode": device.mode,
+        "decoding": settings.scheme.label,
     }
 
 
-def plan_pictures(
-    options: argparse.Namespace, prompts: list[str], vision, label: str
-) -> list[Picture]:
-    """The pictures to make, in order, each with its size, seed and settings.
-
-    Raises:
-        InputError: sizes or counts that do not fit.
-    """
-    sizes = latent_sizes(options, len(prompts), vision.spatial_scale_factor)
-    pictures = []
-    for prompt, (rows, columns) in zip(prompts, sizes):
-        for _ in range(options.images_per_prompt):
-            codes = np.full((rows, columns), NOT_MADE, np.int32)
-            seed = options.seed + len(pictures)
-            settings = picture_settings(options, prompt, seed) | {"decoding": label}
-            pictures.append(Picture(prompt, codes, seed, settings))
-    return pictures
-
-
-def latent_sizes(options: argparse.Namespace, count: int, factor: int) -> list[tuple[int, int]]:
-    """Latent (rows, columns) of each prompt's picture; says what it snapped.
-
-    Raises:
-        InputError: height without width, or as many ratios as fit no rule.
-    """
-    from emu3.mllm.prompts import latent_size
-
-    height, width = options.height, options.width
-    if (height is None) != (width is None):
-        raise InputError("--height and --width belong together; give both or neither")
-    if height is not None:
-        if options.ratio:
-            raise InputError("--ratio and --height, --width exclude each other; give one of them")
-        return [_snapped(height, width, factor)] * count
-    ratios = options.ratio or ["1:1"]
-    if len(ratios) not in (1, count):
-        raise InputError(
-            f"{len(ratios)} ratios for {count} prompts; allowed: one, or one a prompt; "
-            "change --ratio"
-        )
-    return [
-        latent_size(ratio, options.image_area, factor) for ratio in ratios * (count // len(ratios))
-    ]
-
-
-def _snapped(height: int, width: int, factor: int) -> tuple[int, int]:
-    """Latent (rows, columns) nearest to a size in pixels.
-
-    Raises:
-        InputError: a side no picture can have.
-    """
-    from emu3.mllm.vocabulary import MAX_GRID_SIDE
-    from emu3.runtime import notice
-
-    rows, columns = (max(1, round(side / factor)) for side in (height, width))
-    if max(rows, columns) > MAX_GRID_SIDE:
-        raise InputError(
-            f"height {height}, width {width}; allowed: up to {MAX_GRID_SIDE * factor} pixels; "
-            "change --height or --width"
-        )
-    if (rows * factor, columns * factor) != (height, width):
-        notice(
-            f"height {height}, width {width} become {rows * factor}, {columns * factor}: "
-            f"sides are multiples of {factor} pixels"
-        )
-    return rows, columns
-
-
-def picture_settings(options: argparse.Namespace, prompt: str, seed: int) -> dict:
-    """What goes into the picture's metadata: enough to make it again."""
-    names = (
-        "suffix negative_prompt guidance temperature top_k top_p model vq_model dtype "
-        "attn_implementation mode"
-    )
-    return {"prompt": prompt, "seed": seed} | {
-        name: getattr(options, name) for name in names.split()
-    }
+def keep_codes(sheets: list[Sheet]) -> list[Path]:
+    """Save the codes of a batch cut short; returns the files that hold finished rows."""
+    kept = []
+    for sheet in (sheet for sheet in sheets if sheet.path is not None):
+        sheet.preview_path.unlink(missing_ok=True)
+        if finished_rows(sheet.codes):
+            sheet.save_codes()
+            kept.append(sheet.path)
+        else:
+            sheet.path.unlink(missing_ok=True)
+    return kept
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit code."""
-    return common.run_command(run, build_parser(), arguments)
+    return shell.run_command(run, Options, build_parser(), arguments)
 
 
 if __name__ == "__main__":
-    common.leave(main())
+    shell.leave(main())

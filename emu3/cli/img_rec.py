@@ -5,23 +5,57 @@ rebuilt pixels, and PSNR and SSIM say how close they come to the input as the mo
 """
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from tqdm import tqdm
 
-from emu3.cli import clips, common, flags
-from emu3.cli.outputs import Codes, decode_picture, new_file, save_picture
-from emu3.errors import InputError
+from emu3 import bundled
+from emu3.cli import options as shared
+from emu3.cli import shell
+from emu3.cli.outputs import (
+    Codes,
+    kept_message,
+    new_file,
+    save_picture,
+    write_animation,
+    write_frames,
+)
+from emu3.errors import InputError, about
 from emu3.files import writable_folder
+from emu3.images import FrameSource, open_image
+from emu3.loading import load_vision
+from emu3.pipeline import Reconstruction, in_lists
 
-EXAMPLES = (common.ASSETS / "demo.png", common.ASSETS / "demo_clip")
+
+@dataclass(frozen=True)
+class Options:
+    """What the command line asks for."""
+
+    input: list[str] | None
+    vq_model: str
+    output: str
+    clip_frames: int
+    tile: int | None
+    animation: str
+    device: shared.Device
+
+    def __post_init__(self) -> None:
+        for path in self.inputs:
+            if not path.exists():
+                raise InputError(f"no image, folder or video {path}; change --input")
+
+    @property
+    def inputs(self) -> list[Path]:
+        """What to rebuild."""
+        return [Path(path) for path in self.input or (bundled.DEMO_IMAGE, bundled.DEMO_CLIP)]
 
 
 def build_parser() -> argparse.ArgumentParser:
     """The command's options."""
-    parser = common.make_parser("img_rec", "Encode images and clips into codes and rebuild them.")
+    parser = shell.make_parser("img_rec", "Encode images and clips into codes and rebuild them.")
     parser.add_argument(
         "--input",
         action="append",
@@ -29,7 +63,7 @@ def build_parser() -> argparse.ArgumentParser:
         help="an image, a folder of frames or a video file; may be given several times "
         "(default: a bundled image and a bundled clip)",
     )
-    common.add_vision_option(parser)
+    shared.add_vision_option(parser)
     parser.add_argument(
         "--output",
         default="outputs",
@@ -38,112 +72,120 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--clip-frames",
-        type=flags.positive_int,
+        type=shared.positive_int,
         default=4,
         metavar="N",
         help="frames coded together, a multiple of the model's 4; more share context over time "
         "and need more memory (default: %(default)s)",
     )
-    common.add_tile_option(parser)
-    clips.add_animation_option(parser)
-    common.add_device_options(parser, attention=False)
+    shared.add_tile_option(parser)
+    shared.add_animation_option(parser)
+    shared.add_device_options(parser, attention=False)
     return parser
 
 
-def run(options: argparse.Namespace) -> None:
+def run(options: Options) -> None:
     """Rebuild every input; prints files, PSNR and SSIM."""
-    inputs = [Path(path) for path in options.input or EXAMPLES]
-    for path in inputs:
-        if not path.exists():
-            raise InputError(f"no image, folder or video {path}; change --input")
     folder = writable_folder(options.output)
-    common.start_device(options)
-    vision, image_processor = common.load_vision(options)
-    studio = Reconstruction(options, common.tiled(vision, options), image_processor, folder)
-    watch = common.Stopwatch()
-    for path in inputs:
-        studio.clip(path) if clips.FrameSource.is_clip(path) else studio.image(path)
-    print(watch.closing_line(f"{len(inputs)} input(s) rebuilt"))
+    options.device.start()
+    from emu3.tokenizer import TiledVision, VisionCodec
+
+    vision, image_processor = load_vision(options.vq_model, options.device.dtype)
+    vision = TiledVision(vision, options.tile) if options.tile else vision
+    rebuild = Reconstruction(VisionCodec(vision, image_processor), options.clip_frames)
+    studio, watch = Studio(options, rebuild, folder), shell.Stopwatch()
+    for path in options.inputs:
+        studio.clip(path) if FrameSource.is_clip(path) else studio.image(path)
+    print(watch.closing_line(f"{len(options.inputs)} input(s) rebuilt"))
 
 
-class Reconstruction:
-    """The vision tokenizer, and how an input goes through it and back."""
+class Studio:
+    """How an input becomes files: codes, then pixels."""
 
-    def __init__(self, options, vision, image_processor, folder: Path) -> None:
-        factor = vision.config.temporal_downsample_factor
-        if options.clip_frames % factor:
-            raise InputError(
-                f"{options.clip_frames} frames a clip; allowed: multiples of {factor}; "
-                "change --clip-frames"
-            )
-        self.options = options
-        self.vision = vision
-        self.image_processor = image_processor
-        self.folder = folder
+    def __init__(self, options: Options, rebuild: Reconstruction, folder: Path) -> None:
+        self.options, self.rebuild, self.folder = options, rebuild, folder
 
     def image(self, path: Path) -> None:
         """Rebuild one image."""
-        from mindspore import Tensor
-
-        picture = common.open_image(path, "--input")
-        with common.about(path, "--input"):
-            pixels = self.image_processor(picture, return_tensors="np")["pixel_values"]
-        codes = self.vision.encode(Tensor(pixels)).asnumpy()[0]
+        picture = open_image(path, "--input")
+        with about(path, "--input"):
+            codes, seen = self.rebuild.encode_image(picture)
         content = Codes(codes, self._settings(path))
         target = new_file(self.folder, "rec", ".npz", content.save).with_suffix(".png")
-        rebuilt = decode_picture(codes, self.vision, self.image_processor)
+        rebuilt = self.rebuild.image(codes)
         save_picture(rebuilt, content.settings, target)
-        report(str(target), [closeness(self._seen(pixels)[0], rebuilt)])
+        report(str(target), [closeness(seen, rebuilt)])
 
     def clip(self, path: Path) -> None:
         """Rebuild a clip: all codes first, then the frames, a few at a time."""
-        source = clips.FrameSource(path)
+        source = FrameSource(path)
         content, codes_path = self._encoded(source)
         folder = codes_path.with_suffix("")
         folder.mkdir()
-        written = clips.write_frames(folder, content, self.vision, self.image_processor)
-        chunks = clips.pixel_chunks(source, self.image_processor, self.options.clip_frames)
-        originals = (frame for chunk in chunks for frame in self._seen(chunk))
+        frames = self.rebuild.frames(content.codes, content.settings["frames"])
         files, scores = [], []
-        for original, (file, frame) in zip(originals, written):
+        for original, (file, frame) in zip(
+            self._seen(source), write_frames(folder, frames, content.settings)
+        ):
             files.append(file)
             scores.append(closeness(original, frame))
-        clips.write_animation(files, folder, self.options.animation, content.settings["fps"])
+        write_animation(files, folder, self.options.animation, content.settings["fps"])
         report(str(folder), scores)
 
-    def _encoded(self, source: clips.FrameSource) -> tuple[Codes, Path]:
+    def _encoded(self, source: FrameSource) -> tuple[Codes, Path]:
         """The clip's codes and the file they are saved in, also when Ctrl-C cuts it short.
 
         Raises:
-            common.Interrupted: after Ctrl-C, once the codes made so far are saved.
+            shell.Interrupted: after Ctrl-C, once the codes made so far are saved.
         """
-        parts, frames, interrupted = [], 0, False
-        chunks = clips.pixel_chunks(source, self.image_processor, self.options.clip_frames)
+        parts, count, interrupted = [], 0, False
         try:
-            for pixels in tqdm(chunks, desc="encode", unit="chunk"):
-                codes = clips.encode_chunk(pixels, self.vision)
+            chunks = self.rebuild.encode_clip(frame_pixels(source, self.rebuild.codec))
+            for codes, frames in tqdm(chunks, desc="encode", unit="chunk"):
                 parts.append(codes)
-                frames += len(pixels)
+                count += frames
         except KeyboardInterrupt:
             interrupted = True
         if not parts:
             if interrupted:
-                raise common.Interrupted(common.kept_message([], self.options.vq_model))
+                raise shell.Interrupted(kept_message([], self.options.vq_model))
             raise InputError(f"{source.path} holds no frame; change --input")
-        extra = {"frames": frames, "clip_frames": self.options.clip_frames, "fps": source.fps()}
+        extra = {"frames": count, "clip_frames": self.options.clip_frames, "fps": source.fps()}
         content = Codes(np.concatenate(parts), self._settings(source.path) | extra)
         path = new_file(self.folder, "rec", ".npz", content.save)
         if interrupted:
-            raise common.Interrupted(common.kept_message([path], self.options.vq_model))
+            raise shell.Interrupted(kept_message([path], self.options.vq_model))
         return content, path
 
-    def _seen(self, pixels: np.ndarray) -> list:
-        """Pixel values (b, 3, h, w) as the PIL images the model was shown."""
-        return self.image_processor.postprocess(pixels)["pixel_values"]
+    def _seen(self, source: FrameSource) -> Iterator:
+        """The frames as the model is shown them."""
+        codec = self.rebuild.codec
+        for chunk in in_lists(frame_pixels(source, codec), self.rebuild.clip_frames):
+            yield from codec.seen(np.stack(chunk))
 
     def _settings(self, path: Path) -> dict:
         options = self.options
         return {"input": str(path), "vq_model": options.vq_model, "tile": options.tile}
+
+
+def frame_pixels(source: FrameSource, codec) -> Iterator[np.ndarray]:
+    """Pixel values (3, h, w) of each frame.
+
+    Raises:
+        InputError: a frame is no picture to code, or has another size than the first.
+    """
+    size, shape = None, None
+    for number, frame in enumerate(source.frames()):
+        with about(source.name(number), "--input"):
+            array = codec.pixels(frame)
+        size, shape = size or frame.size, shape or array.shape
+        if array.shape != shape:
+            sizes = " and ".join(f"{width}x{height}" for width, height in (size, frame.size))
+            raise InputError(
+                f"frames of {source.path} have sizes {sizes}, the latter {source.name(number)}; "
+                "allowed: one size; change --input"
+            )
+        yield array
 
 
 def closeness(original, rebuilt) -> tuple[float, float]:
@@ -165,8 +207,8 @@ def report(name: str, scores: list[tuple[float, float]]) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit code."""
-    return common.run_command(run, build_parser(), arguments)
+    return shell.run_command(run, Options, build_parser(), arguments)
 
 
 if __name__ == "__main__":
-    common.leave(main())
+    shell.leave(main())

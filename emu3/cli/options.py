@@ -3,9 +3,13 @@
 import argparse
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from emu3 import bundled
 from emu3.names import ATTENTION, DEVICES, DTYPES, MODES, check_name
+
+if TYPE_CHECKING:
+    from emu3.mllm.generation.schemes import Scheme
 
 
 def add_numbers(parser, *options: tuple[str, int, str]) -> None:
@@ -158,6 +162,29 @@ def add_guidance_option(parser, default: float | None = None) -> None:
     )
 
 
+def add_size_options(group: argparse._ArgumentGroup) -> None:
+    """The options of `pipeline.PictureSize`."""
+    group.add_argument(
+        "--ratio",
+        action="append",
+        metavar="W:H",
+        help="width to height, one for all prompts or one a prompt (default: 1:1)",
+    )
+    group.add_argument(
+        "--image-area",
+        type=positive_int,
+        metavar="PIXELS",
+        help="size of the picture in pixels, for --ratio (default: the checkpoint's)",
+    )
+    for side in ("height", "width"):
+        group.add_argument(
+            f"--{side}",
+            type=positive_int,
+            metavar="PIXELS",
+            help=f"{side} of the picture instead of ratio and area, snapped to the grid of codes",
+        )
+
+
 def add_sampling_options(parser: argparse.ArgumentParser, greedy: bool) -> None:
     """--temperature, --top-k, --top-p and --seed; `greedy` if the command does not sample."""
     group = parser.add_argument_group("sampling")
@@ -252,3 +279,11 @@ def add_device_options(parser: argparse.ArgumentParser, attention: bool = True) 
         )
     else:
         parser.set_defaults(attn_implementation=None)
+
+
+def notice_if_lossy(scheme: "Scheme") -> None:
+    """Say so if pictures come out otherwise than by plain decoding."""
+    from emu3.runtime import notice
+
+    if scheme.lossy:
+        notice(f"--decoding {scheme.label}: rows start before the one above is whole")

@@ -1,23 +1,26 @@
-"""What the commands write: numbered files, codes (.npz) and pictures that carry their settings.
+"""What the commands write and show: numbered files, codes, pictures, animations, a progress bar.
 
 Legend: h w latent rows and columns, T latent frames. A code of -1 was never made.
 """
 
 import json
+import shlex
+import sys
 import zipfile
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+from tqdm import tqdm
 
 from emu3 import __version__
 from emu3.errors import InputError
 from emu3.files import atomic_path, numbered_path, writable_folder
+from emu3.images import open_image, pyav
+from emu3.tokenizer.codes import finished_rows
 
-NOT_MADE = -1
-GREY = 128
 # What numpy raises for a file that is no .npz, or a damaged one; TypeError for an .npy file.
 UNREADABLE = (OSError, KeyError, ValueError, TypeError, EOFError, zipfile.BadZipFile, zlib.error)
 
@@ -28,12 +31,6 @@ class Codes:
 
     codes: np.ndarray
     settings: dict = field(default_factory=dict)
-
-    @property
-    def finished_rows(self) -> int:
-        """Rows of a picture (latent frames of a clip) before the first one that is not whole."""
-        whole = (self.codes >= 0).reshape(len(self.codes), -1).all(axis=1)
-        return int(np.argmin(whole)) if not whole.all() else len(whole)
 
     def require_codebook(self, size: int, path: Path) -> None:
         """Refuse codes of another vision tokenizer.
@@ -53,7 +50,7 @@ class Codes:
         Raises:
             InputError: names `path`.
         """
-        if not self.finished_rows:
+        if not finished_rows(self.codes):
             raise InputError(f"{path} holds no finished row yet; there is nothing to decode")
 
     def save(self, path: Path) -> None:
@@ -124,15 +121,86 @@ def save_picture(image, settings: dict, path: Path) -> None:
         image.save(temporary, format="PNG", pnginfo=info)
 
 
-def decode_picture(codes: np.ndarray, vision, image_processor):
-    """Codes (h, w), at least one row of them finished, as a PIL image; the other rows are grey."""
-    from mindspore import Tensor, int32
+def write_frames(folder: Path, frames: Iterable, settings: dict) -> Iterator[tuple[Path, object]]:
+    """Write frames as `folder/frame_NNNNN.png`; yields each file with its frame."""
+    for number, frame in enumerate(frames):
+        path = folder / f"frame_{number:05d}.png"
+        save_picture(frame, settings, path)
+        yield path, frame
 
-    rows = Codes(codes).finished_rows
-    padded = np.pad(codes[:rows], ((0, len(codes) - rows), (0, 0)), mode="edge")
-    pixels = vision.decode(Tensor(padded[None], int32))
-    image = image_processor.postprocess(pixels)["pixel_values"][0]
-    if rows < len(codes):
-        top = image.height * rows // len(codes)
-        image.paste((GREY, GREY, GREY), (0, top, image.width, image.height))
-    return image
+
+def write_animation(frames: list[Path], path: Path, kind: str, fps: float) -> Path | None:
+    """Write PNG files as one gif or mp4 at `path` with that suffix; None for kind "none"."""
+    if kind == "none":
+        return None
+    path = path.with_suffix(f".{kind}")
+    with atomic_path(path) as temporary:
+        write = {"gif": _write_gif, "mp4": _write_mp4}[kind]
+        write(frames, temporary, fps)
+    return path
+
+
+def _write_gif(frames: list[Path], path: Path, fps: float) -> None:
+    rest = (open_image(frame) for frame in frames[1:])
+    open_image(frames[0]).save(
+        path,
+        format="GIF",
+        save_all=True,
+        append_images=rest,
+        duration=round(1000 / fps),
+        loop=0,
+    )
+
+
+def _write_mp4(frames: list[Path], path: Path, fps: float) -> None:
+    av = pyav("writing mp4")
+    from fractions import Fraction
+
+    with av.open(str(path), "w", format="mp4") as container:
+        stream = container.add_stream("libx264", rate=Fraction(fps).limit_denominator(1000))
+        first = open_image(frames[0])
+        stream.width, stream.height = first.width, first.height
+        stream.pix_fmt = "yuv420p"
+        for file in frames:
+            container.mux(stream.encode(av.VideoFrame.from_image(open_image(file))))
+        container.mux(stream.encode())
+
+
+def kept_message(kept: Sequence[Path], vq_model: str, finished: Sequence[Path] = ()) -> str:
+    """What Ctrl-C leaves behind: codes to decode and how, and pictures that are finished."""
+    if not kept and not finished:
+        return "interrupted before anything was finished"
+    parts = ["interrupted"]
+    if finished:
+        parts.append(f"finished: {shlex.join(map(str, finished))}")
+    if kept:
+        command = [sys.executable, "-m", "emu3.cli.decode", *map(str, kept), "--vq-model", vq_model]
+        parts.append(f"what has no picture yet is kept, decode it with: {shlex.join(command)}")
+    return "; ".join(parts)
+
+
+class Progress:
+    """A bar of image rows or answer tokens with tokens/s and the time left.
+
+    Args:
+        total: rows of all pictures, or None for answers, whose length nobody knows.
+        unit: what the bar counts: "row" or "token".
+    """
+
+    def __init__(self, total: int | None, unit: str) -> None:
+        self.tokens = 0
+        self.bar = tqdm(total=total, unit=unit, dynamic_ncols=True, leave=True)
+
+    def __enter__(self) -> "Progress":
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.bar.close()
+
+    def add(self, units: int, tokens: int) -> None:
+        """Count finished units and the tokens they took."""
+        self.tokens += tokens
+        self.bar.update(units)
+        elapsed = self.bar.format_dict["elapsed"]
+        if self.bar.unit == "row" and elapsed:
+            self.bar.set_postfix_str(f"{self.tokens / elapsed:.1f} tokens/s", refresh=False)

@@ -2,22 +2,58 @@
 
 import argparse
 from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
-from emu3.cli import common, flags
-from emu3.cli.progress import Progress
-from emu3.errors import InputError
+from emu3 import bundled
+from emu3.cli import options as shared
+from emu3.cli import shell
+from emu3.cli.outputs import Progress
+from emu3.errors import InputError, about
+from emu3.images import open_image
+from emu3.loading import check_same_codes, load_language, load_vision
+from emu3.mllm.generation.events import TextPiece
+from emu3.pipeline import Answers, AskSettings, in_lists
 
-EXAMPLE_IMAGE = common.ASSETS / "demo.png"
 EXAMPLE_QUESTIONS = ("Please describe the image", "请描述该图片")
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the command line asks for."""
+
+    model: str
+    vq_model: str
+    image: list[str] | None
+    question: list[str] | None
+    template: str | None
+    settings: AskSettings
+    batch_size: int
+    seed: int
+    device: shared.Device
+
+    def __post_init__(self) -> None:
+        self.pairs  # noqa: B018 - counts that do not fit are refused at once
+
+    @cached_property
+    def pairs(self) -> list[tuple[str, str]]:
+        """(image, question) pairs; one image or one question serves all the others.
+
+        Raises:
+            InputError: both counts exceed one and differ.
+        """
+        return pair_up(
+            self.image or [str(bundled.DEMO_IMAGE)], self.question or list(EXAMPLE_QUESTIONS)
+        )
 
 
 def build_parser() -> argparse.ArgumentParser:
     """The command's options."""
-    parser = common.make_parser("vqa", "Answer questions about images.")
-    common.add_language_option(parser)
-    common.add_vision_option(parser)
+    parser = shell.make_parser("vqa", "Answer questions about images.")
+    shared.add_language_option(parser)
+    shared.add_vision_option(parser)
     parser.add_argument(
         "--image",
         action="append",
@@ -38,62 +74,17 @@ def build_parser() -> argparse.ArgumentParser:
         help="chat, stage1, or a text with {image_prompt} and {text_prompt} "
         "(default: the checkpoint's)",
     )
-    flags.add_numbers(parser, ("--max-new-tokens", 1024, "longest answer in tokens"))
-    flags.add_numbers(parser, ("--batch-size", 4, "questions answered together"))
-    common.add_sampling_options(parser, greedy=True)
-    common.add_device_options(parser)
+    shared.add_numbers(
+        parser,
+        ("--max-new-tokens", 1024, "longest answer in tokens"),
+        ("--batch-size", 4, "questions answered together"),
+    )
+    shared.add_sampling_options(parser, greedy=True)
+    shared.add_device_options(parser)
     return parser
 
 
-def run(options: argparse.Namespace) -> None:
-    """Answer every question; prints question and answer."""
-    pairs = pair_up(options.image or [str(EXAMPLE_IMAGE)], options.question or EXAMPLE_QUESTIONS)
-    images = {path: common.open_image(path) for path, _ in pairs}
-    common.start_device(options)
-    from emu3.mllm import Emu3Processor
-    from emu3.mllm.defaults import CheckpointDefaults
-
-    defaults = CheckpointDefaults.from_pretrained(options.model)
-    common.fill_in(options, {"top_k": defaults.top_k, "top_p": defaults.top_p})
-    vision, image_processor = common.load_vision(options)
-    for path, image in images.items():
-        with common.about(path, "--image"):
-            image_processor(image)
-    model, tokenizer = common.load_language(options)
-    common.check_same_codes(model, vision)
-    template = options.template or defaults.chat_template
-    processor = Emu3Processor(image_processor, vision, tokenizer, chat_template=template)
-    watch = common.Stopwatch()
-    with Progress(None, "token") as progress:
-        for start in range(0, len(pairs), options.batch_size):
-            batch = pairs[start : start + options.batch_size]
-            answers = Answers(len(batch))
-            try:
-                ask(options, model, processor, batch, images, start, answers, progress)
-            except KeyboardInterrupt:
-                progress.bar.clear()
-                answers.show(batch, tokenizer)
-                raise
-            progress.bar.clear()
-            answers.show(batch, tokenizer)
-    print(watch.closing_line(f"{len(pairs)} answer(s)", progress.tokens))
-
-
-class Answers:
-    """The ids of each answer of a batch, as far as they have come."""
-
-    def __init__(self, count: int) -> None:
-        self.ids: list[list[int]] = [[] for _ in range(count)]
-
-    def show(self, batch: list[tuple[str, str]], tokenizer) -> None:
-        """Print each question with its answer."""
-        for (path, question), ids in zip(batch, self.ids):
-            print(
-                f"{path}\n  Q: {question}\n  A: {tokenizer.decode(ids, skip_special_tokens=True)}"
-            )
-
-
-def pair_up(images: Sequence[str], questions: Sequence[str]) -> list[tuple[str, str]]:
+def pair_up(images: list[str], questions: list[str]) -> list[tuple[str, str]]:
     """(image, question) pairs; one image or one question serves all the others.
 
     Raises:
@@ -105,41 +96,80 @@ def pair_up(images: Sequence[str], questions: Sequence[str]) -> list[tuple[str, 
             f"{len(images)} images and {len(questions)} questions; allowed: equal counts, or one "
             "of either; change --image or --question"
         )
-    images = list(images) * (count // len(images))
-    questions = list(questions) * (count // len(questions))
-    return list(zip(images, questions))
+    return list(zip(images * (count // len(images)), questions * (count // len(questions))))
 
 
-def ask(options, model, processor, batch, images, start, answers, progress) -> None:
-    """Answer a batch of pairs; fills `answers` as the tokens come."""
-    from emu3.mllm.generation import TextPiece
+def run(options: Options) -> None:
+    """Answer every question; prints question and answer."""
+    images = {path: open_image(path) for path, _ in options.pairs}
+    device = options.device
+    device.start()
+    from emu3.mllm.defaults import CheckpointDefaults
+    from emu3.mllm.prompts import PromptBuilder
+    from emu3.tokenizer import VisionCodec
 
-    inputs = processor(
-        text=[question for _, question in batch],
-        image=[images[path] for path, _ in batch],
-        mode="U",
-        padding="longest",
-        return_tensors="ms",
-    )
-    events = model.stream(
-        inputs["input_ids"],
-        attention_mask=inputs["attention_mask"],
-        max_new_tokens=options.max_new_tokens,
-        seed=[options.seed + start + row for row in range(len(batch))],
-        jit=common.compile_step(options),
-        **common.sampling_arguments(options),
-    )
-    for event in events:
-        if isinstance(event, TextPiece):
-            ids = np.asarray(event.ids).reshape(-1).tolist()
-            answers.ids[event.sequence] += ids
-            progress.add(len(ids), len(ids))
+    defaults = CheckpointDefaults.from_pretrained(options.model)
+    codec = VisionCodec(*load_vision(options.vq_model, device.dtype))
+    pixels = {path: seen(codec, path, image) for path, image in images.items()}
+    model, tokenizer = load_language(options.model, device.dtype, device.attn_implementation)
+    check_same_codes(model, codec.vision)
+    prompts = PromptBuilder(tokenizer, options.template or defaults.chat_template)
+    desk = Desk(options, Answers(model, prompts), options.settings.filled(defaults))
+    watch = shell.Stopwatch()
+    codes = dict(zip(pixels, codec.encode_each(list(pixels.values()))))
+    with Progress(None, "token") as progress:
+        for batch in in_lists(enumerate(options.pairs), options.batch_size):
+            desk.answer(batch, codes, progress)
+    print(watch.closing_line(f"{len(options.pairs)} answer(s)", progress.tokens))
+
+
+def seen(codec, path: str, image) -> np.ndarray:
+    """The pixel values of a picture.
+
+    Raises:
+        InputError: it cannot be coded; names its file.
+    """
+    with about(path, "--image"):
+        return codec.pixels(image)
+
+
+class Desk:
+    """Where a batch of questions is answered and printed."""
+
+    def __init__(self, options: Options, answers: Answers, settings: AskSettings) -> None:
+        self.options, self.answers, self.settings = options, answers, settings
+
+    def answer(
+        self,
+        batch: list[tuple[int, tuple[str, str]]],
+        codes: dict[str, np.ndarray],
+        progress: Progress,
+    ) -> None:
+        """Answer numbered (image, question) pairs; prints what has come, also when cut short."""
+        options = self.options
+        request = self.answers.request(
+            [question for _, (_, question) in batch],
+            [codes[path] for _, (path, _) in batch],
+            self.settings,
+            [options.seed + number for number, _ in batch],
+            options.device.jit,
+        )
+        ids: list[list[int]] = [[] for _ in batch]
+        try:
+            for event in self.answers.run(request):
+                if isinstance(event, TextPiece):
+                    ids[event.sequence] += event.ids.tolist()
+                    progress.add(len(event.ids), len(event.ids))
+        finally:
+            progress.bar.clear()
+            for (_, (path, question)), row in zip(batch, ids):
+                print(f"{path}\n  Q: {question}\n  A: {self.answers.text(row)}")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit code."""
-    return common.run_command(run, build_parser(), arguments)
+    return shell.run_command(run, Options, build_parser(), arguments)
 
 
 if __name__ == "__main__":
-    common.leave(main())
+    shell.leave(main())

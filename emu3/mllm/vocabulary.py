@@ -167,7 +167,7 @@ class Vocabulary:
         return np.concatenate([grid.ravel(), np.array([self.eof, self.eoi, self.eos], np.int32)])
 
     def after_img(self, ids: np.ndarray) -> np.ndarray | None:
-        """What stands behind the last img token of `ids` (T,), where a grid begins; None if none."""
+        """What follows the last img token of `ids` (T,), where a grid begins; None without one."""
         begins = np.flatnonzero(ids == self.img)
         return ids[begins[-1] + 1 :] if begins.size else None
 

@@ -1,7 +1,6 @@
 """Pictures and clips to codes and back: the one way from PIL images through the VQ model.
 
-Legend: b batch, t frames, h w pixels; T, H, W latent frames, rows, columns. A code of -1 was
-never made.
+Legend: b batch, t frames, h w pixels; T, H, W latent frames, rows, columns.
 """
 
 from collections.abc import Iterator, Sequence
@@ -9,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from mindspore import Tensor, int32
+
+from emu3.tokenizer.codes import finished_rows
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -58,7 +59,7 @@ class VisionCodec:
         return [self.encode(item[None])[0] for item in pixels]
 
     def encode_clip(self, pixels: np.ndarray) -> np.ndarray:
-        """Codes (T, H, W) of frames (t, 3, h, w); the last one is repeated to fill a latent frame."""
+        """Codes (T, H, W) of frames (t, 3, h, w), of which the last fills up a latent frame."""
         missing = -len(pixels) % self.config.temporal_downsample_factor
         whole = np.concatenate([pixels, np.repeat(pixels[-1:], missing, axis=0)])
         return self.encode(whole[None])[0]
@@ -87,9 +88,3 @@ class VisionCodec:
             frames = self.seen(pixels)[:count]
             count -= len(frames)
             yield frames
-
-
-def finished_rows(codes: np.ndarray) -> int:
-    """Rows of a picture (latent frames of a clip) before the first one that is not whole."""
-    whole = (codes >= 0).reshape(len(codes), -1).all(axis=1)
-    return int(np.argmin(whole)) if not whole.all() else len(whole)

@@ -55,7 +55,7 @@ def capacities(first: int, last: int, known: bool) -> list[int]:
 
 
 def cache_slots(prompt: int, new: int, spare: int, known: bool) -> list[int]:
-    """Cache sizes for a prompt, new tokens behind it and spare slots; `known` as in `capacities`."""
+    """Cache sizes for a prompt, new tokens behind it and spare slots; `known`: see `capacities`."""
     total = prompt + new + spare
     return capacities(min(total, prompt + spare + FIRST_TOKENS), total, known)
 
@@ -214,8 +214,8 @@ class Decoder:
     def _read(self, count: int | None = None) -> None:
         """Fetch what the step has written: the next token, or all up to `count` tokens.
 
-            written (S, N)   . . . . | t t t t t t T T T . .     rows are slots
-                                     P         ^reached  ^P+count
+        written (S, N)   . . . . | t t t t t t T T T . .     rows are slots
+                                 P         ^reached  ^P+count
         """
         count = self.tokens.shape[1] + 1 if count is None else count
         written = self.current.step.tokens.asnumpy()
@@ -232,9 +232,9 @@ class Decoder:
     def _enter(self, slots: int) -> None:
         """Take the step for a cache of `slots` slots and write its tables.
 
-            padding (R, 1, W, S)   slots before a row's prompt are hidden: MASKED, then 0
-            offset  (R, 1, 1)      position = slot - padding of the row
-            forced, uniform (S, N) by slot, from the prompt's end on
+        padding (R, 1, W, S)   slots before a row's prompt are hidden: MASKED, then 0
+        offset  (R, 1, 1)      position = slot - padding of the row
+        forced, uniform (S, N) by slot, from the prompt's end on
         """
         self.kind = replace(self.kind, slots=slots)
         self.close()

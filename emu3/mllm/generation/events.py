@@ -34,7 +34,7 @@ class TextPiece:
 class Done:
     """The end: `sequences` (B, T + new) int32, prompt included, finished rows padded.
 
-    `tokens` counts the new ones before padding, over all sequences; `seconds` are those of the whole
+    `tokens` counts the new ones before padding, over all sequences; `seconds` is the whole
     generation, compiling included; `seeds` (B,) make it again.
     `forwards` (B,) are the runs of the network for each sequence, its prompt's not counted.
     """

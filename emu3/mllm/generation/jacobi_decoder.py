@@ -82,9 +82,7 @@ class JacobiDecoder(WindowDecoder):
         step.rule.begin(previous.step.rule if previous else None)
 
 
-def drafts(
-    forced: np.ndarray, streams: list[tuple[int, int]], first: int, stop: int
-) -> np.ndarray:
+def drafts(forced: np.ndarray, streams: list[tuple[int, int]], first: int, stop: int) -> np.ndarray:
     """Forced ids, and where a token is free a random one of first..stop-1: (N, n) int32."""
     guesses = [random(*s, USE_DRAFTS).integers(first, stop, forced.shape[1]) for s in streams]
     return np.where(forced == FREE, np.stack(guesses), forced).astype(np.int32)

@@ -6,10 +6,10 @@ Shapes: B prompts, N = B x pictures sequences, R rows of the network (N, or 2N w
 U distinct prompts among them, P prompt slots, T tokens of a chunk, C hidden width, G key/value
 heads, D head width.
 
-    rows     conditional 0..N-1, then unconditional 0..N-1; `source` says which prompt each starts from
-    packed   ------ a a a a      every prompt stands at the right edge of its P slots, whatever side
-             -- b b b b b b      it was padded on: the next token of all rows has one slot, while
-                                 each row keeps positions of its own
+    rows     conditional 0..N-1, unconditional 0..N-1; `source` is the prompt each starts from
+    packed   ------ a a a a      every prompt stands at the right edge of its P slots, whatever
+             -- b b b b b b      side it was padded on: the next token of all rows has one slot,
+                                 while each row keeps positions of its own
 """
 
 from dataclasses import dataclass

@@ -42,7 +42,10 @@ class Sampler(nn.Cell):
         self.cumsum = ops.CumSum()
         self.reduce_sum = ops.ReduceSum(keep_dims=True)
         self.slice, self.gather_d, self.minimum = ops.Slice(), ops.GatherD(), ops.Minimum()
-        self.tensor_scatter_elements, self.zeros_like = ops.TensorScatterElements(1), ops.ZerosLike()
+        self.tensor_scatter_elements, self.zeros_like = (
+            ops.TensorScatterElements(1),
+            ops.ZerosLike(),
+        )
 
     def construct(
         self, logits: Tensor, uniform: Tensor, temperature: Tensor, top_p: Tensor

@@ -78,10 +78,10 @@ def make_schedule(grid: "Grid", start_after: int) -> Schedule:
 def _runs(grid: "Grid", sequence: int, start_after: int) -> list[list[tuple[int, int]]]:
     """The places (feed, target) that each run takes of a sequence.
 
-        run    0 1 2 3 4 5 6 7 8     what is fed; each run makes the token after it
-        row 0  a b c d |             rows of 4 codes start 2 tokens after the one above
-        row 1    ^ a b c d |         ^ the end-of-line above the row leads to its first code
-        row 2        ^ a b c d |     | a row's own end-of-line again, now that the row is whole
+    run    0 1 2 3 4 5 6 7 8     what is fed; each run makes the token after it
+    row 0  a b c d |             rows of 4 codes start 2 tokens after the one above
+    row 1    ^ a b c d |         ^ the end-of-line above the row leads to its first code
+    row 2        ^ a b c d |     | a row's own end-of-line again, now that the row is whole
     """
     height, width = (int(side) for side in grid.sizes[sequence])
     done, length = int(grid.done[sequence]), grid.forced.shape[1]
