@@ -57,7 +57,7 @@ def test_as_many_sizes_as_fit_no_rule_are_refused(vocabulary):
 
 @pytest.mark.parametrize("size", [(0, 3), (3, 4097)])
 def test_a_side_out_of_range_is_refused(vocabulary, size):
-    with pytest.raises(InputError, match="1..4096"):
+    with pytest.raises(InputError, match=r"1\.\.4096"):
         vocabulary.check_size(*size)
 
 
