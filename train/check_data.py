@@ -85,7 +85,7 @@ class Checker:
         """The findings of one list."""
         from tqdm import tqdm
 
-        from train.features import list_entries
+        from train.data.features import list_entries
 
         findings = Findings()
         try:
@@ -104,9 +104,9 @@ class Checker:
 
     def _count(self, findings: Findings, file: Path) -> None:
         from emu3.mllm.modeling_emu3 import IGNORED_LABEL
-        from train.features import read_feature
-        from train.inspection import marked_text
-        from train.samples import feature_sample, fitted
+        from train.data.features import read_feature
+        from train.data.inspection import marked_text
+        from train.data.samples import feature_sample, fitted
 
         feature = read_feature(file)
         sample = feature_sample(self.builder, feature, structure=self.options.structure)
@@ -189,7 +189,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _print(path: Path, findings: Findings, max_length: int) -> None:
-    from train.inspection import histogram
+    from train.data.inspection import histogram
 
     kinds = ", ".join(f"{count} {kind}" for kind, count in findings.kinds.most_common())
     print(f"{path}: {kinds or 'no readable sample'}")

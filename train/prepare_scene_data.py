@@ -2,7 +2,7 @@
 
 Writes OUTPUT/t2i (captions), OUTPUT/vqa (questions and answers) and OUTPUT/text (descriptions in
 one language, wanted in the other), each with a list per split. Pictures with captions are drawn
-the way emu3-mini learnt to draw (`train.teacher`), those with questions as chance has it. A run
+the way emu3-mini learnt to draw (`train.mini.teacher`), those with questions as chance has it. A run
 that was stopped goes on where it left off.
 """
 
@@ -21,11 +21,11 @@ from emu3.cli.flags import add_numbers, non_negative_int
 from emu3.errors import InputError
 from emu3.files import atomic_path, writable_folder
 from emu3.tokenizer import Emu3VisionVQModel
-from train.cells import cell_kinds
-from train.encoding import claim_folder
-from train.features import Feature, write_feature, write_list
-from train.language import captions, describe, questions
-from train.scenes import (
+from train.mini.cells import cell_kinds
+from train.data.encoding import claim_folder
+from train.data.features import Feature, write_feature, write_list
+from train.mini.language import captions, describe, questions
+from train.mini.scenes import (
     RATIO_SHARES,
     RATIOS,
     Scene,
@@ -34,7 +34,7 @@ from train.scenes import (
     random_new_scene,
     random_scene,
 )
-from train.teacher import redrawn
+from train.mini.teacher import redrawn
 
 NEW_SHARE = 0.7
 # Shapes of captioned pictures begin sooner than the teacher's own: drawn pictures, unlike its
@@ -190,7 +190,7 @@ def build_parser() -> Parser:
         "--codes",
         choices=("encoded", "named"),
         default="encoded",
-        help="of the vision tokenizer, or those it is taught to give (train.cells)",
+        help="of the vision tokenizer, or those it is taught to give (train.mini.cells)",
     )
     add("--output", default="outputs/scenes", help="folder to write")
     add("--tasks", nargs="+", choices=tuple(FEATURES), default=list(FEATURES), help="what to draw")

@@ -19,7 +19,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 def run(options: argparse.Namespace) -> int:
     """Write the feature folder; returns the exit code."""
-    from train.records import text_record
+    from train.data.records import text_record
 
     return preparing.prepare(options, text_record)
 

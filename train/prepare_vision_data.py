@@ -21,7 +21,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 def run(options: argparse.Namespace) -> int:
     """Write the feature folder; returns the exit code."""
-    from train.records import caption_record
+    from train.data.records import caption_record
 
     return preparing.prepare(options, caption_record)
 

@@ -21,7 +21,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 def run(options: argparse.Namespace) -> int:
     """Write the feature folder; returns the exit code."""
-    from train.records import conversation_record
+    from train.data.records import conversation_record
 
     return preparing.prepare(options, conversation_record)
 

@@ -26,12 +26,12 @@ from emu3.mllm.defaults import CheckpointDefaults
 from emu3.mllm.prompts import PromptBuilder
 from emu3.parallel.mesh import Mesh, make_mesh
 from emu3.parallel.sequence import share_sequence
-from train.data import Data, DataSettings, Source
-from train.lora import adapt
-from train.options import parse
-from train.plan import describe_plan
-from train.trainer import Trainer
-from train.zero import share_weights
+from train.data.batches import Data, DataSettings, Source
+from train.tuning.lora import adapt
+from train.tuning.options import parse
+from train.tuning.plan import describe_plan
+from train.tuning.trainer import Trainer
+from train.tuning.zero import share_weights
 
 
 def load_model(options: argparse.Namespace) -> Emu3ForCausalLM:
