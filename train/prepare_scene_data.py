@@ -21,9 +21,9 @@ from emu3.cli.flags import add_numbers, non_negative_int
 from emu3.errors import InputError
 from emu3.files import atomic_path, writable_folder
 from emu3.tokenizer import Emu3VisionVQModel
-from train.mini.cells import cell_kinds
 from train.data.encoding import claim_folder
 from train.data.features import Feature, write_feature, write_list
+from train.mini.cells import cell_kinds
 from train.mini.language import captions, describe, questions
 from train.mini.scenes import (
     RATIO_SHARES,

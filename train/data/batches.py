@@ -5,11 +5,12 @@ the very next one; nothing but the step number has to be remembered.
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
+from mindspore import Tensor
 
 from emu3.errors import InputError
 from emu3.mllm.modeling_emu3 import IGNORED_LABEL
@@ -18,8 +19,8 @@ from emu3.parallel.mesh import Mesh
 from train.data.features import list_files, read_feature
 from train.data.samples import Sample, collate, feature_sample, fitted
 
-FEWEST_LABELS = 64
-KEPT_FEATURES = 2**16
+FEWEST_LABELS = 64  # with N a power of two from here on, a run meets few shapes
+KEPT_FEATURES = 2**16  # files a source holds in memory: epochs after the first read no disk
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,10 @@ class LocalBatch:
     def label_count(self) -> int:
         """Number of labels that count."""
         return int((self.labels != IGNORED_LABEL).sum())
+
+    def tensors(self) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+        """The arrays in the order of the fields, as `SummedLoss` and `Collect` take them."""
+        return tuple(Tensor(getattr(self, field.name)) for field in fields(self))
 
 
 class Source:
@@ -157,7 +162,12 @@ def localise(
 ) -> LocalBatch:
     """Collate samples (None = an empty row) and cut out this process's chunk of the sequences.
 
-    Lengths grow to a multiple that the shards divide; nothing is cut off.
+    Lengths grow to a multiple that the shards divide; nothing is cut off. A row of 6 tokens in 2
+    shards, label L wanted from the token before it:
+
+        row     t0 t1 t2 | t3 t4 t5      ids, positions: cut at the bar
+        labels      L    |    L          labels: with the shard of the token before
+        shard   0  0  0  | 1  1  1       branches: whole in both, each token sees all before it
     """
     shards = mesh.sequence.size
     empty = np.zeros(0, np.int32)
@@ -168,9 +178,10 @@ def localise(
     chunk = length // shards
     row, column = np.divmod(whole.places, length)
     owner = column // chunk
-    most = max(FEWEST_LABELS, *np.bincount(owner, minlength=shards))
     mine = owner == mesh.sequence.index
-    places = np.zeros(1 << int(most - 1).bit_length(), np.int32)
+    # Shards compute together: all take as many places as the one with the most labels.
+    largest = max(FEWEST_LABELS, *np.bincount(owner, minlength=shards))
+    places = np.zeros(1 << int(largest - 1).bit_length(), np.int32)
     labels = np.full(len(places), IGNORED_LABEL, np.int32)
     places[: mine.sum()] = (row * chunk + column % chunk)[mine]
     labels[: mine.sum()] = whole.labels[mine]

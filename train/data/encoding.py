@@ -5,7 +5,6 @@ area within its limits. h, w are pixels; codes are (rows, columns).
 """
 
 import hashlib
-import json
 import multiprocessing
 import signal
 from collections.abc import Iterator
@@ -13,16 +12,20 @@ from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPool
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image
 
-from emu3.cli import common
 from emu3.errors import InputError
-from emu3.files import atomic_path
+from emu3.files import read_json, write_json
+from emu3.images import open_image
 from emu3.tokenizer import Emu3VisionVQImageProcessor
 from emu3.tokenizer.pictures import smart_resize
 from train.data.records import Item, Skipped
+
+if TYPE_CHECKING:
+    from emu3.tokenizer import Emu3VisionVQModel
 
 RECORD = "its record"
 HEADERS_AT_ONCE = 1024  # waiting for a thread: bounds the memory of a million records
@@ -114,7 +117,7 @@ def _size(item: Item, limits: list[int]) -> tuple[int, int] | Skipped:
 def _pixels(item: Item, processor: Emu3VisionVQImageProcessor) -> np.ndarray | Skipped:
     """Pixel values (3, h, w) float32."""
     try:
-        picture = common.open_image(item.image, RECORD)
+        picture = open_image(item.image, RECORD)
         return processor(picture, return_tensors="np")["pixel_values"][0]
     except InputError as error:
         return Skipped(item.line, _reason(error))
@@ -137,7 +140,7 @@ def equal_batches(items: list[Item], sizes: list[tuple[int, int]], most: int) ->
     ]
 
 
-def claim_folder(folder: Path, vision, flags: str) -> None:
+def claim_folder(folder: Path, vision: "Emu3VisionVQModel", flags: str) -> None:
     """Note in `folder/encoding.json` which vision tokenizer made its codes.
 
     Raises:
@@ -148,11 +151,10 @@ def claim_folder(folder: Path, vision, flags: str) -> None:
         "codebook_size": len(table),
         "codebook_sha256": hashlib.sha256(table.tobytes()).hexdigest(),
     }
-    path, text = folder / "encoding.json", json.dumps(ours, indent=2) + "\n"
+    path = folder / "encoding.json"
     if not path.exists():
-        with atomic_path(path) as temporary:
-            temporary.write_text(text, encoding="utf-8")
-    elif path.read_text(encoding="utf-8") != text:
+        write_json(path, ours)
+    elif read_json(path, f"change {flags}") != ours:
         raise InputError(
             f"the features in {folder} were made with another vision tokenizer or dtype; "
             f"allowed: the same one; change {flags}"

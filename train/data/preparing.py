@@ -1,125 +1,68 @@
-"""What the three preparing commands share: options, the run from records to a feature folder.
+"""From records to a feature folder: what the three preparing commands do.
 
 A run that was stopped goes on with the same command: features that are whole and hold what their
 record says are kept. Exit codes: 0 all records are in the list, 1 some were skipped, 2 bad input.
 """
 
-import argparse
-import re
 import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from mindspore import Tensor
 from tqdm import tqdm
 
-from emu3.cli import common, flags
+from emu3.cli.shell import Interrupted, Stopwatch
 from emu3.errors import InputError
 from emu3.files import atomic_path, writable_folder
+from emu3.loading import load_vision
+from emu3.tokenizer import Emu3VisionVQImageProcessor
+from train.data.encoding import ImageReader, claim_folder, equal_batches
+from train.data.features import list_entries, read_feature, write_feature, write_list
+from train.data.options import Encoding, Files
+from train.data.records import Item, Skipped, read_items
+
+if TYPE_CHECKING:
+    from emu3.tokenizer import Emu3VisionVQModel
 
 SOME_SKIPPED = 1
 SHOWN = 20  # skipped records that are printed; the file holds all of them
-EXAMPLES = common.ASSETS / "training"
 
 
-def make_parser(name: str, description: str, kind: str) -> common.Parser:
-    """The parser of `python -m train.<name>` with the options every kind of data has."""
-    parser = common.Parser(
-        prog=f"train.{name}",
-        description=f"{description} Exit codes: 0 every record is in, 1 some were skipped, "
-        "2 bad input.",
-    )
-    parser.add_argument(
-        "--data-path",
-        default=str(EXAMPLES / f"{kind}.jsonl"),
-        metavar="FILE",
-        help="JSON list or JSON lines of records (default: four bundled ones)",
-    )
-    parser.add_argument(
-        "--output-path",
-        default=f"outputs/features/{kind}",
-        metavar="FOLDER",
-        help="feature folder to write or go on with (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--split",
-        type=_split,
-        default="train",
-        metavar="NAME",
-        help="name of the list, list/NAME.json (default: %(default)s)",
-    )
-    return parser
+def prepare(files: Files, parse: Callable, encoding: Encoding | None = None) -> int:
+    """Write the feature folder of `files.data_path`; returns the exit code.
 
-
-def add_image_options(parser: argparse.ArgumentParser) -> None:
-    """The options of data with images."""
-    parser.add_argument(
-        "--model-path",
-        "--vq-model",
-        dest="vq_model",
-        default=str(common.MINI_VISION),
-        metavar="PATH",
-        help="vision tokenizer: a folder or a hub id such as BAAI/Emu3-VisionTokenizer "
-        "(default: emu3-mini's)",
-    )
-    parser.add_argument(
-        "--image-area",
-        type=flags.positive_int,
-        metavar="PIXELS",
-        help="resize every image to about this area, such as 262144 for 512x512 (default: only "
-        "into the area limits of the model's image processor, as at inference)",
-    )
-    flags.add_numbers(parser, ("--batch-size", 4, "images of equal size encoded together"))
-    flags.add_numbers(
-        parser, ("--workers", 1, "processes that read and resize images; 1 reads in this one")
-    )
-    common.add_device_options(parser, attention=False)
-
-
-def _split(text: str) -> str:
-    if not re.fullmatch(r"\w[\w.-]*", text):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a name of letters, digits, _ . -")
-    return text
-
-
-def prepare(options: argparse.Namespace, parse: Callable) -> int:
-    """Write the feature folder of `options.data_path`; returns the exit code.
-
-    `parse` is a record function of `train.data.records`. Without image options no record has an image.
+    `parse` is a record function of `train.data.records`; without `encoding` it gives no images.
 
     Raises:
         InputError: a file or folder that cannot be used, or not one usable record.
         Interrupted: after Ctrl-C; what is written is kept.
     """
-    from train.data.records import read_items
-
-    watch = common.Stopwatch()
-    items, skipped = read_items(options.data_path, parse)
-    folder = writable_folder(options.output_path, "--output-path")
-    items, clashes = _without_clashes(items, folder, options.split)
+    watch = Stopwatch()
+    items, skipped = read_items(files.data_path, parse)
+    folder = writable_folder(files.output_path, "--output-path")
+    items, clashes = _without_clashes(items, folder, files.split)
     skipped += clashes
     try:
-        names, unreadable = _write_all(options, folder, items)
+        names, unreadable = _write_all(encoding, folder, items)
     except KeyboardInterrupt:
-        raise common.Interrupted(
+        raise Interrupted(
             f"interrupted; the features in {folder} are kept, the same command goes on"
         ) from None
     skipped += unreadable
-    _report(options, folder, sorted(skipped, key=lambda record: record.line))
+    _report(files, folder, sorted(skipped, key=lambda record: record.line))
     if not names:
-        raise InputError(f"{options.data_path} holds no usable record; change --data-path")
-    from train.data.features import write_list
-
-    path = write_list(folder, options.split, names)
+        raise InputError(f"{files.data_path} holds no usable record; change --data-path")
+    path = write_list(folder, files.split, names)
     print(watch.closing_line(f"{path}: {len(names)} samples, {len(skipped)} records skipped"))
     return SOME_SKIPPED if skipped else 0
 
 
-def _without_clashes(items: list, folder: Path, split: str) -> tuple[list, list]:
+def _without_clashes(
+    items: list[Item], folder: Path, split: str
+) -> tuple[list[Item], list[Skipped]]:
     """The items, and as skipped those whose names another split of the folder uses."""
-    from train.data.features import list_entries
-    from train.data.records import Skipped
-
     taken = {}
     for path in (folder / "list").glob("*.json"):
         if path.stem != split:
@@ -132,12 +75,12 @@ def _without_clashes(items: list, folder: Path, split: str) -> tuple[list, list]
     return [item for item in items if item.feature.name not in taken], reasons
 
 
-def _write_all(options: argparse.Namespace, folder: Path, items: list) -> tuple[list[str], list]:
+def _write_all(
+    encoding: Encoding | None, folder: Path, items: list[Item]
+) -> tuple[list[str], list[Skipped]]:
     """Write what is missing; returns the file names of all features in order, and the skipped."""
-    from train.data.features import write_feature
-
     pictured = [item for item in items if item.image is not None]
-    skipped = _write_pictured(options, folder, pictured) if pictured else []
+    skipped = _write_pictured(encoding, folder, pictured) if pictured else []
     texts = [item for item in items if item.image is None]
     for item in tqdm(texts, desc="texts", unit="record", disable=not texts):
         if not _is_written(folder, item, None):
@@ -146,20 +89,16 @@ def _write_all(options: argparse.Namespace, folder: Path, items: list) -> tuple[
     return [f"{item.feature.name}.ckpt" for item in items if item.line not in lost], skipped
 
 
-def _write_pictured(options: argparse.Namespace, folder: Path, items: list) -> list:
+def _write_pictured(encoding: Encoding, folder: Path, items: list[Item]) -> list[Skipped]:
     """Write the features of items with images that are missing; returns the unreadable ones."""
-    from emu3.tokenizer import Emu3VisionVQImageProcessor
-    from train.data.encoding import ImageReader, claim_folder, equal_batches
-    from train.data.records import Skipped
-
-    common.start_device(options)
-    vision, _ = common.load_vision(options)
+    encoding.device.start()
+    vision, _ = load_vision(encoding.vq_model, encoding.device.dtype)
     claim_folder(folder, vision, "--output-path or --model-path")
-    area = options.image_area
+    area = encoding.image_area
     limits = {"min_pixels": area, "max_pixels": area} if area else {}
-    processor = Emu3VisionVQImageProcessor.from_pretrained(options.vq_model, **limits)
+    processor = Emu3VisionVQImageProcessor.from_pretrained(encoding.vq_model, **limits)
     factor, todo, skipped = processor.spatial_factor, [], []
-    with ImageReader.open(processor, options.workers) as reader:
+    with ImageReader.open(processor, encoding.workers) as reader:
         sizes = tqdm(reader.sizes(items), total=len(items), desc="looking", unit="image")
         for size, item in zip(sizes, items):
             if isinstance(size, Skipped):
@@ -167,17 +106,15 @@ def _write_pictured(options: argparse.Namespace, folder: Path, items: list) -> l
             elif not _is_written(folder, item, (size[0] // factor, size[1] // factor)):
                 todo.append((item, size))
         if todo:
-            batches = equal_batches(*map(list, zip(*todo)), options.batch_size)
+            batches = equal_batches(*map(list, zip(*todo)), encoding.batch_size)
             skipped += _encode(vision, folder, reader, batches)
     return skipped
 
 
-def _encode(vision, folder: Path, reader, batches: list) -> list:
+def _encode(
+    vision: "Emu3VisionVQModel", folder: Path, reader: ImageReader, batches: list[list[Item]]
+) -> list[Skipped]:
     """Encode and write the features of all batches; returns the unreadable items."""
-    from mindspore import Tensor
-
-    from train.data.features import write_feature
-
     skipped = []
     with tqdm(total=sum(map(len, batches)), desc="encoding", unit="image") as bar:
         for items, pixels, bad in reader.batches(batches):
@@ -189,11 +126,9 @@ def _encode(vision, folder: Path, reader, batches: list) -> list:
     return skipped
 
 
-def _is_written(folder: Path, item, size: tuple[int, int] | None) -> bool:
+def _is_written(folder: Path, item: Item, size: tuple[int, int] | None) -> bool:
     """Whether the item's feature is there, whole, and what its record and size (rows, columns)
     would make it."""
-    from train.data.features import read_feature
-
     path = folder / "feature" / f"{item.feature.name}.ckpt"
     if not path.exists():
         return False
@@ -205,13 +140,13 @@ def _is_written(folder: Path, item, size: tuple[int, int] | None) -> bool:
     return shape == size and replace(found, codes=None) == item.feature
 
 
-def _report(options: argparse.Namespace, folder: Path, skipped: list) -> None:
+def _report(files: Files, folder: Path, skipped: list[Skipped]) -> None:
     """Print the skipped records, and keep them in skipped_SPLIT.txt."""
-    path = folder / f"skipped_{options.split}.txt"
+    path = folder / f"skipped_{files.split}.txt"
     path.unlink(missing_ok=True)
     if not skipped:
         return
-    lines = [f"{options.data_path}:{record.line}: {record.reason}" for record in skipped]
+    lines = [f"{files.data_path}:{record.line}: {record.reason}" for record in skipped]
     with atomic_path(path) as temporary:
         temporary.write_text("\n".join(lines) + "\n", encoding="utf-8")
     print("\n".join(lines[:SHOWN]), file=sys.stderr)

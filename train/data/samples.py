@@ -12,7 +12,7 @@ A sample that is too long is never cut inside a turn: its last turns are left ou
 fits, and if not even the first turn fits, or there are no turns (T2I), the sample is.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 
@@ -109,16 +109,14 @@ def dialogue_sample(
     The first turn is the understanding prompt and its response, each later one the follow-up
     prompt and its response; every response and its eos are labels.
     """
-    ids: list[int] = []
-    labels: list[int] = []
+    parts: list[Sample] = []
+    length = 0
     for number, (question, response) in enumerate(turns):
         prompt = builder.follow_up(question) if number else builder.understanding(question, codes)
         answer = [*builder.tokenizer.encode_ordinary(response), builder.vocabulary.eos]
-        ids += prompt + answer
-        labels += [IGNORED_LABEL] * len(prompt) + answer
-    row = np.array(ids, np.int32)
-    positions = np.arange(len(row), dtype=np.int32)
-    return Sample(row, np.array(labels, np.int32), positions, np.zeros_like(row))
+        parts.append(_part(prompt, answer, length, 0))
+        length += len(parts[-1].ids)
+    return _joined(parts)
 
 
 def conversation_sample(
@@ -127,27 +125,37 @@ def conversation_sample(
     """One image and several independent (question, response) branches.
 
     Each branch is what the understanding prompt of that question continues with, then the
-    response and eos, which are labels.
+    response and eos, which are labels. With an image of 3 tokens and two questions:
+
+        tokens     image image image | ask 1 answer 1 eos | ask 2 answer 2 eos
+        branches       0     0     0 |     1        1   1 |     2        2   2
+        positions      0     1     2 |     3        4   5 |     3        4   5
     """
     vocabulary = builder.vocabulary
-    parts: list[tuple[list[int], list[int], int, int]] = []  # ids, labels, first position, branch
+    parts: list[Sample] = []
     shared = 0
     for branch, (question, response) in enumerate(turns, 1):
         prompt = builder.understanding(question, codes)
         if branch == 1:
             shared = prompt.index(vocabulary.eoi) + 1
-            parts.append((prompt[:shared], [IGNORED_LABEL] * shared, 0, 0))
+            parts.append(_part(prompt[:shared], [], 0, 0))
         answer = [*builder.tokenizer.encode_ordinary(response), vocabulary.eos]
-        silent = [IGNORED_LABEL] * (len(prompt) - shared)
-        parts.append((prompt[shared:] + answer, silent + answer, shared, branch))
-    return Sample(
-        np.concatenate([ids for ids, _, _, _ in parts]).astype(np.int32),
-        np.concatenate([labels for _, labels, _, _ in parts]).astype(np.int32),
-        np.concatenate([first + np.arange(len(ids)) for ids, _, first, _ in parts]).astype(
-            np.int32
-        ),
-        np.concatenate([np.full(len(ids), k) for ids, _, _, k in parts]).astype(np.int32),
-    )
+        parts.append(_part(prompt[shared:], answer, shared, branch))
+    return _joined(parts)
+
+
+def _part(given: list[int], wanted: list[int], first: int, branch: int) -> Sample:
+    """Tokens of one branch from position `first` on; the wanted ones are labels."""
+    ids = np.array([*given, *wanted], np.int32)
+    labels = ids.copy()
+    labels[: len(given)] = IGNORED_LABEL
+    positions = first + np.arange(len(ids), dtype=np.int32)
+    return Sample(ids, labels, positions, np.full_like(ids, branch))
+
+
+def _joined(parts: list[Sample]) -> Sample:
+    names = [field.name for field in fields(Sample)]
+    return Sample(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))
 
 
 def fitted(builder: PromptBuilder, sample: Sample, length: int) -> tuple[Sample | None, int]:
