@@ -1,14 +1,9 @@
-"""AdamW with decoupled weight decay and clipping by the global norm, and learning-rate schedules.
-
-The update is one fused kernel per parameter on CPU and Ascend alike, so that it can stand inside
-a compiled training step.
-"""
-
-import math
-from collections.abc import Callable
+"""AdamW with clipping by the global norm as a cell that can stand inside a compiled step."""
 
 import mindspore as ms
 from mindspore import Parameter, ParameterTuple, Tensor, nn, ops
+
+from train.tuning.adam import adamw, kernel_terms
 
 _square_sum = ops.MultitypeFuncGraph("square_sum")
 _update = ops.MultitypeFuncGraph("adamw_update")
@@ -20,16 +15,11 @@ def _square_sum_of(grad):
 
 
 @_update.register(
-    "Function",
-    *["Tensor"] * 4,
-    *["Number"] * 4,
-    *["Tensor"] * 4,
+    "Function", *["Tensor"] * 3, *["Number"] * 2, *["Tensor"] * 2, "Number", *["Tensor"] * 4
 )
-def _update_one(adam, scale, power1, power2, lr, beta1, beta2, eps, decay, weight, m, v, grad):
-    # Decay first: the fused kernel then works on the shrunken weight, as AdamW asks.
-    kept = ops.assign(weight, weight * (1 - lr * decay))
-    grad = ops.depend(grad * scale, kept)
-    return adam(weight, m, v, power1, power2, lr, beta1, beta2, eps, grad)
+def _update_one(adam, scale, power1, power2, beta1, beta2, eps, lr, decay, weight, m, v, grad):
+    terms = (power1, power2, beta1, beta2, eps)
+    return adamw(adam, weight, m, v, terms, lr, decay, grad * scale)
 
 
 def clipping(grads: tuple[Tensor, ...], max_norm: float) -> tuple[Tensor, Tensor]:
@@ -43,7 +33,7 @@ class AdamW(nn.Cell):
 
     Args:
         parameters: what to train.
-        betas, eps: as in Adam; eps is added to the uncorrected root, as in its paper's section 2.
+        betas, eps: as in Adam.
         weight_decay: decoupled decay, per unit of learning rate, for tensors of rank >= 2 only.
         max_norm: gradients are scaled down to this global norm.
     """
@@ -65,7 +55,7 @@ class AdamW(nn.Cell):
         self.power1 = Parameter(Tensor(1.0, ms.float32), name="beta1_power")
         self.power2 = Parameter(Tensor(1.0, ms.float32), name="beta2_power")
         self.adam = ops.Adam()
-        self.map = ops.HyperMap()
+        self.hyper_map = ops.HyperMap()
 
     def construct(self, grads: tuple[Tensor, ...], lr: Tensor) -> Tensor:
         """Update the weights in place; returns the gradients' global norm before clipping."""
@@ -78,19 +68,6 @@ class AdamW(nn.Cell):
         power1, power2 = self.power1 * self.beta1, self.power2 * self.beta2
         ops.assign(self.power1, power1)
         ops.assign(self.power2, power2)
-        one = ops.partial(
-            _update, self.adam, scale, power1, power2, lr, self.beta1, self.beta2, self.eps
-        )
-        return self.map(one, self.decays, self.weights, self.exp_avg, self.exp_avg_sq, grads)
-
-
-def cosine_schedule(peak: float, floor: float, warmup: int, total: int) -> Callable[[int], float]:
-    """Learning rate of optimizer step 0, 1, ...: linear warm-up, then a cosine down to `floor`."""
-
-    def rate(step: int) -> float:
-        if step < warmup:
-            return peak * (step + 1) / warmup
-        progress = min(1.0, (step - warmup) / max(1, total - warmup))
-        return floor + (peak - floor) * 0.5 * (1 + math.cos(math.pi * progress))
-
-    return rate
+        terms = kernel_terms(power1, power2, self.beta1, self.beta2, self.eps)
+        one = ops.partial(_update, self.adam, scale, *terms, lr)
+        return self.hyper_map(one, self.decays, self.weights, self.exp_avg, self.exp_avg_sq, grads)

@@ -34,7 +34,7 @@ from train.mini.cells import kind_count
 from train.mini.deeper import deeper, reconfigured
 from train.mini.batches import Batches
 from train.mini.step import Loss, TrainStep
-from train.mini.adamw import cosine_schedule
+from train.tuning.schedule import cosine_schedule
 from train.mini.scenes import RATIOS
 from train.mini.runs import Run, add_run_options
 

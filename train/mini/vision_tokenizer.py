@@ -23,7 +23,8 @@ from emu3.tokenizer import (
     Emu3VisionVQModel,
 )
 from train.mini.cells import cell_kinds, kind_count, kind_vectors
-from train.mini.adamw import AdamW, cosine_schedule
+from train.mini.adamw import AdamW
+from train.tuning.schedule import cosine_schedule
 from train.mini.scenes import (
     FULL,
     Scene,

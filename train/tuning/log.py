@@ -3,6 +3,7 @@
 import csv
 import math
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from emu3 import runtime
@@ -23,7 +24,7 @@ class Log:
         self.last = self.begun
         self.steps_path, self.evaluations = output / "log.csv", output / "evaluation.csv"
         for path, columns in ((self.steps_path, COLUMNS), (self.evaluations, ("step", "loss"))):
-            _forget_after(path, columns, first)
+            forget_from(path, first + 1, columns)
         self.board = _tensorboard(output)
 
     def add(self, step: int, figures: dict, rate: float, show: bool) -> None:
@@ -55,15 +56,23 @@ class Log:
         """Print a line at once."""
         print(text, flush=True)
 
+    def close(self) -> None:
+        """Have TensorBoard's figures on disk; they are written in the background."""
+        if self.board is not None:
+            self.board.close()
 
-def _forget_after(path: Path, columns: tuple[str, ...], step: int) -> None:
-    """Drop the rows of steps that will be done again."""
-    rows = [",".join(columns)]
-    if path.exists():
-        old = path.read_text(encoding="utf-8").splitlines()[1:]
-        rows += [row for row in old if int(row.split(",")[0]) <= step]
+
+def forget_from(path: Path, step: int, columns: Sequence[str] = ()) -> None:
+    """Drop the rows of a log from `step` on, which are done again, and one half-written.
+
+    Its first row names the `columns`, where there are any; the first column is the step.
+    """
+    rows = path.read_text(encoding="utf-8").splitlines(keepends=True) if path.exists() else []
+    head = [",".join(columns) + "\n"] if columns else []
+    whole = [row for row in rows[len(head) :] if row.endswith("\n")]
     with atomic_path(path) as temporary:
-        temporary.write_text("\n".join(rows) + "\n", encoding="utf-8")
+        kept = [row for row in whole if int(row.split(",")[0]) < step]
+        temporary.write_text("".join(head + kept), encoding="utf-8")
 
 
 def _append(path: Path, row: list) -> None:

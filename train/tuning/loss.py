@@ -8,6 +8,7 @@ import mindspore as ms
 from mindspore import Tensor, nn, ops
 
 from emu3.mllm.modeling_emu3 import IGNORED_LABEL
+from emu3.nn.log_sum_exp import shifted_exp
 
 LOGITS_AT_ONCE = 2**25  # 128 MB of float32
 
@@ -18,10 +19,9 @@ class HeadLoss(nn.Cell):
     def __init__(self, logits_at_once: int = LOGITS_AT_ONCE) -> None:
         super().__init__()
         self.logits_at_once = logits_at_once
-        self.scores = ops.MatMul(transpose_b=True)
-        self.to_hidden = ops.MatMul()
-        self.to_weight = ops.MatMul(transpose_a=True)
-        self.exp = ops.Exp()
+        self.matmul_transpose_b = ops.MatMul(transpose_b=True)
+        self.matmul = ops.MatMul()
+        self.matmul_transpose_a = ops.MatMul(transpose_a=True)
 
     def construct(
         self, hidden: Tensor, weight: Tensor, labels: Tensor
@@ -35,7 +35,7 @@ class HeadLoss(nn.Cell):
         count = hidden.shape[0]
         if count <= rows:
             loss, slope = self._chunk(hidden, weight, labels)
-            return loss, self.to_hidden(slope, weight), self.to_weight(slope, hidden)
+            return loss, self.matmul(slope, weight), self.matmul_transpose_a(slope, hidden)
         chunks = -(-count // rows)
         missing = chunks * rows - count
         if missing:
@@ -50,21 +50,20 @@ class HeadLoss(nn.Cell):
             chunk = ops.gather(split, i, 0)[0]
             loss, slope = self._chunk(chunk, weight, ops.gather(labels, i, 0)[0])
             total = total + loss
-            by_weight = by_weight + self.to_weight(slope, chunk)
-            part = self.to_hidden(slope, weight).expand_dims(0)
+            by_weight = by_weight + self.matmul_transpose_a(slope, chunk)
+            part = self.matmul(slope, weight).expand_dims(0)
             by_hidden = ops.tensor_scatter_update(by_hidden, i.expand_dims(1), part)
             i = i + 1
         return total, by_hidden.reshape(hidden.shape)[:count], by_weight
 
     def _chunk(self, hidden: Tensor, weight: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """Loss of a chunk and its slope by the logits (n, V), in hidden's dtype."""
-        logits = self.scores(hidden, weight).astype(ms.float32)
-        logits = logits - logits.max(-1, keepdims=True)
+        logits, powers, sums = shifted_exp(
+            self.matmul_transpose_b(hidden, weight).astype(ms.float32)
+        )
         counted = (labels != IGNORED_LABEL).astype(ms.float32)
         wanted = ops.maximum(labels, 0).expand_dims(1)
         chosen = ops.gather_elements(logits, 1, wanted)[:, 0]
-        powers = self.exp(logits)
-        sums = powers.sum(-1)
         slope = powers * (counted / sums).expand_dims(1)
         slope = ops.tensor_scatter_elements(slope, wanted, -counted.expand_dims(1), 1, "add")
         return ((ops.log(sums) - chosen) * counted).sum(), slope.astype(hidden.dtype)

@@ -1,12 +1,15 @@
 """Options of the fine-tuning command, from the command line or a YAML file in configs/."""
 
 import argparse
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import yaml
 
-from emu3.cli.common import MINI_LANGUAGE, Parser, parser_with_defaults
-from emu3.cli.flags import (
+from emu3.bundled import MINI_LANGUAGE
+from emu3.cli.options import (
     below_one,
     non_negative_float,
     non_negative_int,
@@ -14,12 +17,118 @@ from emu3.cli.flags import (
     positive_int,
     share,
 )
+from emu3.cli.shell import Parser, parser_with_defaults, read_options
 from emu3.errors import InputError
-from emu3.runtime import DTYPES
-from train.tuning.zero import STAGES
+from emu3.names import DTYPES
 
-MINI = str(MINI_LANGUAGE)
+STAGES = (0, 1, 2, 3)  # of ZeRO; `train.tuning.zero` says what each shares
 SCALERS = ("none", "static", "dynamic")
+
+
+@dataclass(frozen=True)
+class ModelOptions:
+    """What is trained."""
+
+    model_name_or_path: str
+    trainable_hidden_layers: int | None
+    lora_rank: int
+    lora_alpha: float
+    lora_new_rows: bool
+    attn_implementation: str | None
+    dtype: str | None
+
+    def __post_init__(self) -> None:
+        if self.lora_new_rows and not self.lora_rank:
+            raise InputError("--lora_new_rows needs adapters beside it; give --lora_rank")
+        if self.lora_rank and self.trainable_hidden_layers is not None:
+            raise InputError("--trainable_hidden_layers has no effect beside --lora_rank; give one")
+
+
+@dataclass(frozen=True)
+class DataOptions:
+    """What it learns from."""
+
+    train_data_path: list[str] | None
+    eval_data_path: str | None
+    max_position_embeddings: int | None
+    image_area: int | None
+    null_prompt_prob: float
+    supervise_structure: bool
+    pad_to_multiple: int
+
+    def __post_init__(self) -> None:
+        if not self.train_data_path:
+            raise InputError("no data; give a feature folder with --train_data_path")
+
+
+@dataclass(frozen=True)
+class ScheduleOptions:
+    """How many steps, and how large each is."""
+
+    num_train_epochs: float
+    max_steps: int
+    per_device_train_batch_size: int
+    gradient_accumulation_steps: int
+    learning_rate: float
+    min_learning_rate: float
+    warmup_steps: int
+    attention_dropout: float | None
+    weight_decay: float
+    adam_beta1: float
+    adam_beta2: float
+    adam_epsilon: float
+    max_grad_norm: float
+    loss_scaler_type: str
+    init_loss_scale: float
+    loss_scale_factor: float
+    scale_window: int
+    seed: int
+
+
+@dataclass(frozen=True)
+class ParallelOptions:
+    """What the processes share, and what each computes on."""
+
+    sequence_parallel_shards: int
+    ms_zero_stage: int
+    gradient_checkpointing: bool
+    mode: str
+    device: str
+    threads: int | None
+
+
+@dataclass(frozen=True)
+class OutputOptions:
+    """What is written, how often, and what is gone on from."""
+
+    output_dir: str
+    save_dtype: str | None
+    save_steps: int
+    save_total_limit: int
+    eval_steps: int
+    logging_steps: int
+    resume: str
+    dry_run: bool
+
+
+@dataclass(frozen=True)
+class Options:
+    """All of them; `config` is the YAML file that some came from."""
+
+    config: str | None
+    model: ModelOptions
+    data: DataOptions
+    schedule: ScheduleOptions
+    parallel: ParallelOptions
+    output: OutputOptions
+
+    def settings(self) -> dict[str, Any]:
+        """Every option by its own name, for settings.json."""
+        groups = asdict(self)
+        flat = {"config": groups.pop("config")}
+        for group in groups.values():
+            flat |= group
+        return flat
 
 
 def build_parser() -> Parser:
@@ -36,7 +145,7 @@ def build_parser() -> Parser:
 
 def _add_model(group: argparse._ArgumentGroup) -> None:
     add = group.add_argument
-    add("--model_name_or_path", default=MINI, help="folder or hub id to start from")
+    add("--model_name_or_path", default=str(MINI_LANGUAGE), help="folder or hub id to start from")
     add("--trainable_hidden_layers", type=int, help="train this many last layers, norm and head")
     add("--lora_rank", type=int, default=0, help="train adapters of this rank; 0 = the weights")
     add("--lora_alpha", type=float, default=16.0, help="adapters count alpha / rank times")
@@ -138,24 +247,18 @@ def _add_output(group: argparse._ArgumentGroup) -> None:
     add("--dry_run", action="store_true", help="print the plan and stop")
 
 
-def parse(argv: list[str] | None = None) -> argparse.Namespace:
+def parse(arguments: Sequence[str] | None = None) -> Options:
     """Options of the command line over those of --config over the defaults.
 
     Raises:
-        InputError: the YAML file is missing, broken, or names an unknown option.
+        InputError: the YAML file is missing, broken, or names an unknown option; or options that
+            do not go together.
     """
     parser = build_parser()
-    path = parser.parse_known_args(argv)[0].config
+    path = parser.parse_known_args(arguments)[0].config
     if path:
         parser.set_defaults(**_read_yaml(Path(path), parser))
-    options = parser.parse_args(argv)
-    if not options.train_data_path:
-        raise InputError("no data; give a feature folder with --train_data_path")
-    if options.lora_new_rows and not options.lora_rank:
-        raise InputError("--lora_new_rows needs adapters beside it; give --lora_rank")
-    if options.lora_rank and options.trainable_hidden_layers is not None:
-        raise InputError("--trainable_hidden_layers has no effect beside --lora_rank; give one")
-    return options
+    return read_options(Options, parser.parse_args(arguments))
 
 
 def _read_yaml(path: Path, parser: Parser) -> dict:

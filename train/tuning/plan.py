@@ -1,23 +1,26 @@
 """What a run is going to do, before it spends device time."""
 
-import argparse
 import math
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from emu3.mllm import Emu3ForCausalLM
-from emu3.parallel.mesh import Mesh
-from train.data.batches import Data
+if TYPE_CHECKING:
+    from emu3.mllm import Emu3ForCausalLM
+    from emu3.parallel.mesh import Mesh
+    from train.data.batches import Data
+    from train.tuning.options import Options
 
 GIB = 2**30
 
 
 def describe_plan(
-    options: argparse.Namespace, model: Emu3ForCausalLM, data: Data, steps: int, mesh: Mesh
+    options: "Options", model: "Emu3ForCausalLM", data: "Data", steps: int, mesh: "Mesh"
 ) -> str:
     """Steps, data, parameters, memory of a process and files, as lines of text."""
-    rows = options.per_device_train_batch_size * mesh.data_size
-    a_step = rows * options.gradient_accumulation_steps
+    rows = data.settings.rows * mesh.data_size
+    a_step = rows * options.schedule.gradient_accumulation_steps
+    stage, output = options.parallel.ms_zero_stage, options.output
     sizes = [(p.size, p.requires_grad) for p in model.get_parameters()]
     total, trained = sum(n for n, _ in sizes), sum(n for n, grad in sizes if grad)
     lines = [
@@ -28,10 +31,9 @@ def describe_plan(
         passes = int((data.chosen == number).sum())
         epochs = passes * rows / len(source.files)
         lines.append(f"data       {len(source.files)} samples, {epochs:.2f} epochs")
-    lengths = [
-        len_of for index in range(min(4, len(data.chosen))) for len_of in _lengths(data, index)
-    ]
-    memory = memory_of_a_process(total, trained, options.ms_zero_stage, mesh.world.size)
+    looked_at = range(min(4, len(data.chosen)))
+    lengths = np.concatenate([_lengths(data, index) for index in looked_at])
+    memory = memory_of_a_process(total, trained, stage, mesh.world.size)
     saved = (total * 4 + trained * 12) / GIB
     return "\n".join(
         [
@@ -39,9 +41,9 @@ def describe_plan(
             f"rows       {int(np.mean(lengths))} tokens on the mean of the first {len(lengths)}",
             f"parameters {total:,}, of which {trained:,} are trained",
             f"memory     {memory / GIB:.2f} GiB a process for weights, gradients and optimizer "
-            f"in float32 at ZeRO stage {options.ms_zero_stage}; activations come on top",
-            f"files      {options.output_dir}: log.csv, settings.json, every {options.save_steps} "
-            f"steps a checkpoint of at most {saved:.2f} GiB, {options.save_total_limit} kept",
+            f"in float32 at ZeRO stage {stage}; activations come on top",
+            f"files      {output.output_dir}: log.csv, settings.json, every {output.save_steps} "
+            f"steps a checkpoint of at most {saved:.2f} GiB, {output.save_total_limit} kept",
         ]
     )
 
@@ -55,5 +57,5 @@ def memory_of_a_process(total: int, trained: int, stage: int, processes: int) ->
     return 4 * (weights + gradients + state)
 
 
-def _lengths(data: Data, index: int) -> np.ndarray:
+def _lengths(data: "Data", index: int) -> np.ndarray:
     return (data.batch(index).branches >= 0).sum(1)

@@ -12,6 +12,7 @@ from emu3.mllm.rotary import rope_table
 from emu3.nn.attention import MASKED
 from emu3.parallel.collectives import Sum
 from emu3.parallel.mesh import Mesh
+from train.tuning.adam import kernel_terms
 from train.tuning.loss import HeadLoss
 from train.tuning.zero import Unit
 
@@ -79,9 +80,9 @@ class Collect(nn.Cell):
         self.units = nn.CellList(units)
         self.counts = tuple(len(unit.parameters) for unit in units)
         self.gradient = ops.GradOperation(get_by_list=True, sens_param=True)
-        # A compiled graph shares what both have in common; PyNative would run it twice.
+        # A graph shares the forward pass of loss and gradient; PyNative would run it twice.
         self.graph = mode == "graph"
-        self.both = ms.value_and_grad(self._scaled, None, self.parameters, has_aux=True)
+        self.value_and_grad = ms.value_and_grad(self._scaled, None, self.parameters, has_aux=True)
 
     def construct(self, ids, positions, branches, places, labels, keep, scale):
         """Returns the summed loss (); `keep` 0 forgets what was collected before, 1 adds to it.
@@ -93,7 +94,7 @@ class Collect(nn.Cell):
             loss = self.loss(*inputs)
             grads = self.gradient(self.loss, self.parameters)(*inputs, scale)
         else:
-            (_, loss), grads = self.both(*inputs, scale)
+            (_, loss), grads = self.value_and_grad(*inputs, scale)
         start = 0
         for i in range(len(self.counts)):
             unit = self.units[i]
@@ -130,7 +131,7 @@ class Reduce(nn.Cell):
 
 
 class Update(nn.Cell):
-    """AdamW (Loshchilov & Hutter 2019) on every unit, with gradients clipped by their norm."""
+    """AdamW on every unit, with gradients clipped by their norm."""
 
     def __init__(
         self, units: list[Unit], betas: tuple[float, float], eps: float, max_norm: float
@@ -146,9 +147,7 @@ class Update(nn.Cell):
         clip = self.max_norm / ops.maximum(norm, Tensor(self.max_norm, ms.float32))
         power1, power2 = self.power1 * self.beta1, self.power2 * self.beta2
         done = ops.assign(self.power1, power1) + ops.assign(self.power2, power2)
-        # The kernel adds eps to the uncorrected root; so corrected, this is the usual AdamW.
-        eps = self.eps * ops.sqrt(1 - power2)
-        adam = (power1, power2, self.beta1, self.beta2, eps)
+        terms = kernel_terms(power1, power2, self.beta1, self.beta2, self.eps)
         for i in range(len(self.units)):
-            done = ops.depend(done, self.units[i].update(clip, lr, adam))
+            done = ops.depend(done, self.units[i].update(clip, lr, terms))
         return done

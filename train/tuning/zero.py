@@ -11,7 +11,11 @@ The stages of ZeRO (Rajbhandari et al. 2020):
 
 A unit is what travels together: the matrices of a layer, or all vectors, as one flat float32
 vector, cut into equal shares for the processes. Its master copy and moments are float32
-whatever dtype the model computes in.
+whatever dtype the model computes in. Matrices A (2 x 3) and B (2 x 2) among 3 processes, one of
+padding (.) at the end:
+
+    flat      a a a a a a b b b b . .
+    process   0 0 0 0 1 1 1 1 2 2 2 2
 """
 
 import math
@@ -25,8 +29,7 @@ from emu3.arrays import as_numpy
 from emu3.nn.linear import Embedding, Linear
 from emu3.parallel.collectives import Gather, Stack, Sum, SumScatter
 from emu3.parallel.mesh import Group
-
-STAGES = (0, 1, 2, 3)
+from train.tuning.adam import adamw
 
 
 class WholeWeight(nn.Cell):
@@ -123,16 +126,15 @@ class Unit(nn.Cell):
         rows = self.master.shape[0]
         return gradient[self.index * rows : (self.index + 1) * rows]
 
-    def update(self, clip: Tensor, lr: Tensor, adam: tuple) -> Tensor:
-        """AdamW on the own part, then the parameters of every process; returns a token."""
-        power1, power2, beta1, beta2, eps = adam
-        kept = ops.assign(self.master, self.master * (1 - lr * self.decay))
-        gradient = ops.depend(self._own(self.gradient * clip), kept)
-        done = self.adam(
-            self.master, self.exp_avg, self.exp_avg_sq, power1, power2, lr, beta1, beta2, eps,
-            gradient,
-        )  # fmt: skip
-        flat = ops.depend(self.master, done[0]) * 1.0
+    def update(self, clip: Tensor, lr: Tensor, terms: tuple) -> Tensor:
+        """AdamW on the own part, then the parameters of every process; returns a token.
+
+        `terms` are those of `train.tuning.adam`.
+        """
+        gradient = self._own(self.gradient * clip)
+        moments = (self.exp_avg, self.exp_avg_sq)
+        done = adamw(self.adam, self.master, *moments, terms, lr, self.decay, gradient)
+        flat = ops.depend(self.master, done) * 1.0
         if self.split:
             flat = self.stack(flat).reshape((-1,))
         return self.restore(flat)
