@@ -21,9 +21,9 @@ from emu3.mllm import Emu3Config, Emu3ForCausalLM
 from emu3.mllm.modeling_emu3 import IGNORED_LABEL
 from emu3.parallel.mesh import ALONE, Mesh, make_mesh
 from emu3.parallel.sequence import share_sequence
-from train.tuning.checkpoints import States
 from train.data.batches import DataSettings, localise
 from train.data.samples import Sample
+from train.tuning.checkpoints import States
 from train.tuning.step import Collect, Reduce, SummedLoss, Update
 from train.tuning.zero import make_units, share_weights
 

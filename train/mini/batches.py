@@ -1,15 +1,13 @@
 """What emu3-mini's language model learns from: scenes, captions and questions drawn as it goes."""
 
-import argparse
-
 import numpy as np
 
 from emu3.mllm.modeling_emu3 import IGNORED_LABEL
 from emu3.mllm.prompts import PromptBuilder
+from train.data.samples import Batch, Sample, collate, conversation_sample, t2i_sample
 from train.mini.cells import cell_kinds
 from train.mini.language import LANGUAGES, caption, questions
-from train.mini.step import certain
-from train.data.samples import Batch, Sample, collate, conversation_sample, t2i_sample
+from train.mini.options import DrawnOptions
 from train.mini.scenes import SMALL, Scene, held_out, random_scene
 from train.mini.teacher import CANDIDATES, redrawn, targets
 
@@ -35,28 +33,31 @@ REDRAWN = 0.5
 class Batches:
     """The batch of every step, a function of the step alone: pictures and questions in turn."""
 
-    def __init__(self, args: argparse.Namespace, builder: PromptBuilder) -> None:
-        self.args, self.builder = args, builder
+    def __init__(self, options: DrawnOptions, seed: int, builder: PromptBuilder) -> None:
+        self.options, self.seed, self.builder = options, seed, builder
 
     def at(self, step: int) -> tuple[str, Batch, np.ndarray, np.ndarray]:
         """Name and batch of a step, then the `labels` and `weights` of `Loss`."""
-        rng = np.random.default_rng((self.args.seed, step))
-        if step % self.args.cycle < self.args.cycle - self.args.vqa_share:
+        rng = np.random.default_rng((self.seed, step))
+        cycle = self.options.cycle
+        if step % cycle < cycle - self.options.vqa_share:
             return "t2i", *self._pictures(rng)
         batch = self._questions(rng)
         return "vqa", batch, *certain(batch.labels)
 
     def _scene(self, rng: np.random.Generator, small: float = 0.0) -> Scene:
         ratio = str(rng.choice(list(SMALL))) if rng.random() < small else None
-        count = int(rng.choice([1, 2, 3], p=np.array(self.args.counts) / sum(self.args.counts)))
+        count = int(
+            rng.choice([1, 2, 3], p=np.array(self.options.counts) / sum(self.options.counts))
+        )
         return random_scene(rng, "train", ratio, count)
 
     def _pictures(self, rng: np.random.Generator) -> tuple[Batch, np.ndarray, np.ndarray]:
-        args, start = self.args, self.builder.vocabulary.visual_start
-        rows = [self._picture(rng) for _ in range(args.t2i_batch)]
+        options, start = self.options, self.builder.vocabulary.visual_start
+        rows = [self._picture(rng) for _ in range(options.t2i_batch)]
         samples = [sample for sample, _, _ in rows]
-        total = args.t2i_batch * args.t2i_labels
-        batch = collate(samples, args.t2i_length, total, self.builder.vocabulary.pad)
+        total = options.t2i_batch * options.t2i_labels
+        batch = collate(samples, options.t2i_length, total, self.builder.vocabulary.pad)
         labels = np.full((total, CANDIDATES), IGNORED_LABEL, np.int32)
         weights = np.zeros((total, CANDIDATES), np.float32)
         used = sum(len(ids) for _, ids, _ in rows)
@@ -69,24 +70,24 @@ class Batches:
         while True:
             scene = self._scene(rng)
             text, facts = caption(scene, rng, str(rng.choice(list(LANGUAGES))))
-            dropped = rng.random() < self.args.null_prompt_prob
+            dropped = rng.random() < self.options.null_prompt_prob
             if dropped or rng.random() < REDRAWN:
                 scene = redrawn(scene, facts, rng)
             if held_out(scene):
                 continue
             codes = cell_kinds(scene)
             sample = t2i_sample(self.builder, "" if dropped else text, codes)
-            if len(sample.ids) <= self.args.t2i_length and codes.size <= self.args.t2i_labels:
+            if len(sample.ids) <= self.options.t2i_length and codes.size <= self.options.t2i_labels:
                 return sample, *(shown(codes) if dropped else targets(scene, facts))
 
     def _questions(self, rng: np.random.Generator) -> Batch:
-        args = self.args
-        samples = [self._conversation(rng) for _ in range(args.vqa_batch)]
-        total = args.vqa_batch * args.vqa_labels
-        return collate(samples, args.vqa_length, total, self.builder.vocabulary.pad)
+        options = self.options
+        samples = [self._conversation(rng) for _ in range(options.vqa_batch)]
+        total = options.vqa_batch * options.vqa_labels
+        return collate(samples, options.vqa_length, total, self.builder.vocabulary.pad)
 
     def _conversation(self, rng: np.random.Generator) -> Sample:
-        scene = self._scene(rng, self.args.small)
+        scene = self._scene(rng, self.options.small)
         language = str(rng.choice(list(ASKED_IN), p=list(ASKED_IN.values())))
         asked = {
             q: (a, kind) for _ in range(ROUNDS) for q, a, kind in questions(scene, rng, language)
@@ -96,8 +97,13 @@ class Batches:
         turns = [(q, a) for q, (a, _) in asked.items()]
         turns = [turns[i] for i in order]
         return filled(
-            self.builder, cell_kinds(scene), turns, self.args.vqa_length, self.args.vqa_labels
+            self.builder, cell_kinds(scene), turns, self.options.vqa_length, self.options.vqa_labels
         )
+
+
+def certain(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Labels (N,) as `train.mini.step.Loss` takes them: one candidate each, (N, 1), of weight 1."""
+    return labels[:, None], np.ones((len(labels), 1), np.float32)
 
 
 def filled(

@@ -3,16 +3,16 @@
 `python -m train.mini.rank_file --output DIR` writes a folder `Emu3Tokenizer.from_pretrained` reads.
 """
 
-import argparse
 import base64
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from tokenizers import Regex, Tokenizer, models, pre_tokenizers, trainers
 
-from emu3.cli.common import Parser, leave, parser_with_defaults, run_command
-from emu3.cli.flags import non_negative_int, positive_int
+from emu3.cli.options import non_negative_int, positive_int
+from emu3.cli.shell import Parser, leave, parser_with_defaults, run_command
 from emu3.files import atomic_path
 from emu3.mllm.prompts import CHAT_TEMPLATES
 from emu3.mllm.tokenization_emu3 import PATTERN, VOCAB_FILES_NAMES, Emu3Tokenizer
@@ -21,6 +21,17 @@ from train.mini.language import caption, describe, questions
 from train.mini.scenes import FULL, random_scene
 
 MARKERS = ("<|image token|>", "<|image start|>", "<|image end|>")
+
+
+@dataclass(frozen=True)
+class Options:
+    """Of this command."""
+
+    output: str
+    ranks: int
+    codes: int
+    scenes: int
+    seed: int
 
 
 def scene_texts(count: int, seed: int) -> Iterator[str]:
@@ -88,12 +99,12 @@ def build_parser() -> Parser:
     return parser
 
 
-def run(args: argparse.Namespace) -> None:
+def run(options: Options) -> None:
     """Learn the ranks and write the folder."""
-    ranks = learn_ranks(scene_texts(args.scenes, args.seed), args.ranks)
-    tokenizer = write_tokenizer(args.output, ranks, args.codes)
-    print(f"{args.output}: {len(ranks)} ranks, vocabulary {tokenizer.vocab_size}")
+    ranks = learn_ranks(scene_texts(options.scenes, options.seed), options.ranks)
+    tokenizer = write_tokenizer(options.output, ranks, options.codes)
+    print(f"{options.output}: {len(ranks)} ranks, vocabulary {tokenizer.vocab_size}")
 
 
 if __name__ == "__main__":
-    leave(run_command(run, build_parser(), None))
+    leave(run_command(run, Options, build_parser(), None))

@@ -4,10 +4,10 @@ Shapes: B rows of T tokens, N labels of K candidates each.
 """
 
 import mindspore as ms
-import numpy as np
 from mindspore import Tensor, nn, ops
 
 from emu3.mllm.modeling_emu3 import IGNORED_LABEL
+from emu3.nn.log_sum_exp import shifted_exp
 from train.mini.muon import Muon
 from train.tuning.step import PackedRows
 
@@ -15,11 +15,6 @@ from train.tuning.step import PackedRows
 POSSIBLE = 0.7
 # A wanted probability below this is what rounding left of zero.
 NEVER = 1e-6
-
-
-def certain(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Labels (N,) as `Loss` takes them: one candidate each, (N, 1), of weight 1."""
-    return labels[:, None], np.ones((len(labels), 1), np.float32)
 
 
 class Loss(PackedRows):
@@ -44,11 +39,10 @@ class Loss(PackedRows):
         `weights` (N, K) their wanted probabilities; above zero once for each token.
         """
         picked = self.hidden_at(ids, positions, branches, places)
-        logits = self.model.lm_head(picked).astype(ms.float32)
+        logits, _, sums = shifted_exp(self.model.lm_head(picked).astype(ms.float32))
         counted = (labels != IGNORED_LABEL).astype(ms.float32)
-        logits = logits - ops.stop_gradient(logits.max(-1, keepdims=True))
         wanted = ops.gather_elements(logits, 1, ops.maximum(labels, 0))
-        normaliser = ops.log(ops.exp(logits).sum(-1))
+        normaliser = ops.log(sums)
         likely = ((normaliser[:, None] - wanted) * weights).sum(-1)
         mass = (ops.exp(wanted) * (weights > NEVER).astype(ms.float32)).sum(-1)
         possible = normaliser - ops.log(mass + NEVER**4)
