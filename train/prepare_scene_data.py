@@ -11,7 +11,6 @@ if not __package__:  # started by its path
     by_path.run_as_module(__file__)
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from emu3.bundled import MINI_VISION
@@ -19,34 +18,10 @@ from emu3.cli.options import add_numbers, non_negative_int
 from emu3.cli.shell import Parser, leave, parser_with_defaults, run_command
 from emu3.errors import InputError
 from emu3.files import read_json, writable_folder, write_json
-
-TASKS = ("t2i", "vqa", "text")
-
-
-@dataclass(frozen=True)
-class Options:
-    """What is drawn, and how it becomes codes."""
-
-    vq_model: str
-    codes: str
-    output: str
-    tasks: list[str]
-    new: bool
-    held_back: int
-    seed: int
-    scenes: int
-    wordings: int
-    batch: int
-
-    def __post_init__(self) -> None:
-        if self.held_back >= self.scenes:
-            raise InputError(
-                f"{self.held_back} of {self.scenes} scenes held back; allowed: fewer than "
-                "--scenes; change --held-back"
-            )
+from train.mini.options import SCENE_TASKS, SceneOptions
 
 
-def run(options: Options) -> None:
+def run(options: SceneOptions) -> None:
     """Claim the folder, then prepare on this machine's CPU."""
     claim(options)
     from emu3 import runtime
@@ -56,7 +31,7 @@ def run(options: Options) -> None:
     prepare(options)
 
 
-def claim(options: Options) -> None:
+def claim(options: SceneOptions) -> None:
     """Note in the output folder what its scenes are drawn with.
 
     Raises:
@@ -67,7 +42,7 @@ def claim(options: Options) -> None:
     path = output / "scenes.json"
     if path.exists() and read_json(path, "change --output") == ours:
         return
-    if path.exists() or any((output / task).exists() for task in TASKS):
+    if path.exists() or any((output / task).exists() for task in SCENE_TASKS):
         raise InputError(
             f"{output} holds scenes that were drawn with other options than {ours}; allowed: the "
             "same ones, or another folder; change --output"
@@ -87,7 +62,7 @@ def build_parser() -> Parser:
         help="of the vision tokenizer, or those it is taught to give (train.mini.cells)",
     )
     add("--output", default="outputs/scenes", help="folder to write")
-    add("--tasks", nargs="+", choices=TASKS, default=list(TASKS), help="what to draw")
+    add("--tasks", nargs="+", choices=SCENE_TASKS, default=list(SCENE_TASKS), help="what to draw")
     add("--new", action="store_true", help="teach a new colour and kind, among what is known")
     add("--held-back", type=non_negative_int, default=200, help="pictures of the test lists")
     add("--seed", type=non_negative_int, default=0, help="seed of scenes and texts")
@@ -102,7 +77,7 @@ def build_parser() -> Parser:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit code."""
-    return run_command(run, Options, build_parser(), arguments)
+    return run_command(run, SceneOptions, build_parser(), arguments)
 
 
 if __name__ == "__main__":

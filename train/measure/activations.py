@@ -1,22 +1,24 @@
-"""Memory of activations, alone and where processes share a sequence: `python -m train.measure.activations`.
+"""Memory of activations, alone and where processes share a sequence.
+
+`python -m train.measure.activations`
 
 Every process runs one forward and backward pass of a net with random weights; what is printed is
 the growth of its peak memory over what a pass over a short sequence needed (weights, gradients,
 kernels). The mask of attention, which every process holds whole, is counted with the rest.
 """
 
-import argparse
 import json
 import subprocess
 import sys
+from dataclasses import dataclass
 
 import mindspore as ms
 import numpy as np
 from mindspore import Tensor
 
 from emu3 import runtime
-from emu3.cli.common import Parser, leave, parser_with_defaults, run_command
-from emu3.cli.flags import positive_int
+from emu3.cli.options import positive_int
+from emu3.cli.shell import Parser, leave, parser_with_defaults, run_command
 from emu3.mllm import Emu3Config, Emu3ForCausalLM
 from emu3.mllm.modeling_emu3 import IGNORED_LABEL
 from emu3.parallel.mesh import Mesh, make_mesh, started_by_launcher
@@ -27,6 +29,16 @@ from train.tuning.step import Collect, SummedLoss
 from train.tuning.zero import make_units
 
 VOCABULARY, SHORT = 512, 64
+
+
+@dataclass(frozen=True)
+class Options:
+    """Of this command."""
+
+    tokens: int
+    processes: int
+    mode: str
+    measure: bool
 
 
 def new_model(tokens: int) -> Emu3ForCausalLM:
@@ -52,9 +64,8 @@ def run_pass(collect: Collect, tokens: int, mesh: Mesh) -> None:
     sample = Sample(ids, labels, np.arange(tokens, dtype=np.int32), np.zeros_like(ids))
     settings = DataSettings(rows=1, max_length=tokens, pad_to_multiple=1)
     batch = localise([sample], settings, 0, mesh)
-    arrays = (batch.ids, batch.positions, batch.branches, batch.places, batch.labels)
     zero, one = Tensor(0.0, ms.float32), Tensor(1.0, ms.float32)
-    float(collect(*(Tensor(array) for array in arrays), zero, one))
+    float(collect(*batch.tensors(), zero, one))
 
 
 def growth(tokens: int, mode: str) -> tuple[int, Mesh]:
@@ -72,7 +83,7 @@ def growth(tokens: int, mode: str) -> tuple[int, Mesh]:
     return runtime.peak_memory_bytes() - before, mesh
 
 
-def measured(options: argparse.Namespace, processes: int) -> int:
+def measured(options: Options, processes: int) -> int:
     """Run this command again as one process or as a job; bytes of its first process."""
     own = ["train.measure.activations", "--measure", "--mode", options.mode]
     own += ["--tokens", str(options.tokens)]
@@ -94,7 +105,7 @@ def build_parser() -> Parser:
     return parser
 
 
-def run(options: argparse.Namespace) -> int:
+def run(options: Options) -> int:
     """Print both figures and their ratio."""
     if options.measure or started_by_launcher():
         grown, mesh = growth(options.tokens, options.mode)
@@ -109,4 +120,4 @@ def run(options: argparse.Namespace) -> int:
 
 
 if __name__ == "__main__":
-    leave(run_command(run, build_parser(), None))
+    leave(run_command(run, Options, build_parser(), None))

@@ -6,27 +6,40 @@ run that nobody killed. They agree to rounding only: how MindSpore's CPU kernels
 depends on the moment, so that even two undisturbed runs may differ in the last bits.
 """
 
-import argparse
-import os
 import random
 import signal
 import subprocess
 import sys
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from safetensors.numpy import load_file
 
-from emu3.cli.common import Parser, leave, parser_with_defaults, run_command
-from emu3.cli.flags import non_negative_float, non_negative_int, positive_int
+from emu3.bundled import MINI_LANGUAGE
+from emu3.cli.options import non_negative_float, non_negative_int, positive_int
+from emu3.cli.shell import Parser, leave, parser_with_defaults, run_command
 from emu3.errors import InputError
 from train.tuning.checkpoints import STATE, checkpoints
 
 LIMIT = 1e-5  # relative difference of a tensor, norm(a - b) / norm(b)
 
 
-def start(output: Path, options: argparse.Namespace) -> subprocess.Popen:
+@dataclass(frozen=True)
+class Options:
+    """Of this command."""
+
+    data: str
+    model: str
+    output: str
+    kills: int
+    span: float
+    steps: int
+    seed: int
+
+
+def start(output: Path, options: Options) -> subprocess.Popen:
     """The command, saving after every step."""
     arguments = ["--train_data_path", options.data, "--output_dir", str(output)]
     arguments += ["--model_name_or_path", options.model, "--max_steps", str(options.steps)]
@@ -45,7 +58,7 @@ def whole(checkpoint: Path) -> bool:
         return False
 
 
-def kill_once(output: Path, options: argparse.Namespace, rng: random.Random) -> tuple[str, bool]:
+def kill_once(output: Path, options: Options, rng: random.Random) -> tuple[str, bool]:
     """Start, kill a moment after a random step; returns what was there, and whether whole."""
     with start(output, options) as process:
         wanted = rng.randint(1, 6)
@@ -68,7 +81,7 @@ def build_parser() -> Parser:
     """Every option with its default."""
     parser = parser_with_defaults("train.measure.endurance", __doc__)
     parser.add_argument("--data", default="outputs/new_scenes/t2i", help="feature folder")
-    parser.add_argument("--model", default="assets/emu3-mini/language", help="start model")
+    parser.add_argument("--model", default=str(MINI_LANGUAGE), help="start model")
     parser.add_argument("--output", default="outputs/endurance", help="folder of the runs")
     parser.add_argument("--kills", type=positive_int, default=20, help="how often")
     parser.add_argument(
@@ -79,9 +92,8 @@ def build_parser() -> Parser:
     return parser
 
 
-def run(options: argparse.Namespace) -> int:
+def run(options: Options) -> int:
     """Print a line a kill; returns 1 when anything was damaged."""
-    os.environ.setdefault("GLOG_v", "3")
     rng, output = random.Random(options.seed), Path(options.output)
     if not Path(options.data).exists():
         raise InputError(f"no {options.data}; `train.prepare_scene_data` writes it; change --data")
@@ -106,4 +118,4 @@ def run(options: argparse.Namespace) -> int:
 
 
 if __name__ == "__main__":
-    leave(run_command(run, build_parser(), None))
+    leave(run_command(run, Options, build_parser(), None))

@@ -6,19 +6,30 @@ is measured with an eighth and a quarter of the labels and extended along the li
 all of them would fill most machines. Gradients are compared on a problem that fits.
 """
 
-import argparse
 import json
 import subprocess
 import sys
+from dataclasses import dataclass
 
 import mindspore as ms
 import numpy as np
 from mindspore import Parameter, Tensor, nn, ops
 
 from emu3 import runtime
-from emu3.cli.common import Parser, leave, parser_with_defaults, run_command
-from emu3.cli.flags import positive_int
+from emu3.cli.options import positive_int
+from emu3.cli.shell import Parser, leave, parser_with_defaults, run_command
 from train.tuning.loss import LOGITS_AT_ONCE, HeadLoss
+
+
+@dataclass(frozen=True)
+class Options:
+    """Of this command."""
+
+    tokens: int
+    classes: int
+    width: int
+    mode: str
+    way: str | None
 
 
 class Head(nn.Cell):
@@ -55,8 +66,8 @@ def gradients(way: str, tokens: int, classes: int, width: int) -> tuple[np.ndarr
     net = kind(rng.normal(0, 0.02, (classes, width)).astype(np.float32), logits_at_once)
     hidden = Tensor(rng.normal(size=(tokens, width)).astype(np.float32))
     labels = Tensor(rng.integers(0, classes, tokens).astype(np.int32))
-    both = ms.value_and_grad(net, grad_position=0, weights=net.trainable_params())
-    _, (by_hidden, by_weight) = both(hidden, labels)
+    value_and_grad = ms.value_and_grad(net, grad_position=0, weights=net.trainable_params())
+    _, (by_hidden, by_weight) = value_and_grad(hidden, labels)
     return by_hidden.asnumpy(), by_weight[0].asnumpy()
 
 
@@ -70,7 +81,7 @@ def peak_beyond_arrays(way: str, tokens: int, classes: int, width: int, mode: st
     return runtime.peak_memory_bytes() - before - arrays
 
 
-def measured(way: str, tokens: int, options: argparse.Namespace) -> int:
+def measured(way: str, tokens: int, options: Options) -> int:
     """`peak_beyond_arrays` of a process of its own."""
     command = [sys.executable, "-m", "train.measure.memory", "--way", way, "--mode", options.mode]
     command += ["--tokens", str(tokens), "--classes", str(options.classes)]
@@ -90,7 +101,7 @@ def build_parser() -> Parser:
     return parser
 
 
-def run(options: argparse.Namespace) -> int:
+def run(options: Options) -> int:
     """Measure both ways and print the comparison."""
     if options.way:
         sizes = (options.tokens, options.classes, options.width)
@@ -111,4 +122,4 @@ def run(options: argparse.Namespace) -> int:
 
 
 if __name__ == "__main__":
-    leave(run_command(run, build_parser(), None))
+    leave(run_command(run, Options, build_parser(), None))

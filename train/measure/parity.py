@@ -1,10 +1,11 @@
-"""Compare training in several processes with one: `python -m train.launch -n 4 train.measure.parity`.
+"""Compare training in several processes with one.
+
+`python -m train.launch -n 4 train.measure.parity`
 
 Every process also trains a small model alone on all the data; loss, gradients and weights of the
 shared run must agree with it. Relative difference of two tensors: norm(a - b) / norm(b).
 """
 
-import argparse
 import json
 import os
 import sys
@@ -15,7 +16,7 @@ import numpy as np
 from mindspore import Tensor
 
 from emu3 import runtime
-from emu3.cli.common import Parser, parser_with_defaults, run_command
+from emu3.cli.shell import Parser, parser_with_defaults, run_command
 from emu3.files import atomic_path
 from emu3.mllm import Emu3Config, Emu3ForCausalLM
 from emu3.mllm.modeling_emu3 import IGNORED_LABEL
@@ -23,13 +24,21 @@ from emu3.parallel.mesh import ALONE, Mesh, make_mesh
 from emu3.parallel.sequence import share_sequence
 from train.data.batches import DataSettings, localise
 from train.data.samples import Sample
-from train.tuning.checkpoints import States
-from train.tuning.step import Collect, Reduce, SummedLoss, Update
+from train.tuning.states import States
+from train.tuning.step import Collect, Reduce, SummedLoss, Totals, Update
 from train.tuning.zero import make_units, share_weights
 
 VOCABULARY, ROWS, LENGTH, STEPS, PASSES = 96, 4, 21, 5, 2
 RATE, EPSILON, DECAY, MAX_NORM = 1e-3, 1e-6, 0.1, 0.5
 LIMIT = 1e-5
+
+
+@dataclass(frozen=True)
+class Options:
+    """Of this command."""
+
+    mode: str
+    output: str | None
 
 
 @dataclass(frozen=True)
@@ -99,16 +108,16 @@ def train(mesh: Mesh, stage: int, mode: str) -> Outcome:
     settings = DataSettings(rows=rows, max_length=LENGTH, pad_to_multiple=1)
     scale, losses, gradients = Tensor(8.0, ms.float32), [], {}
     for step in range(STEPS):
-        totals = np.zeros(3, np.float32)
+        loss, labels = 0.0, 0
         for number in range(PASSES):
             batch = localise(samples(step * PASSES + number)[mine], settings, 0, mesh)
-            arrays = (batch.ids, batch.positions, batch.branches, batch.places, batch.labels)
             keep = Tensor(float(number > 0), ms.float32)
-            loss = collect(*(Tensor(array) for array in arrays), keep, scale)
-            totals[:2] += float(loss), batch.label_count
-        summed, norm = reduce(Tensor(totals), scale)
+            loss += float(collect(*batch.tensors(), keep, scale))
+            labels += batch.label_count
+        summed, norm = reduce(Totals(loss, labels, 0).tensor(), scale)
         update(norm, Tensor(RATE, ms.float32))
-        losses.append(float(summed[0]) / float(summed[1]))
+        totals = Totals(*summed.asnumpy())
+        losses.append(float(totals.loss) / float(totals.labels))
         gradients = gradients or states.whole("exp_avg")
     return Outcome(np.array(losses), gradients, states.whole("master"))
 
@@ -126,7 +135,7 @@ def build_parser() -> Parser:
     return parser
 
 
-def run(options: argparse.Namespace) -> int:
+def run(options: Options) -> int:
     """Print a line a case; returns 1 when one differs by more than LIMIT."""
     runtime.setup(mode=options.mode)
     meshes = {1: make_mesh(1)}
@@ -155,7 +164,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 if __name__ == "__main__":
-    code = run_command(run, build_parser(), None)
+    code = run_command(run, Options, build_parser(), None)
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)  # all is written, and MindSpore has crashed (SIGSEGV) while it was taken down

@@ -1,4 +1,4 @@
-"""What emu3-mini's training is told: where a run saves, and how its language model is trained."""
+"""What the commands of emu3-mini's world and training are told."""
 
 import argparse
 from dataclasses import dataclass
@@ -18,6 +18,7 @@ from train.mini.scenes import RATIOS
 MOST_CELLS = max(rows * cols for rows, cols in RATIOS.values())
 SHORTEST_ROW = 96  # a picture of so many cells, its frame and a caption
 TASKS = ("t2i", "vqa")
+SCENE_TASKS = (*TASKS, "text")
 
 
 @dataclass(frozen=True)
@@ -104,6 +105,45 @@ class LanguageOptions:
     run: RunOptions
     step: StepOptions
     drawn: DrawnOptions
+
+
+@dataclass(frozen=True)
+class VisionOptions:
+    """Of `python -m train.mini.vision_tokenizer`."""
+
+    config: str
+    run: RunOptions
+    taught: float
+    naming: float
+    lr: float
+    encoder_lr: float
+    encoder_steps: int
+    steps: int
+    batch: int
+    encoder_batch: int
+
+
+@dataclass(frozen=True)
+class SceneOptions:
+    """Of `python -m train.prepare_scene_data`: what is drawn, and how it becomes codes."""
+
+    vq_model: str
+    codes: str
+    output: str
+    tasks: list[str]
+    new: bool
+    held_back: int
+    seed: int
+    scenes: int
+    wordings: int
+    batch: int
+
+    def __post_init__(self) -> None:
+        if self.held_back >= self.scenes:
+            raise InputError(
+                f"{self.held_back} of {self.scenes} scenes held back; allowed: fewer than "
+                "--scenes; change --held-back"
+            )
 
 
 def add_run_options(group: argparse._ArgumentGroup, name: str) -> None:

@@ -6,7 +6,6 @@ questions as chance has it.
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 from mindspore import Tensor, nn
@@ -17,6 +16,7 @@ from train.data.encoding import claim_folder
 from train.data.features import Feature, write_feature, write_list
 from train.mini.cells import cell_kinds
 from train.mini.language import captions, describe, questions
+from train.mini.options import SceneOptions
 from train.mini.scenes import (
     RATIO_SHARES,
     RATIOS,
@@ -28,9 +28,7 @@ from train.mini.scenes import (
 )
 from train.mini.teacher import redrawn
 
-if TYPE_CHECKING:
-    from train.prepare_scene_data import Options
-
+Generators = list[np.random.Generator]
 NEW_SHARE = 0.7
 # Shapes of captioned pictures begin sooner than the teacher's own: drawn pictures, unlike its
 # targets, teach chance as well, and the less there is of it, the fewer of them are needed.
@@ -87,8 +85,8 @@ def t2i_features(
     names: list[str],
     generators: list[np.random.Generator],
     ratio: str,
-    options: "Options",
-) -> list:
+    options: SceneOptions,
+) -> list[Feature]:
     """Pictures drawn for their captions."""
     drawn = (captioned(rng, ratio, options.new, options.wordings) for rng in generators)
     texts, scenes = zip(*drawn)
@@ -101,8 +99,8 @@ def vqa_features(
     names: list[str],
     generators: list[np.random.Generator],
     ratio: str,
-    options: "Options",
-) -> list:
+    options: SceneOptions,
+) -> list[Feature]:
     """Questions about pictures in both languages; the last one also as texts, response."""
     scenes = [draw_scene(rng, ratio, options.new) for rng in generators]
     features = []
@@ -120,7 +118,7 @@ def text_features(
     names: list[str],
     generators: list[np.random.Generator],
     ratio: str,
-    options: "Options",
+    options: SceneOptions,
 ) -> list[Feature]:
     """Descriptions of scenes, to say in the other language."""
     features = []
@@ -135,7 +133,7 @@ def text_features(
 FEATURES = {"t2i": t2i_features, "vqa": vqa_features, "text": text_features}
 
 
-def prepare(options: "Options") -> None:
+def prepare(options: SceneOptions) -> None:
     """Write the features that are missing, then the lists, a task at a time."""
     encode = None
     if options.codes == "encoded" and options.tasks != ["text"]:
@@ -159,7 +157,7 @@ def prepare(options: "Options") -> None:
 
 
 def _write_batch(
-    folder: Path, encode: Encode | None, numbers: np.ndarray, ratio: str, options: "Options"
+    folder: Path, encode: Encode | None, numbers: np.ndarray, ratio: str, options: SceneOptions
 ) -> None:
     names = [f"{i:06d}" for i in numbers]
     if all((folder / "feature" / f"{name}.ckpt").exists() for name in names):

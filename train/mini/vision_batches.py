@@ -1,4 +1,4 @@
-"""What emu3-mini's vision tokenizer learns from: scenes drawn as it goes, and what counts in them."""
+"""What emu3-mini's vision tokenizer learns from: scenes drawn as it goes, and pixels' weights."""
 
 import numpy as np
 

@@ -7,27 +7,10 @@ codes.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from emu3.cli.options import add_numbers, non_negative_float, non_negative_int, share
 from emu3.cli.shell import Parser, leave, parser_with_defaults, run_command
-from train.mini.options import RunOptions, add_run_options
-
-
-@dataclass(frozen=True)
-class VisionOptions:
-    """Of this command."""
-
-    config: str
-    run: RunOptions
-    taught: float
-    naming: float
-    lr: float
-    encoder_lr: float
-    encoder_steps: int
-    steps: int
-    batch: int
-    encoder_batch: int
+from train.mini.options import VisionOptions, add_run_options
 
 
 def build_parser() -> Parser:

@@ -13,10 +13,10 @@ from emu3.tokenizer import (
 )
 from train.mini.adamw import AdamW
 from train.mini.cells import kind_count, kind_vectors
+from train.mini.options import VisionOptions
 from train.mini.runs import Run
 from train.mini.vision_batches import Batches
 from train.mini.vision_step import NameStep, TeachStep, TrainStep
-from train.mini.vision_tokenizer import VisionOptions
 from train.tuning.schedule import cosine_schedule
 
 # Small pictures are not enlarged, large ones are brought down to what the scenes look like.

@@ -3,6 +3,8 @@
 Shapes: B rows, T tokens of a row that this process holds, S tokens of the whole row, N labels.
 """
 
+from typing import NamedTuple
+
 import mindspore as ms
 import numpy as np
 from mindspore import Parameter, ParameterTuple, Tensor, nn, ops
@@ -107,6 +109,18 @@ class Collect(nn.Cell):
         return loss * scale, loss
 
 
+class Totals(NamedTuple):
+    """What `Reduce` sums over the processes."""
+
+    loss: float
+    labels: float
+    stop: float
+
+    def tensor(self) -> Tensor:
+        """(3,) float32."""
+        return Tensor(np.array(self, np.float32))
+
+
 class Reduce(nn.Cell):
     """What was collected, summed over all processes and divided by their labels."""
 
@@ -118,7 +132,7 @@ class Reduce(nn.Cell):
         self.shares = tuple(1.0 if u.split or u.shared else 1.0 / mesh.world.size for u in units)
 
     def construct(self, totals: Tensor, scale: Tensor) -> tuple[Tensor, Tensor]:
-        """totals (3,): this process's summed loss, label count, and wish to stop.
+        """totals (3,) is this process's `Totals`, scale the loss's.
 
         Returns their sums over the processes, and the global norm of the mean loss's gradient.
         """

@@ -2,7 +2,6 @@
 
 import signal
 from pathlib import Path
-from typing import NamedTuple
 
 import mindspore as ms
 import numpy as np
@@ -18,20 +17,8 @@ from train.tuning.lora import is_adapter, merged
 from train.tuning.options import Options
 from train.tuning.scaling import LossScaler
 from train.tuning.schedule import cosine_schedule
-from train.tuning.step import Collect, Reduce, SummedLoss, Update
+from train.tuning.step import Collect, Reduce, SummedLoss, Totals, Update
 from train.tuning.zero import make_units
-
-
-class Totals(NamedTuple):
-    """What `Reduce` sums over the processes."""
-
-    loss: float
-    labels: float
-    stop: float
-
-    def tensor(self) -> Tensor:
-        """(3,) float32."""
-        return Tensor(np.array(self, np.float32))
 
 
 class Trainer:

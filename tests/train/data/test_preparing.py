@@ -11,7 +11,8 @@ from PIL import Image
 from emu3 import runtime
 from emu3.tokenizer import Emu3VisionVQImageProcessor, Emu3VisionVQModel
 from tests.support import randomised, tiny_vision_config, write_tiny_checkpoint
-from train import encoding, prepare_text_data, prepare_vision_data, prepare_vqa_data
+from train import prepare_text_data, prepare_vision_data, prepare_vqa_data
+from train.data import encoding
 from train.data.features import list_files, read_feature
 
 SIZES = {"wide": (24, 16), "small": (16, 16), "also": (24, 16), "large": (64, 64)}  # width, height

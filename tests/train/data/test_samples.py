@@ -7,7 +7,6 @@ from mindspore import Tensor, nn
 from emu3.mllm import Emu3Config, Emu3ForCausalLM
 from emu3.mllm.modeling_emu3 import IGNORED_LABEL
 from train.data.features import Feature
-from train.mini.step import POSSIBLE, Loss, certain
 from train.data.samples import (
     PADDING,
     collate,
@@ -17,6 +16,8 @@ from train.data.samples import (
     fitted,
     t2i_sample,
 )
+from train.mini.batches import certain
+from train.mini.step import POSSIBLE, Loss
 
 CODES = np.arange(12, dtype=np.int32).reshape(3, 4)
 TURNS = [

@@ -1,11 +1,11 @@
-"""AdamW against its formula, clipping, and the schedule."""
+"""AdamW against its formula, and clipping."""
 
 import mindspore as ms
 import numpy as np
 import pytest
 from mindspore import Parameter, Tensor
 
-from train.mini.adamw import AdamW, cosine_schedule
+from train.mini.adamw import AdamW
 
 
 def numpy_adamw(w, grads, lr, betas, eps, decay):
@@ -14,21 +14,21 @@ def numpy_adamw(w, grads, lr, betas, eps, decay):
         w = w * (1 - lr * decay)
         m = betas[0] * m + (1 - betas[0]) * g
         v = betas[1] * v + (1 - betas[1]) * g * g
-        rate = lr * np.sqrt(1 - betas[1] ** t) / (1 - betas[0] ** t)
-        w = w - rate * m / (np.sqrt(v) + eps)
+        w = w - lr * (m / (1 - betas[0] ** t)) / (np.sqrt(v / (1 - betas[1] ** t)) + eps)
     return w
 
 
+@pytest.mark.parametrize("eps", [1e-8, 0.1])
 @pytest.mark.parametrize("decay", [0.0, 0.3])
-def test_updates_follow_the_formula(decay):
+def test_updates_follow_the_formula(decay, eps):
     rng = np.random.default_rng(0)
     start = rng.normal(size=(3, 4)).astype(np.float32)
     grads = rng.normal(size=(5, 3, 4)).astype(np.float32)
     weight = Parameter(Tensor(start), name="w")
-    optimizer = AdamW([weight], betas=(0.9, 0.95), weight_decay=decay, max_norm=1e9)
+    optimizer = AdamW([weight], betas=(0.9, 0.95), eps=eps, weight_decay=decay, max_norm=1e9)
     for grad in grads:
         optimizer((Tensor(grad),), Tensor(0.01, ms.float32))
-    expected = numpy_adamw(start, grads, 0.01, (0.9, 0.95), 1e-8, decay)
+    expected = numpy_adamw(start, grads, 0.01, (0.9, 0.95), eps, decay)
     np.testing.assert_allclose(weight.asnumpy(), expected, rtol=2e-5, atol=1e-6)
 
 
@@ -47,11 +47,3 @@ def test_the_norm_is_global_and_clipping_keeps_the_direction():
     assert norm == pytest.approx(5)
     np.testing.assert_allclose(weights[0].asnumpy(), [-0.6 / 1.6, 0], rtol=1e-5)
     np.testing.assert_allclose(weights[1].asnumpy(), [0, -0.8 / 1.8], rtol=1e-5)
-
-
-def test_the_schedule_warms_up_and_ends_on_its_floor():
-    rate = cosine_schedule(1.0, 0.1, 10, 110)
-    assert rate(0) == pytest.approx(0.1)
-    assert rate(9) == pytest.approx(1.0)
-    assert rate(60) == pytest.approx(0.55)
-    assert rate(110) == rate(500) == pytest.approx(0.1)

@@ -1,13 +1,12 @@
 """The batches emu3-mini learns from: targets in step with the tokens, small scenes, kinds."""
 
-from argparse import Namespace
-
 import numpy as np
 import pytest
 
 from emu3.mllm.modeling_emu3 import IGNORED_LABEL
-from train import mini
+from train.mini import __main__ as mini
 from train.mini.batches import Batches
+from train.mini.options import DrawnOptions
 from train.mini.rank_file import write_tokenizer
 from train.mini.scenes import SMALL
 
@@ -18,9 +17,9 @@ SIZES |= {"vqa_batch": 4, "vqa_length": 320, "vqa_labels": 96}
 @pytest.fixture
 def batches(builder):
     def make(**more):
-        values = SIZES | {"seed": 0, "cycle": 2, "vqa_share": 1, "small": 0.0}
+        values = SIZES | {"cycle": 2, "vqa_share": 1, "small": 0.0}
         values |= {"counts": [1, 1, 1], "null_prompt_prob": 0.3}
-        return Batches(Namespace(**(values | more)), builder)
+        return Batches(DrawnOptions(**(values | more)), 0, builder)
 
     return make
 

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from mindspore import Parameter, Tensor
 
-from train.mini.muon import Muon, orthogonal
 from train.mini.adamw import AdamW
+from train.mini.muon import Muon, orthogonal
 
 LR = Tensor(0.01, ms.float32)
 

@@ -8,8 +8,10 @@ from safetensors.numpy import load_file
 
 from emu3 import runtime
 from emu3.mllm import Emu3ForCausalLM, Emu3Tokenizer
-from train import mini, prepare_scene_data, vision_tokenizer
+from train import prepare_scene_data
 from train.data.features import list_files, read_feature
+from train.mini import __main__ as mini
+from train.mini import vision_tokenizer
 
 VISION = {
     "ch": 32,

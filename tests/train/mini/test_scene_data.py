@@ -3,11 +3,11 @@
 import numpy as np
 
 from train import prepare_scene_data
-from train.mini.cells import GROUNDS, cell_kinds
 from train.data.features import list_files, read_feature
+from train.mini.cells import GROUNDS, cell_kinds
 from train.mini.judge import check
 from train.mini.language import caption
-from train.prepare_scene_data import captioned, draw_scene
+from train.mini.scene_features import captioned, draw_scene
 from train.mini.scenes import draw, held_out, is_new
 
 

@@ -5,7 +5,7 @@ from mindspore import Tensor
 
 from emu3.tokenizer import Emu3VisionVQModel
 from tests.support import randomised, tiny_vision_config
-from train.mini.vision_tokenizer import forget_past
+from train.mini.vision_training import forget_past
 
 
 def test_forgetting_the_past_leaves_pictures_alone_and_holds_them_over_a_clip():

@@ -9,7 +9,9 @@ from mindspore import Tensor
 
 from emu3.errors import InputError
 from train.mini.scenes import CELL
-from train.mini.vision_tokenizer import SHARPNESS, Batches, NameStep, NamingLoss, new_model
+from train.mini.vision_batches import Batches
+from train.mini.vision_step import SHARPNESS, NameStep, NamingLoss
+from train.mini.vision_training import new_model
 
 
 def test_batches_are_a_function_of_the_step():

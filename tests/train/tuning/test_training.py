@@ -17,10 +17,10 @@ from safetensors.numpy import load_file
 from emu3 import runtime
 from emu3.mllm import Emu3Config, Emu3ForCausalLM, Emu3Tokenizer
 from train import prepare_scene_data, train_seq_parallel
-from train.tuning.checkpoints import checkpoints
 from train.data.features import list_files
+from train.tuning.checkpoints import checkpoints
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 
 
 @pytest.fixture(autouse=True)
@@ -329,7 +329,7 @@ def test_a_full_disk_is_named_and_leaves_earlier_checkpoints_alone(folder, capsy
     def no_space(*args, **kwargs):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("train.tuning.checkpoints.save_file", no_space)
+    monkeypatch.setattr("train.tuning.statefile.save_file", no_space)
     assert "No space left" in complaint(capsys, command(folder, "full"))
     assert [path.name for path in checkpoints(output)] == ["checkpoint-2"]
     assert not list(output.glob(".unfinished-*"))
@@ -352,7 +352,7 @@ def test_every_listed_configuration_is_readable():
 
     for path in sorted((ROOT / "configs").glob("*_sft.yaml")):
         options = parse(["--config", str(path), "--train_data_path", "x"])
-        assert options.learning_rate > 0
+        assert options.schedule.learning_rate > 0
 
 
 def test_new_scenes_come_with_texts_of_their_own(folder):
