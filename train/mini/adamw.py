@@ -3,7 +3,7 @@
 import mindspore as ms
 from mindspore import Parameter, ParameterTuple, Tensor, nn, ops
 
-from train.tuning.adam import adamw, kernel_terms
+from train.tuning.adam import adamw, kernel_epsilon
 
 _square_sum = ops.MultitypeFuncGraph("square_sum")
 _update = ops.MultitypeFuncGraph("adamw_update")
@@ -68,6 +68,8 @@ class AdamW(nn.Cell):
         power1, power2 = self.power1 * self.beta1, self.power2 * self.beta2
         ops.assign(self.power1, power1)
         ops.assign(self.power2, power2)
-        terms = kernel_terms(power1, power2, self.beta1, self.beta2, self.eps)
-        one = ops.partial(_update, self.adam, scale, *terms, lr)
+        eps = kernel_epsilon(self.eps, power2)
+        one = ops.partial(
+            _update, self.adam, scale, power1, power2, self.beta1, self.beta2, eps, lr
+        )
         return self.hyper_map(one, self.decays, self.weights, self.exp_avg, self.exp_avg_sq, grads)

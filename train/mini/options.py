@@ -101,10 +101,10 @@ class DrawnOptions:
 class LanguageOptions:
     """Of `python -m train.mini`."""
 
+    drawn: DrawnOptions
+    step: StepOptions
     start: StartOptions
     run: RunOptions
-    step: StepOptions
-    drawn: DrawnOptions
 
 
 @dataclass(frozen=True)

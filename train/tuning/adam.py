@@ -7,10 +7,10 @@ kernel takes them: strict graph mode knows no named one.
 from mindspore import Parameter, Tensor, ops
 
 
-def kernel_terms(power1: Tensor, power2: Tensor, beta1: float, beta2: float, eps: float) -> tuple:
-    """The terms of a step whose betas stand at these powers, that step's own included."""
-    # The kernel adds eps to the uncorrected root; so corrected, this is the usual AdamW.
-    return power1, power2, beta1, beta2, eps * ops.sqrt(1 - power2)
+def kernel_epsilon(eps: float, power2: Tensor) -> Tensor:
+    """What the kernel takes for AdamW's epsilon in a step whose beta2 stands at `power2`."""
+    # It adds epsilon to the root of the uncorrected second moment.
+    return eps * ops.sqrt(1 - power2)
 
 
 def adamw(

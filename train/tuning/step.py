@@ -14,7 +14,7 @@ from emu3.mllm.rotary import rope_table
 from emu3.nn.attention import MASKED
 from emu3.parallel.collectives import Sum
 from emu3.parallel.mesh import Mesh
-from train.tuning.adam import kernel_terms
+from train.tuning.adam import kernel_epsilon
 from train.tuning.loss import HeadLoss
 from train.tuning.zero import Unit
 
@@ -161,7 +161,8 @@ class Update(nn.Cell):
         clip = self.max_norm / ops.maximum(norm, Tensor(self.max_norm, ms.float32))
         power1, power2 = self.power1 * self.beta1, self.power2 * self.beta2
         done = ops.assign(self.power1, power1) + ops.assign(self.power2, power2)
-        terms = kernel_terms(power1, power2, self.beta1, self.beta2, self.eps)
+        eps = kernel_epsilon(self.eps, power2)
+        terms = (power1, power2, self.beta1, self.beta2, eps)
         for i in range(len(self.units)):
             done = ops.depend(done, self.units[i].update(clip, lr, terms))
         return done
