@@ -19,14 +19,14 @@ _update = ops.MultitypeFuncGraph("muon_update")
 
 def orthogonal(update: Tensor) -> Tensor:
     """(m, n) -> nearly U V^T of its singular value decomposition U S V^T."""
-    times_transposed, times = ops.MatMul(transpose_b=True), ops.MatMul()
+    matmul_transpose_b, matmul = ops.MatMul(transpose_b=True), ops.MatMul()
     a, b, c = NEWTON_SCHULZ
     wide = update.shape[0] <= update.shape[1]
     x = update if wide else update.transpose((1, 0))
     x = x / (ops.sqrt((x * x).sum()) + 1e-7)
     for _ in range(NEWTON_SCHULZ_STEPS):
-        gram = times_transposed(x, x)
-        x = a * x + times(b * gram + c * times_transposed(gram, gram), x)
+        gram = matmul_transpose_b(x, x)
+        x = a * x + matmul(b * gram + c * matmul_transpose_b(gram, gram), x)
     return x if wide else x.transpose((1, 0))
 
 
@@ -69,7 +69,7 @@ class Muon(nn.Cell):
         self.adamw = AdamW(others, weight_decay=weight_decay)
         self.ratio, self.momentum = ratio, momentum
         self.decay, self.max_norm = weight_decay / ratio, max_norm
-        self.map = ops.HyperMap()
+        self.hyper_map = ops.HyperMap()
 
     def construct(self, grads: tuple[Tensor, ...], lr: Tensor) -> Tensor:
         """Update the weights in place; returns the gradients' global norm before clipping."""
@@ -77,5 +77,5 @@ class Muon(nn.Cell):
         hidden = tuple([grads[i] for i in self.hidden_at])
         rest = tuple([grads[i] for i in self.rest_at])
         one = ops.partial(_update, scale, lr * self.ratio, self.momentum, self.decay)
-        moved = self.map(one, self.weights, self.buffers, hidden)
+        moved = self.hyper_map(one, self.weights, self.buffers, hidden)
         return ops.depend(norm, (moved, self.adamw.step(rest, scale, lr)))

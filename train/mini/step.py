@@ -38,8 +38,8 @@ class Loss(PackedRows):
         `labels` (N, K) are candidates for each label, all IGNORED_LABEL where it is unused, and
         `weights` (N, K) their wanted probabilities; above zero once for each token.
         """
-        picked = self.hidden_at(ids, positions, branches, places)
-        logits, _, sums = shifted_exp(self.model.lm_head(picked).astype(ms.float32))
+        hidden = self.hidden_at(ids, positions, branches, places)
+        logits, _, sums = shifted_exp(self.model.lm_head(hidden).astype(ms.float32))
         counted = (labels != IGNORED_LABEL).astype(ms.float32)
         wanted = ops.gather_elements(logits, 1, ops.maximum(labels, 0))
         normaliser = ops.log(sums)

@@ -47,7 +47,12 @@ def targets(scene: Scene, facts: Facts) -> tuple[np.ndarray, np.ndarray]:
     """Cell kinds and their probabilities, (cells, CANDIDATES) int32 and float32 each.
 
     The first candidate is what the scene shows if the cell is none of the others. A kind has its
-    whole probability at one candidate. `facts` must be true of the scene.
+    whole probability at one candidate. `facts` must be true of the scene. For "a star" in a row of
+    four cells, where a star in the last one is unlikely:
+
+        scene     ground        ground        star          ground
+        targets   star .4       star .5       star .8       ground 1
+                  ground .6     ground .5     ground .2
     """
     kinds = cell_kinds(scene).ravel()
     ids = np.repeat(kinds[:, None], CANDIDATES, 1)

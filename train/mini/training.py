@@ -124,9 +124,9 @@ def _start_from_codebook(
     rng: np.random.Generator,
 ) -> None:
     """Set the visual rows of `weight` (V, C) to a projection of the codebook, at its scale."""
-    spread = (codebook - codebook.mean(0)) / codebook.std(0)
+    normalised = (codebook - codebook.mean(0)) / codebook.std(0)
     shape = (codebook.shape[1], config.hidden_size)
-    rows = spread @ rng.normal(0, config.initializer_range / np.sqrt(shape[0]), shape)
+    rows = normalised @ rng.normal(0, config.initializer_range / np.sqrt(shape[0]), shape)
     table = weight.asnumpy().copy()
     table[first : first + len(codebook)] = rows
     weight.set_data(Tensor(table))

@@ -66,8 +66,8 @@ class SummedLoss(PackedRows):
         self, ids: Tensor, positions: Tensor, branches: Tensor, places: Tensor, labels: Tensor
     ) -> Tensor:
         """The inputs of `hidden_at`, labels (N,) as in train.data.samples -> () float32."""
-        picked = self.hidden_at(ids, positions, branches, places)
-        return self.head_loss(picked, self.model.lm_head.whole(), labels)[0]
+        hidden = self.hidden_at(ids, positions, branches, places)
+        return self.head_loss(hidden, self.model.lm_head.whole(), labels)[0]
 
 
 class Collect(nn.Cell):
