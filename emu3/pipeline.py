@@ -21,6 +21,7 @@ from emu3.mllm.generation.events import Done, Event, RowDone, TextPiece
 from emu3.mllm.generation.schemes import FIELDS, Scheme, merged, read_scheme
 from emu3.mllm.grammar import latent_size, read_ratio
 from emu3.mllm.vocabulary import MAX_GRID_SIDE
+from emu3.options import non_negative_float, option, positive_int, probability
 from emu3.tokenizer.codes import NOT_MADE
 
 if TYPE_CHECKING:
@@ -37,9 +38,25 @@ if TYPE_CHECKING:
 class Sampling:
     """How tokens are drawn; temperature 0 takes the likeliest."""
 
-    temperature: float | None = None
-    top_k: int | None = None
-    top_p: float | None = None
+    temperature: float | None = option(
+        "0 takes the likeliest token, higher is more varied (default: the checkpoint's)",
+        None,
+        non_negative_float,
+        metavar="T",
+    )
+    top_k: int | None = option(
+        "sample among the K likeliest tokens (default: the checkpoint's)",
+        None,
+        positive_int,
+        metavar="K",
+    )
+    top_p: float | None = option(
+        "sample among the likeliest tokens that hold this much probability "
+        "(default: the checkpoint's)",
+        None,
+        probability,
+        metavar="P",
+    )
 
     @property
     def arguments(self) -> dict[str, Any]:
@@ -52,22 +69,47 @@ class Sampling:
 
 @dataclass(frozen=True)
 class DrawSettings(Sampling):
-    """How pictures are drawn.
-
-    `suffix` is added to every prompt as it is; `guidance` is how strongly a prompt steers away
-    from `negative_prompt`, 1 is without; the last four are those of docs/decoding.md.
+    """How pictures are drawn; the last four are told in docs/decoding.md.
 
     Raises:
         InputError: a decoding that there is not, or options of another one.
     """
 
-    suffix: str | None = None
-    negative_prompt: str | None = None
-    guidance: float | None = None
-    decoding: str | None = None
-    window: int | None = None
-    coupling: str | None = None
-    zipar_window: int | None = None
+    suffix: str | None = option(
+        'added to every prompt as it is; "" for none (default: the checkpoint\'s)', metavar="TEXT"
+    )
+    negative_prompt: str | None = option(
+        "what to steer away from (default: the checkpoint's)", metavar="TEXT"
+    )
+    guidance: float | None = option(
+        "how strongly the prompt steers; 1 is without guidance, at half the cost "
+        "(default: the checkpoint's)",
+        None,
+        non_negative_float,
+        metavar="G",
+    )
+    decoding: str | None = option(
+        "plain makes one token a run of the network; jacobi several, with the same distribution; "
+        "zipar several, LOSSY (default: the checkpoint's, else plain)",
+        metavar="NAME",
+    )
+    window: int | None = option(
+        "places a run takes, jacobi (default: 16, or the picture's tokens)",
+        None,
+        positive_int,
+        metavar="L",
+    )
+    coupling: str | None = option(
+        "how jacobi redraws: none, maximal, gumbel, or fixed for plain's very tokens "
+        "(default: maximal)",
+        metavar="NAME",
+    )
+    zipar_window: int | None = option(
+        "tokens a row is ahead of the next, zipar; lossy below the row's width (default: 16)",
+        None,
+        positive_int,
+        metavar="S",
+    )
 
     def __post_init__(self) -> None:
         if self.decoding is not None:
@@ -96,8 +138,13 @@ class DrawSettings(Sampling):
 class AskSettings(Sampling):
     """How questions are answered: by the likeliest tokens, unless there is a temperature."""
 
-    temperature: float | None = 0.0
-    max_new_tokens: int = 1024
+    temperature: float | None = option(
+        "0 takes the likeliest token, higher is more varied (default: 0)",
+        0.0,
+        non_negative_float,
+        metavar="T",
+    )
+    max_new_tokens: int = option("longest answer in tokens", 1024, positive_int, metavar="N")
 
     def filled(self, checkpoint: "CheckpointDefaults") -> "AskSettings":
         """These settings, and the checkpoint's where nobody said anything."""
@@ -117,10 +164,19 @@ class PictureSize:
         InputError: a ratio that is none, or options that exclude each other.
     """
 
-    ratio: Sequence[str] | None = None
-    image_area: int | None = None
-    height: int | None = None
-    width: int | None = None
+    ratio: list[str] | None = option(
+        "width to height, one for all prompts or one a prompt (default: 1:1)", metavar="W:H"
+    )
+    image_area: int | None = option(
+        "size of the picture in pixels, for --ratio (default: the checkpoint's)",
+        None,
+        positive_int,
+        metavar="PIXELS",
+    )
+    height: int | None = option(
+        "instead of ratio and area, snapped to the grid of codes", None, positive_int, metavar="PX"
+    )
+    width: int | None = option("as --height", None, positive_int, metavar="PX")
 
     def __post_init__(self) -> None:
         if (self.height is None) != (self.width is None):

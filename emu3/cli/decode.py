@@ -4,7 +4,6 @@ Decodes what img_gen and img_rec saved, also a picture that Ctrl-C cut short: it
 decoded, the others stay grey.
 """
 
-import argparse
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -22,18 +21,23 @@ from emu3.cli.outputs import (
 )
 from emu3.files import writable_folder
 from emu3.loading import load_vision
+from emu3.options import group, option
 
 
 @dataclass(frozen=True)
 class Options:
     """What the command line asks for."""
 
-    codes: list[str]
-    vq_model: str
-    output: str | None
-    tile: int | None
-    animation: str
-    device: shared.Device
+    codes: list[str] = option(
+        ".npz files of img_gen, img_rec", positional=True, nargs="+", metavar="CODES"
+    )
+    vq_model: str = shared.vision_model()
+    output: str | None = option(
+        "folder for the pictures (default: beside each file)", metavar="FOLDER"
+    )
+    tile: int | None = shared.tile()
+    animation: str = shared.animation()
+    device: shared.Device = group(leave_out=("attn_implementation",))
 
     def __post_init__(self) -> None:
         self.jobs  # noqa: B018 - files that cannot be read are refused at once
@@ -51,18 +55,11 @@ class Options:
         return jobs
 
 
-def build_parser() -> argparse.ArgumentParser:
+def build_parser() -> shell.Parser:
     """The command's options."""
-    parser = shell.make_parser("decode", "Decode saved codes (.npz) into PNG files.")
-    parser.add_argument("codes", nargs="+", metavar="CODES", help=".npz files of img_gen, img_rec")
-    shared.add_vision_option(parser)
-    parser.add_argument(
-        "--output", metavar="FOLDER", help="folder for the pictures (default: beside each file)"
+    return shell.make_parser(
+        "emu3.cli.decode", "Decode saved codes (.npz) into PNG files.", Options
     )
-    shared.add_tile_option(parser)
-    shared.add_animation_option(parser)
-    shared.add_device_options(parser, attention=False)
-    return parser
 
 
 def run(options: Options) -> None:

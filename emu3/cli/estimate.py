@@ -3,32 +3,62 @@
 Sizes come from a folder's config.json, from a JSON file, or are those of the released models.
 """
 
-import argparse
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from emu3.cli import options as shared
 from emu3.cli import shell
 from emu3.errors import InputError
 from emu3.loading import RELEASED, read_configs
+from emu3.options import group, non_negative_float, option, positive_int
 from emu3.pipeline import PictureSize
+
+PLACES = f"a folder, a hub id, a JSON file of sizes, or {RELEASED}"
 
 
 @dataclass(frozen=True)
 class Options:
     """What the command line asks for."""
 
-    model: str
-    vq_model: str
-    size: PictureSize
-    answer_tokens: int | None
-    prompt_tokens: int
-    batch_size: int
-    window: int
-    tokens_per_step: float
-    guidance: float
-    dtype: str
-    bandwidth: list[float] | None
+    model: str = option(f"language model: {PLACES}", RELEASED, metavar="PATH")
+    vq_model: str = option(f"vision tokenizer: {PLACES}", RELEASED, metavar="PATH")
+    size: PictureSize = group()
+    answer_tokens: int | None = option(
+        "answers of so many tokens instead of pictures (default: pictures)",
+        None,
+        positive_int,
+        metavar="N",
+    )
+    prompt_tokens: int = option(
+        "tokens of the prompt; an image in it counts too", 64, positive_int, metavar="N"
+    )
+    batch_size: int = option("pictures or answers made together", 1, positive_int, metavar="N")
+    window: int = option(
+        "places each step tries at once; 1 is plain decoding", 1, positive_int, metavar="N"
+    )
+    tokens_per_step: float = option(
+        "tokens a step accepts on average, from 1 to --window",
+        1.0,
+        non_negative_float,
+        metavar="X",
+    )
+    guidance: float = option(
+        "1 runs one row per picture, anything else two; answers have no guidance",
+        3.0,
+        non_negative_float,
+        metavar="G",
+    )
+    dtype: str = option(
+        "of weights, cache and activations",
+        "bfloat16",
+        choices=("float32", "float16", "bfloat16"),
+    )
+    bandwidth: list[float] | None = option(
+        "how fast the device reads memory, in 10^9 bytes a second; may be given several times "
+        "(default: 1600, an Ascend 910B2)",
+        None,
+        non_negative_float,
+        metavar="GB/S",
+    )
 
     def __post_init__(self) -> None:
         if not 1 <= self.tokens_per_step <= self.window:
@@ -38,57 +68,10 @@ class Options:
             )
 
 
-def build_parser() -> argparse.ArgumentParser:
+def build_parser() -> shell.Parser:
     """The command's options."""
-    parser = shell.make_parser("estimate", "Say what a generation needs in memory and time.")
-    for flag, what in (("--model", "language model"), ("--vq-model", "vision tokenizer")):
-        parser.add_argument(
-            flag,
-            default=RELEASED,
-            metavar="PATH",
-            help=f"{what}: a folder, a hub id, a JSON file of sizes, or {RELEASED} "
-            "(default: %(default)s)",
-        )
-    _add_work_options(parser.add_argument_group("work"))
-    parser.add_argument(
-        "--dtype",
-        choices=("float32", "float16", "bfloat16"),
-        default="bfloat16",
-        help="of weights, cache and activations (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--bandwidth",
-        type=shared.non_negative_float,
-        action="append",
-        metavar="GB/S",
-        help="how fast the device reads memory, in 10^9 bytes a second; may be given several "
-        "times (default: 1600, an Ascend 910B2)",
-    )
-    return parser
-
-
-def _add_work_options(group: argparse._ArgumentGroup) -> None:
-    shared.add_size_options(group)
-    group.add_argument(
-        "--answer-tokens",
-        type=shared.positive_int,
-        metavar="N",
-        help="answers of so many tokens instead of pictures",
-    )
-    shared.add_numbers(
-        group,
-        ("--prompt-tokens", 64, "tokens of the prompt; an image in it counts too"),
-        ("--batch-size", 1, "pictures or answers made together"),
-        ("--window", 1, "places each step tries at once; 1 is plain decoding"),
-    )
-    group.add_argument(
-        "--tokens-per-step",
-        type=shared.non_negative_float,
-        default=1.0,
-        metavar="X",
-        help="tokens a step accepts on average, from 1 to --window (default: %(default)s)",
-    )
-    shared.add_guidance_option(group, 3.0)
+    about = "Say what a generation needs in memory and time."
+    return shell.make_parser("emu3.cli.estimate", about, Options)
 
 
 def run(options: Options) -> None:

@@ -4,7 +4,6 @@ Each picture has a seed of its own (--seed, --seed + 1, ...), so any of them can
 alone. Its codes are in an .npz file from its first row on, its PNG carries prompt and settings.
 """
 
-import argparse
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ from emu3.errors import InputError
 from emu3.files import writable_folder
 from emu3.loading import check_same_codes, load_language, load_vision, read_configs
 from emu3.mllm.generation.events import Done, RowDone
+from emu3.options import group, non_negative_int, option, positive_int
 from emu3.pipeline import (
     DrawSettings,
     Picture,
@@ -37,18 +37,30 @@ SECONDS_BETWEEN_SAVES = 10.0
 class Options:
     """What the command line asks for."""
 
-    model: str
-    vq_model: str
-    prompt: list[str] | None
-    prompt_file: str | None
-    settings: DrawSettings
-    size: PictureSize
-    seed: int
-    output: str
-    images_per_prompt: int
-    batch_size: int
-    preview: int
-    device: shared.Device
+    model: str = shared.language_model()
+    vq_model: str = shared.vision_model()
+    prompt: list[str] | None = option(
+        "what to draw; may be given several times (default: the checkpoint's example)",
+        metavar="TEXT",
+    )
+    prompt_file: str | None = option("a text file with a prompt a line", metavar="FILE")
+    settings: DrawSettings = group()
+    size: PictureSize = group()
+    seed: int = shared.seed()
+    output: str = option(
+        "folder for pictures and codes, numbered image_0000 ...", "outputs", metavar="FOLDER"
+    )
+    images_per_prompt: int = option(
+        "pictures of each prompt, each with a seed of its own", 1, positive_int, metavar="N"
+    )
+    batch_size: int = option("pictures made together", 4, positive_int, metavar="N")
+    preview: int = option(
+        "show the unfinished picture every so many rows, 0 for never",
+        0,
+        non_negative_int,
+        metavar="ROWS",
+    )
+    device: shared.Device = group()
 
     def __post_init__(self) -> None:
         self.prompts  # noqa: B018 - a file that cannot be read is refused at once
@@ -63,60 +75,9 @@ class Options:
         return [*(self.prompt or []), *(read_prompts(self.prompt_file) if self.prompt_file else [])]
 
 
-def build_parser() -> argparse.ArgumentParser:
+def build_parser() -> shell.Parser:
     """The command's options."""
-    parser = shell.make_parser("img_gen", "Make pictures from text.")
-    shared.add_language_option(parser)
-    shared.add_vision_option(parser)
-    _add_prompt_options(parser.add_argument_group("prompt"))
-    shared.add_size_options(parser.add_argument_group("size"))
-    shared.add_sampling_options(parser, greedy=False)
-    shared.add_decoding_options(parser)
-    _add_output_options(parser.add_argument_group("output"))
-    shared.add_device_options(parser)
-    return parser
-
-
-def _add_prompt_options(group: argparse._ArgumentGroup) -> None:
-    group.add_argument(
-        "--prompt",
-        action="append",
-        metavar="TEXT",
-        help="what to draw; may be given several times (default: the checkpoint's example)",
-    )
-    group.add_argument("--prompt-file", metavar="FILE", help="a text file with a prompt a line")
-    group.add_argument(
-        "--suffix",
-        metavar="TEXT",
-        help='added to every prompt as it is; "" for none (default: the checkpoint\'s)',
-    )
-    group.add_argument(
-        "--negative-prompt",
-        metavar="TEXT",
-        help="what to steer away from (default: the checkpoint's)",
-    )
-    shared.add_guidance_option(group)
-
-
-def _add_output_options(group: argparse._ArgumentGroup) -> None:
-    group.add_argument(
-        "--output",
-        default="outputs",
-        metavar="FOLDER",
-        help="folder for pictures and codes, numbered image_0000 ... (default: %(default)s)",
-    )
-    shared.add_numbers(
-        group,
-        ("--images-per-prompt", 1, "pictures of each prompt, each with a seed of its own"),
-        ("--batch-size", 4, "pictures made together"),
-    )
-    group.add_argument(
-        "--preview",
-        type=shared.non_negative_int,
-        default=0,
-        metavar="ROWS",
-        help="show the unfinished picture every so many rows, 0 for never (default: %(default)s)",
-    )
+    return shell.make_parser("emu3.cli.img_gen", "Make pictures from text.", Options)
 
 
 def read_prompts(path: str) -> list[str]:

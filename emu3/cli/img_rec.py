@@ -4,7 +4,6 @@ An input is an image, a folder of frames or a video file. Its codes are saved fi
 rebuilt pixels, and PSNR and SSIM say how close they come to the input as the model sees it.
 """
 
-import argparse
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +26,7 @@ from emu3.errors import InputError, about
 from emu3.files import writable_folder
 from emu3.images import FrameSource, open_image
 from emu3.loading import load_vision
+from emu3.options import group, option, positive_int
 from emu3.pipeline import Reconstruction, in_lists
 
 
@@ -34,13 +34,25 @@ from emu3.pipeline import Reconstruction, in_lists
 class Options:
     """What the command line asks for."""
 
-    input: list[str] | None
-    vq_model: str
-    output: str
-    clip_frames: int
-    tile: int | None
-    animation: str
-    device: shared.Device
+    input: list[str] | None = option(
+        "an image, a folder of frames or a video file; may be given several times "
+        "(default: a bundled image and a bundled clip)",
+        metavar="PATH",
+    )
+    vq_model: str = shared.vision_model()
+    output: str = option(
+        "folder for codes and pictures, numbered rec_0000 ...", "outputs", metavar="FOLDER"
+    )
+    clip_frames: int = option(
+        "frames coded together, a multiple of the model's 4; more share context over time and "
+        "need more memory",
+        4,
+        positive_int,
+        metavar="N",
+    )
+    tile: int | None = shared.tile()
+    animation: str = shared.animation()
+    device: shared.Device = group(leave_out=("attn_implementation",))
 
     def __post_init__(self) -> None:
         for path in self.inputs:
@@ -53,35 +65,10 @@ class Options:
         return [Path(path) for path in self.input or (bundled.DEMO_IMAGE, bundled.DEMO_CLIP)]
 
 
-def build_parser() -> argparse.ArgumentParser:
+def build_parser() -> shell.Parser:
     """The command's options."""
-    parser = shell.make_parser("img_rec", "Encode images and clips into codes and rebuild them.")
-    parser.add_argument(
-        "--input",
-        action="append",
-        metavar="PATH",
-        help="an image, a folder of frames or a video file; may be given several times "
-        "(default: a bundled image and a bundled clip)",
-    )
-    shared.add_vision_option(parser)
-    parser.add_argument(
-        "--output",
-        default="outputs",
-        metavar="FOLDER",
-        help="folder for codes and pictures, numbered rec_0000 ... (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--clip-frames",
-        type=shared.positive_int,
-        default=4,
-        metavar="N",
-        help="frames coded together, a multiple of the model's 4; more share context over time "
-        "and need more memory (default: %(default)s)",
-    )
-    shared.add_tile_option(parser)
-    shared.add_animation_option(parser)
-    shared.add_device_options(parser, attention=False)
-    return parser
+    about = "Encode images and clips into codes and rebuild them."
+    return shell.make_parser("emu3.cli.img_rec", about, Options)
 
 
 def run(options: Options) -> None:

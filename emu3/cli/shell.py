@@ -11,10 +11,11 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import fields, is_dataclass
-from typing import Any, TypeVar, get_type_hints
+from types import NoneType, UnionType
+from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 from emu3.errors import InputError
 
@@ -35,18 +36,58 @@ class Interrupted(KeyboardInterrupt):
     """Ctrl-C after which something was kept; the message says what and how to go on."""
 
 
-def make_parser(name: str, description: str) -> Parser:
-    """An empty parser for `python -m emu3.cli.<name>`."""
-    return Parser(prog=f"emu3.cli.{name}", description=description)
+def make_parser(program: str, description: str, kind: type, underscores: bool = False) -> Parser:
+    """The parser of `python -m <program>` with an option for each field of the dataclass `kind`.
+
+    Options are named as the fields, with dashes unless `underscores` are wanted.
+    """
+    parser = Parser(prog=program, description=description)
+    add_options(parser, kind, underscores=underscores)
+    return parser
 
 
-def parser_with_defaults(program: str, description: str | None) -> Parser:
-    """An empty parser for `python -m <program>` whose help states every default."""
-    return Parser(
-        prog=program,
-        description=description,
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
-    )
+def add_options(parser, kind: type, about: Mapping[str, Any] | None = None, underscores=False):
+    """Add an option for each field of a dataclass made of `emu3.options.option`.
+
+    A field that is a dataclass itself becomes a group of options; `about` is what
+    `emu3.options.group` says of it.
+    """
+    types, about = get_type_hints(kind), about or {}
+    for field in fields(kind):
+        inner = types[field.name]
+        if is_dataclass(inner):
+            rows = parser.add_argument_group(field.name.replace("_", " "))
+            add_options(rows, inner, field.metadata, underscores)
+        elif field.name in about.get("leave_out", ()):
+            parser.set_defaults(**{field.name: field.default})
+        else:
+            default = about.get("defaults", {}).get(field.name, field.default)
+            _add_option(parser, field.name, inner, default, dict(field.metadata), underscores)
+
+
+def _add_option(parser, name: str, kind: type, default: Any, about: dict, underscores: bool):
+    """One option; a list may be given several times unless `nargs` says otherwise."""
+    text, read = about.pop("help"), about.pop("kind")
+    flag = f"--{name if underscores else name.replace('_', '-')}"
+    if about.pop("positional", False):
+        parser.add_argument(name, help=text, **about)
+        return
+    (plain,) = (part for part in _alternatives(kind) if part is not NoneType)
+    if plain is bool:
+        about.setdefault("action", "store_true")
+    elif get_origin(plain) in (list, tuple):
+        about |= {"type": read or get_args(plain)[0]}
+        if "nargs" not in about:
+            about["action"] = "append"
+    else:
+        about["type"] = read or plain
+    if default is not None and "(default" not in text:
+        text += " (default: %(default)s)"
+    parser.add_argument(flag, default=default, help=text, **about)
+
+
+def _alternatives(kind: type) -> tuple[type, ...]:
+    return get_args(kind) if isinstance(kind, UnionType) else (kind,)
 
 
 def read_options(kind: type[Options], arguments: argparse.Namespace) -> Options:

@@ -1,6 +1,5 @@
 """Questions about images: `python -m emu3.cli.vqa --image photo.png --question "What is it?"`."""
 
-import argparse
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,6 +14,7 @@ from emu3.errors import InputError, about
 from emu3.images import open_image
 from emu3.loading import check_same_codes, load_language, load_vision
 from emu3.mllm.generation.events import TextPiece
+from emu3.options import group, option, positive_int
 from emu3.pipeline import Answers, AskSettings, in_lists
 
 EXAMPLE_QUESTIONS = ("Please describe the image", "请描述该图片")
@@ -24,15 +24,25 @@ EXAMPLE_QUESTIONS = ("Please describe the image", "请描述该图片")
 class Options:
     """What the command line asks for."""
 
-    model: str
-    vq_model: str
-    image: list[str] | None
-    question: list[str] | None
-    template: str | None
-    settings: AskSettings
-    batch_size: int
-    seed: int
-    device: shared.Device
+    model: str = shared.language_model()
+    vq_model: str = shared.vision_model()
+    image: list[str] | None = option(
+        "image to ask about; one for all questions or one a question (default: a bundled image)",
+        metavar="FILE",
+    )
+    question: list[str] | None = option(
+        "may be given several times; one for all images or one an image "
+        "(default: asks for a description in English and in Chinese)",
+        metavar="TEXT",
+    )
+    template: str | None = option(
+        "chat, stage1, or a text with {image_prompt} and {text_prompt} (default: the checkpoint's)",
+        metavar="NAME",
+    )
+    settings: AskSettings = group()
+    batch_size: int = option("questions answered together", 4, positive_int, metavar="N")
+    seed: int = shared.seed()
+    device: shared.Device = group()
 
     def __post_init__(self) -> None:
         self.pairs  # noqa: B018 - counts that do not fit are refused at once
@@ -49,39 +59,9 @@ class Options:
         )
 
 
-def build_parser() -> argparse.ArgumentParser:
+def build_parser() -> shell.Parser:
     """The command's options."""
-    parser = shell.make_parser("vqa", "Answer questions about images.")
-    shared.add_language_option(parser)
-    shared.add_vision_option(parser)
-    parser.add_argument(
-        "--image",
-        action="append",
-        metavar="FILE",
-        help="image to ask about; one for all questions or one a question "
-        "(default: a bundled image)",
-    )
-    parser.add_argument(
-        "--question",
-        action="append",
-        metavar="TEXT",
-        help="may be given several times; one for all images or one an image "
-        "(default: asks for a description in English and in Chinese)",
-    )
-    parser.add_argument(
-        "--template",
-        metavar="NAME",
-        help="chat, stage1, or a text with {image_prompt} and {text_prompt} "
-        "(default: the checkpoint's)",
-    )
-    shared.add_numbers(
-        parser,
-        ("--max-new-tokens", 1024, "longest answer in tokens"),
-        ("--batch-size", 4, "questions answered together"),
-    )
-    shared.add_sampling_options(parser, greedy=True)
-    shared.add_device_options(parser)
-    return parser
+    return shell.make_parser("emu3.cli.vqa", "Answer questions about images.", Options)
 
 
 def pair_up(images: list[str], questions: list[str]) -> list[tuple[str, str]]:

@@ -10,9 +10,11 @@ from dataclasses import dataclass
 
 import pytest
 
-from emu3.cli import options, shell
+from emu3 import options
+from emu3.cli import shell
 from emu3.cli.shell import read_options
 from emu3.errors import InputError
+from emu3.options import group, option
 from tests.support import output_of
 
 COMMANDS = ("img_gen", "vqa", "img_rec", "decode")
@@ -23,11 +25,14 @@ class Options:
     """Of a command without options."""
 
 
+PARSER = shell.make_parser("emu3.cli.test", "", Options)
+
+
 def outcome(error: BaseException) -> int:
     def run(options: Options) -> None:
         raise error
 
-    return shell.run_command(run, Options, shell.make_parser("test", ""), [])
+    return shell.run_command(run, Options, PARSER, [])
 
 
 def test_bad_input_is_one_line_and_code_2(capsys):
@@ -51,7 +56,7 @@ def test_sigterm_counts_as_an_interruption(capsys):
         time.sleep(5)
 
     before = signal.getsignal(signal.SIGTERM)
-    assert shell.run_command(run, Options, shell.make_parser("test", ""), []) == 130
+    assert shell.run_command(run, Options, PARSER, []) == 130
     assert signal.getsignal(signal.SIGTERM) == before
 
 
@@ -62,7 +67,7 @@ def test_a_defect_of_ours_is_not_called_bad_input():
 
 def test_an_unknown_option_is_one_line_and_code_2(capsys):
     with pytest.raises(SystemExit) as stop:
-        shell.run_command(print, Options, shell.make_parser("test", ""), ["--nonsense"])
+        shell.run_command(print, Options, PARSER, ["--nonsense"])
     assert stop.value.code == 2
     assert capsys.readouterr().err.count("\n") == 1
 
@@ -106,7 +111,7 @@ def test_numbers_out_of_range_name_what_is_allowed(kind, text):
 class Inner:
     """A part of the options."""
 
-    width: int
+    width: int = option("of a picture", 3)
 
     def __post_init__(self) -> None:
         if self.width < 1:
@@ -117,18 +122,50 @@ class Inner:
 class Outer:
     """Options with a part that is a dataclass itself."""
 
-    name: str
-    size: Inner
+    name: str = option("of a picture", "a", metavar="NAME")
+    several: list[str] | None = option("may be given several times (default: none)")
+    pair: tuple[int, ...] = option("two numbers", (1, 2), nargs=2)
+    loud: bool = option("say more", False)
+    size: Inner = group(width=5)
 
 
 def test_options_become_a_dataclass_of_dataclasses():
-    parsed = argparse.Namespace(name="a", width=3, other=None)
-    assert read_options(Outer, parsed) == Outer("a", Inner(3))
+    parsed = argparse.Namespace(name="a", several=None, pair=[1], loud=True, width=3, other=None)
+    assert read_options(Outer, parsed) == Outer("a", None, [1], True, size=Inner(3))
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ([], Outer(size=Inner(5))),
+        (["--several", "x", "--several", "y"], Outer(several=["x", "y"], size=Inner(5))),
+        (["--pair", "3", "4", "--loud"], Outer(pair=[3, 4], loud=True, size=Inner(5))),
+        (["--width", "7", "--name", "b"], Outer("b", size=Inner(7))),
+    ],
+)
+def test_fields_are_options_with_their_defaults_or_the_groups(words, expected):
+    parser = shell.make_parser("test", "", Outer)
+    assert read_options(Outer, parser.parse_args(words)) == expected
+
+
+def test_help_states_each_default_once():
+    text = shell.make_parser("test", "", Outer).format_help()
+    assert "of a picture (default: 5)" in text
+    assert "NAME" in text
+    assert text.count("(default: none)") == 1
+
+
+def test_fields_left_out_are_no_options():
+    @dataclass(frozen=True)
+    class Some:
+        size: Inner = group(leave_out=("width",))
+
+    parser = shell.make_parser("test", "", Some)
+    assert [action.dest for action in parser._actions] == ["help"]
 
 
 def test_what_a_dataclass_refuses_ends_with_code_2_before_the_command_runs(capsys):
-    parser = shell.make_parser("test", "")
-    parser.add_argument("--width", type=int)
+    parser = shell.make_parser("emu3.cli.test", "", Inner)
     refuse = shell.run_command(lambda _: pytest.fail("ran"), Inner, parser, ["--width", "0"])
     assert refuse == 2
     assert "change --width" in capsys.readouterr().err
