@@ -15,17 +15,10 @@ from emu3.tokenizer import Emu3VisionVQModel
 from train.data.encoding import claim_folder
 from train.data.features import Feature, write_feature, write_list
 from train.mini.cells import cell_kinds
+from train.mini.drawing import draw_array
 from train.mini.language import captions, describe, questions
 from train.mini.options import SceneOptions
-from train.mini.scenes import (
-    RATIO_SHARES,
-    RATIOS,
-    Scene,
-    draw_array,
-    held_out,
-    random_new_scene,
-    random_scene,
-)
+from train.mini.scenes import RATIO_SHARES, RATIOS, Scene, held_out, random_new_scene, random_scene
 from train.mini.teacher import redrawn
 
 Generators = list[np.random.Generator]
