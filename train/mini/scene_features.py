@@ -76,7 +76,7 @@ def captioned(
 def t2i_features(
     encode: Encode | None,
     names: list[str],
-    generators: list[np.random.Generator],
+    generators: Generators,
     ratio: str,
     options: SceneOptions,
 ) -> list[Feature]:
@@ -90,7 +90,7 @@ def t2i_features(
 def vqa_features(
     encode: Encode | None,
     names: list[str],
-    generators: list[np.random.Generator],
+    generators: Generators,
     ratio: str,
     options: SceneOptions,
 ) -> list[Feature]:
@@ -107,11 +107,7 @@ def vqa_features(
 
 
 def text_features(
-    encode: None,
-    names: list[str],
-    generators: list[np.random.Generator],
-    ratio: str,
-    options: SceneOptions,
+    encode: None, names: list[str], generators: Generators, ratio: str, options: SceneOptions
 ) -> list[Feature]:
     """Descriptions of scenes, to say in the other language."""
     features = []
