@@ -20,7 +20,7 @@ import mindspore as ms
 import numpy as np
 
 from emu3.errors import InputError
-from emu3.files import atomic_path
+from emu3.files import atomic_path, read_json
 
 
 @dataclass(frozen=True)
@@ -172,12 +172,12 @@ def list_entries(list_path: str | Path, flag: str) -> list[Path]:
         InputError: the list is missing, no list, or empty.
     """
     list_path = Path(list_path)
+    content = read_json(list_path, f"so it is no feature list; change {flag}")
     try:
-        content = json.loads(list_path.read_text(encoding="utf-8"))
         prefix, names = content["prefix"], content["path_list"]
         folder = list_path.parent / prefix
         files = [folder / name for name in names]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (KeyError, TypeError) as error:
         raise InputError(f"{list_path} is no feature list: {error}; change {flag}") from None
     if not files:
         raise InputError(f"{list_path} lists no samples; change {flag}")

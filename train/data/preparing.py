@@ -16,15 +16,13 @@ from tqdm import tqdm
 from emu3.cli.shell import Interrupted, Stopwatch
 from emu3.errors import InputError
 from emu3.files import atomic_path, writable_folder
-from emu3.loading import load_vision
-from emu3.tokenizer import Emu3VisionVQImageProcessor
-from train.data.encoding import ImageReader, claim_folder, equal_batches
 from train.data.features import list_entries, read_feature, write_feature, write_list
 from train.data.options import Encoding, Files
 from train.data.records import Item, Skipped, read_items
 
 if TYPE_CHECKING:
     from emu3.tokenizer import Emu3VisionVQModel
+    from train.data.encoding import ImageReader
 
 SOME_SKIPPED = 1
 SHOWN = 20  # skipped records that are printed; the file holds all of them
@@ -91,6 +89,11 @@ def _write_all(
 
 def _write_pictured(encoding: Encoding, folder: Path, items: list[Item]) -> list[Skipped]:
     """Write the features of items with images that are missing; returns the unreadable ones."""
+    # Here, since texts alone need no vision tokenizer and start sooner without its modules.
+    from emu3.loading import load_vision
+    from emu3.tokenizer import Emu3VisionVQImageProcessor
+    from train.data.encoding import ImageReader, claim_folder, equal_batches
+
     encoding.device.start()
     vision, _ = load_vision(encoding.vq_model, encoding.device.dtype)
     claim_folder(folder, vision, "--output-path or --model-path")
@@ -112,7 +115,7 @@ def _write_pictured(encoding: Encoding, folder: Path, items: list[Item]) -> list
 
 
 def _encode(
-    vision: "Emu3VisionVQModel", folder: Path, reader: ImageReader, batches: list[list[Item]]
+    vision: "Emu3VisionVQModel", folder: Path, reader: "ImageReader", batches: list[list[Item]]
 ) -> list[Skipped]:
     """Encode and write the features of all batches; returns the unreadable items."""
     skipped = []

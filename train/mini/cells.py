@@ -4,17 +4,8 @@ from functools import cache
 
 import numpy as np
 
-from train.mini.scenes import (
-    CELL,
-    COLOURS,
-    KINDS,
-    SIZES,
-    TEXTURES,
-    TONES,
-    Ground,
-    Scene,
-    shape_mask,
-)
+from train.mini.drawing import shape_mask
+from train.mini.scenes import CELL, COLOURS, KINDS, SIZES, TEXTURES, TONES, Ground, Scene
 
 # Cells of shapes whose coverage differs by less, on the mean over their pixels, count as one.
 ALIKE = 0.03

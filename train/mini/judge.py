@@ -13,19 +13,9 @@ import numpy as np
 from PIL import Image
 from scipy import ndimage
 
+from train.mini.drawing import ground_tile, shape_mask
 from train.mini.language.facts import COLS, ROWS, Facts, ShapeFact, third
-from train.mini.scenes import (
-    CELL,
-    COLOURS,
-    KINDS,
-    SIZES,
-    TEXTURES,
-    TONES,
-    Ground,
-    ground_tile,
-    relation,
-    shape_mask,
-)
+from train.mini.scenes import CELL, COLOURS, KINDS, SIZES, TEXTURES, TONES, Ground, relation
 
 # Distances in RGB levels: a pixel this far from the ground belongs to a shape.
 FOREGROUND = 48.0

@@ -15,17 +15,10 @@ from emu3.tokenizer import Emu3VisionVQModel
 from train.data.encoding import claim_folder
 from train.data.features import Feature, write_feature, write_list
 from train.mini.cells import cell_kinds
+from train.mini.drawing import draw_array
 from train.mini.language import captions, describe, questions
 from train.mini.options import SceneOptions
-from train.mini.scenes import (
-    RATIO_SHARES,
-    RATIOS,
-    Scene,
-    draw_array,
-    held_out,
-    random_new_scene,
-    random_scene,
-)
+from train.mini.scenes import RATIO_SHARES, RATIOS, Scene, held_out, random_new_scene, random_scene
 from train.mini.teacher import redrawn
 
 Generators = list[np.random.Generator]
@@ -83,7 +76,7 @@ def captioned(
 def t2i_features(
     encode: Encode | None,
     names: list[str],
-    generators: list[np.random.Generator],
+    generators: Generators,
     ratio: str,
     options: SceneOptions,
 ) -> list[Feature]:
@@ -97,7 +90,7 @@ def t2i_features(
 def vqa_features(
     encode: Encode | None,
     names: list[str],
-    generators: list[np.random.Generator],
+    generators: Generators,
     ratio: str,
     options: SceneOptions,
 ) -> list[Feature]:
@@ -114,11 +107,7 @@ def vqa_features(
 
 
 def text_features(
-    encode: None,
-    names: list[str],
-    generators: list[np.random.Generator],
-    ratio: str,
-    options: SceneOptions,
+    encode: None, names: list[str], generators: Generators, ratio: str, options: SceneOptions
 ) -> list[Feature]:
     """Descriptions of scenes, to say in the other language."""
     features = []

@@ -3,16 +3,8 @@
 import numpy as np
 
 from train.mini.cells import cell_kinds
-from train.mini.scenes import (
-    FULL,
-    Scene,
-    draw_array,
-    foreground,
-    held_out,
-    place,
-    random_ground,
-    random_look,
-)
+from train.mini.drawing import draw_array, foreground
+from train.mini.scenes import FULL, Scene, held_out, place, random_ground, random_look
 
 
 class Batches:

@@ -28,7 +28,4 @@ def adamw(
     # Decay first: the kernel then works on the shrunken weight, as AdamW asks.
     kept = ops.assign(weight, weight * (1 - lr * decay))
     grad = ops.depend(grad, kept)
-    done = adam(
-        weight, exp_avg, exp_avg_sq, power1, power2, lr, beta1, beta2, eps, grad
-    )  # fmt: skip
-    return done[0]
+    return adam(weight, exp_avg, exp_avg_sq, power1, power2, lr, beta1, beta2, eps, grad)[0]

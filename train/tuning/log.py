@@ -5,12 +5,21 @@ import math
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from emu3 import runtime
 from emu3.errors import InputError
 from emu3.files import atomic_path
 
 COLUMNS = ("step", "loss", "grad_norm", "learning_rate", "tokens_per_second", "peak_mb")
+
+
+class Figures(NamedTuple):
+    """What an optimizer step gave, over all processes."""
+
+    loss: float
+    grad_norm: float
+    tokens: int
 
 
 class Log:
@@ -27,17 +36,17 @@ class Log:
             forget_from(path, first + 1, columns)
         self.board = _tensorboard(output)
 
-    def add(self, step: int, figures: dict, rate: float, show: bool) -> None:
+    def add(self, step: int, figures: Figures, rate: float, show: bool) -> None:
         """Record one step."""
         now = time.monotonic()
-        speed = figures["tokens"] / (now - self.last)
+        speed = figures.tokens / (now - self.last)
         self.last = now
         memory = runtime.peak_memory_bytes() / 2**20
-        row = (step, f"{figures['loss']:.6f}", f"{figures['grad_norm']:.5f}", f"{rate:.4e}")
+        row = (step, f"{figures.loss:.6f}", f"{figures.grad_norm:.5f}", f"{rate:.4e}")
         _append(self.steps_path, [*row, f"{speed:.0f}", f"{memory:.0f}"])
         if self.board is not None:
-            for name in ("loss", "grad_norm"):
-                self.board.add_scalar(name, figures[name], step)
+            self.board.add_scalar("loss", figures.loss, step)
+            self.board.add_scalar("grad_norm", figures.grad_norm, step)
         if show:
             left = (now - self.begun) / (step - self.first) * (self.steps - step)
             self.say(

@@ -12,7 +12,7 @@ from emu3.mllm import Emu3ForCausalLM, Emu3Tokenizer
 from emu3.parallel.mesh import Mesh
 from train.data.batches import Data, padded_length
 from train.tuning import checkpoints, states
-from train.tuning.log import Log
+from train.tuning.log import Figures, Log
 from train.tuning.lora import is_adapter, merged
 from train.tuning.options import Options
 from train.tuning.scaling import LossScaler
@@ -94,11 +94,10 @@ class Trainer:
         log = Log(self.output, step, self.steps) if self.leads else None
         output = self.options.output
         while step < self.steps and not self.stopping:
-            figures = self._step(step)
+            figures, self.stopping = self._step(step)
             step += 1
             if log:
                 log.add(step, figures, self.rate(step - 1), step % output.logging_steps == 0)
-            self.stopping = figures["stop"]
             last = step == self.steps or self.stopping
             if self.eval_data and (step == self.steps or step % output.eval_steps == 0):
                 loss = self._evaluate()
@@ -112,8 +111,8 @@ class Trainer:
             log.close()
         return step
 
-    def _step(self, step: int) -> dict:
-        """One optimizer step; sums and norm over all processes."""
+    def _step(self, step: int) -> tuple[Figures, bool]:
+        """One optimizer step; what it gave, and whether a process was told to stop."""
         passes = self.options.schedule.gradient_accumulation_steps
         loss, labels, tokens = np.float32(0), 0, 0
         scale = Tensor(self.scaler.scale, ms.float32)
@@ -128,12 +127,8 @@ class Trainer:
         totals, length = Totals(*summed.asnumpy()), float(norm)
         if self.scaler.accepts(length):
             self.update(norm, Tensor(self.rate(step), ms.float32)).asnumpy()
-        return {
-            "loss": float(totals.loss) / max(1.0, float(totals.labels)),
-            "grad_norm": length,
-            "tokens": tokens * self.mesh.world.size,
-            "stop": bool(totals.stop > 0),
-        }
+        loss = float(totals.loss) / max(1.0, float(totals.labels))
+        return Figures(loss, length, tokens * self.mesh.world.size), bool(totals.stop > 0)
 
     def _evaluate(self) -> float:
         """Mean loss of every held-back label; no caption is dropped."""

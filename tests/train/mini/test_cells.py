@@ -3,16 +3,8 @@
 import numpy as np
 
 from train.mini.cells import ALIKE, GROUNDS, cell_kinds, kind_count, kind_vectors, tiles
-from train.mini.scenes import (
-    CELL,
-    FULL,
-    Ground,
-    Scene,
-    Shape,
-    draw_array,
-    foreground,
-    random_scene,
-)
+from train.mini.drawing import draw_array, foreground
+from train.mini.scenes import CELL, FULL, Ground, Scene, Shape, random_scene
 
 
 def scenes(count: int) -> list[Scene]:

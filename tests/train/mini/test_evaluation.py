@@ -5,6 +5,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
+from train.mini.drawing import draw
 from train.mini.evaluation import (
     KINDS_OF_QUESTION,
     Question,
@@ -16,7 +17,7 @@ from train.mini.evaluation import (
 )
 from train.mini.judge import check
 from train.mini.language import describe
-from train.mini.scenes import RATIOS, Ground, Scene, Shape, draw, held_out, random_scene
+from train.mini.scenes import RATIOS, Ground, Scene, Shape, held_out, random_scene
 
 SCENE = Scene(
     rows=7,

@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFilter
 
+from train.mini.drawing import draw
 from train.mini.judge import check, read, same
 from train.mini.language import all_facts, caption
-from train.mini.scenes import COLOURS, FULL, KINDS, SIZES, Ground, Scene, Shape, draw, random_scene
+from train.mini.scenes import COLOURS, FULL, KINDS, SIZES, Ground, Scene, Shape, random_scene
 
 SCENE = Scene(
     rows=7,

@@ -5,10 +5,11 @@ import numpy as np
 from train import prepare_scene_data
 from train.data.features import list_files, read_feature
 from train.mini.cells import GROUNDS, cell_kinds
+from train.mini.drawing import draw
 from train.mini.judge import check
 from train.mini.language import caption
 from train.mini.scene_features import captioned, draw_scene
-from train.mini.scenes import draw, held_out, is_new
+from train.mini.scenes import held_out, is_new
 
 
 def test_a_caption_is_true_of_the_picture_drawn_for_it():

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from emu3.mllm.grammar import latent_size
+from train.mini.drawing import draw_array, foreground, shape_mask
 from train.mini.scenes import (
     BASE,
     CELL,
@@ -17,12 +18,9 @@ from train.mini.scenes import (
     SIZES,
     Shape,
     combination_held_out,
-    draw_array,
-    foreground,
     held_out,
     random_scene,
     relation,
-    shape_mask,
 )
 
 
