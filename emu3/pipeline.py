@@ -42,20 +42,15 @@ class Sampling:
         "0 takes the likeliest token, higher is more varied (default: the checkpoint's)",
         None,
         non_negative_float,
-        metavar="T",
     )
     top_k: int | None = option(
-        "sample among the K likeliest tokens (default: the checkpoint's)",
-        None,
-        positive_int,
-        metavar="K",
+        "sample among the K likeliest tokens (default: the checkpoint's)", None, positive_int
     )
     top_p: float | None = option(
         "sample among the likeliest tokens that hold this much probability "
         "(default: the checkpoint's)",
         None,
         probability,
-        metavar="P",
     )
 
     @property
@@ -76,39 +71,30 @@ class DrawSettings(Sampling):
     """
 
     suffix: str | None = option(
-        'added to every prompt as it is; "" for none (default: the checkpoint\'s)', metavar="TEXT"
+        'added to every prompt as it is; "" for none (default: the checkpoint\'s)'
     )
-    negative_prompt: str | None = option(
-        "what to steer away from (default: the checkpoint's)", metavar="TEXT"
-    )
+    negative_prompt: str | None = option("what to steer away from (default: the checkpoint's)")
     guidance: float | None = option(
         "how strongly the prompt steers; 1 is without guidance, at half the cost "
         "(default: the checkpoint's)",
         None,
         non_negative_float,
-        metavar="G",
     )
     decoding: str | None = option(
         "plain makes one token a run of the network; jacobi several, with the same distribution; "
-        "zipar several, LOSSY (default: the checkpoint's, else plain)",
-        metavar="NAME",
+        "zipar several, LOSSY (default: the checkpoint's, else plain)"
     )
     window: int | None = option(
-        "places a run takes, jacobi (default: 16, or the picture's tokens)",
-        None,
-        positive_int,
-        metavar="L",
+        "places a run takes, jacobi (default: 16, or the picture's tokens)", None, positive_int
     )
     coupling: str | None = option(
         "how jacobi redraws: none, maximal, gumbel, or fixed for plain's very tokens "
-        "(default: maximal)",
-        metavar="NAME",
+        "(default: maximal)"
     )
     zipar_window: int | None = option(
         "tokens a row is ahead of the next, zipar; lossy below the row's width (default: 16)",
         None,
         positive_int,
-        metavar="S",
     )
 
     def __post_init__(self) -> None:
@@ -139,12 +125,9 @@ class AskSettings(Sampling):
     """How questions are answered: by the likeliest tokens, unless there is a temperature."""
 
     temperature: float | None = option(
-        "0 takes the likeliest token, higher is more varied (default: 0)",
-        0.0,
-        non_negative_float,
-        metavar="T",
+        "0 takes the likeliest token, higher is more varied (default: 0)", 0.0, non_negative_float
     )
-    max_new_tokens: int = option("longest answer in tokens", 1024, positive_int, metavar="N")
+    max_new_tokens: int = option("longest answer in tokens", 1024, positive_int)
 
     def filled(self, checkpoint: "CheckpointDefaults") -> "AskSettings":
         """These settings, and the checkpoint's where nobody said anything."""
@@ -174,9 +157,9 @@ class PictureSize:
         metavar="PIXELS",
     )
     height: int | None = option(
-        "instead of ratio and area, snapped to the grid of codes", None, positive_int, metavar="PX"
+        "instead of ratio and area, snapped to the grid of codes", None, positive_int
     )
-    width: int | None = option("as --height", None, positive_int, metavar="PX")
+    width: int | None = option("as --height", None, positive_int)
 
     def __post_init__(self) -> None:
         if (self.height is None) != (self.width is None):

@@ -23,34 +23,21 @@ class Options:
     vq_model: str = option(f"vision tokenizer: {PLACES}", RELEASED, metavar="PATH")
     size: PictureSize = group()
     answer_tokens: int | None = option(
-        "answers of so many tokens instead of pictures (default: pictures)",
-        None,
-        positive_int,
-        metavar="N",
+        "answers of so many tokens instead of pictures (default: pictures)", None, positive_int
     )
-    prompt_tokens: int = option(
-        "tokens of the prompt; an image in it counts too", 64, positive_int, metavar="N"
-    )
-    batch_size: int = option("pictures or answers made together", 1, positive_int, metavar="N")
-    window: int = option(
-        "places each step tries at once; 1 is plain decoding", 1, positive_int, metavar="N"
-    )
+    prompt_tokens: int = option("tokens of the prompt; an image in it counts too", 64, positive_int)
+    batch_size: int = option("pictures or answers made together", 1, positive_int)
+    window: int = option("places each step tries at once; 1 is plain decoding", 1, positive_int)
     tokens_per_step: float = option(
-        "tokens a step accepts on average, from 1 to --window",
-        1.0,
-        non_negative_float,
-        metavar="X",
+        "tokens a step accepts on average, from 1 to --window", 1.0, non_negative_float
     )
     guidance: float = option(
         "1 runs one row per picture, anything else two; answers have no guidance",
         3.0,
         non_negative_float,
-        metavar="G",
     )
     dtype: str = option(
-        "of weights, cache and activations",
-        "bfloat16",
-        choices=("float32", "float16", "bfloat16"),
+        "of weights, cache and activations", "bfloat16", choices=("float32", "float16", "bfloat16")
     )
     bandwidth: list[float] | None = option(
         "how fast the device reads memory, in 10^9 bytes a second; may be given several times "

@@ -40,8 +40,7 @@ class Options:
     model: str = shared.language_model()
     vq_model: str = shared.vision_model()
     prompt: list[str] | None = option(
-        "what to draw; may be given several times (default: the checkpoint's example)",
-        metavar="TEXT",
+        "what to draw; may be given several times (default: the checkpoint's example)"
     )
     prompt_file: str | None = option("a text file with a prompt a line", metavar="FILE")
     settings: DrawSettings = group()
@@ -51,14 +50,11 @@ class Options:
         "folder for pictures and codes, numbered image_0000 ...", "outputs", metavar="FOLDER"
     )
     images_per_prompt: int = option(
-        "pictures of each prompt, each with a seed of its own", 1, positive_int, metavar="N"
+        "pictures of each prompt, each with a seed of its own", 1, positive_int
     )
-    batch_size: int = option("pictures made together", 4, positive_int, metavar="N")
+    batch_size: int = option("pictures made together", 4, positive_int)
     preview: int = option(
-        "show the unfinished picture every so many rows, 0 for never",
-        0,
-        non_negative_int,
-        metavar="ROWS",
+        "show the unfinished picture every so many rows, 0 for never", 0, non_negative_int
     )
     device: shared.Device = group()
 

@@ -48,7 +48,6 @@ class Options:
         "need more memory",
         4,
         positive_int,
-        metavar="N",
     )
     tile: int | None = shared.tile()
     animation: str = shared.animation()

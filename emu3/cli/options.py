@@ -21,8 +21,7 @@ class Device:
 
     device: str = option("auto, CPU or Ascend (default: Ascend where there is one)", "auto")
     device_id: int | None = option(
-        "index of the Ascend card among ASCEND_RT_VISIBLE_DEVICES (default: $DEVICE_ID or 0)",
-        metavar="N",
+        "index of the Ascend card among ASCEND_RT_VISIBLE_DEVICES (default: $DEVICE_ID or 0)"
     )
     mode: str = option(
         "graph compiles everything, pynative nothing, auto only the decoding step", "auto"
@@ -32,8 +31,7 @@ class Device:
     )
     threads: int | None = option("CPU threads (default: all cores)", None, positive_int)
     attn_implementation: str | None = option(
-        "eager, sdpa or flash_attention_2 (default: eager on CPU, flash on Ascend)",
-        metavar="NAME",
+        "eager, sdpa or flash_attention_2 (default: eager on CPU, flash on Ascend)"
     )
 
     def __post_init__(self) -> None:
@@ -80,7 +78,7 @@ def vision_model() -> Any:
 
 def seed() -> Any:
     """--seed."""
-    return option("the same seed gives the same output", 0, non_negative_int, metavar="N")
+    return option("the same seed gives the same output", 0, non_negative_int)
 
 
 def tile() -> Any:

@@ -21,6 +21,7 @@ from emu3.errors import InputError
 
 BAD_INPUT = 2
 INTERRUPTED = 130
+METAVARS = {int: "N", float: "X"}
 Options = TypeVar("Options")
 
 
@@ -73,14 +74,16 @@ def _add_option(parser, name: str, kind: type, default: Any, about: dict, unders
         parser.add_argument(name, help=text, **about)
         return
     (plain,) = (part for part in _alternatives(kind) if part is not NoneType)
-    if plain is bool:
-        about.setdefault("action", "store_true")
-    elif get_origin(plain) in (list, tuple):
-        about |= {"type": read or get_args(plain)[0]}
+    if get_origin(plain) in (list, tuple):
+        plain = get_args(plain)[0]
         if "nargs" not in about:
             about["action"] = "append"
+    if plain is bool:
+        about.setdefault("action", "store_true")
     else:
         about["type"] = read or plain
+        if plain in METAVARS and "choices" not in about:
+            about.setdefault("metavar", METAVARS[plain])
     if default is not None and "(default" not in text:
         text += " (default: %(default)s)"
     parser.add_argument(flag, default=default, help=text, **about)

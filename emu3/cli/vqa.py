@@ -32,15 +32,13 @@ class Options:
     )
     question: list[str] | None = option(
         "may be given several times; one for all images or one an image "
-        "(default: asks for a description in English and in Chinese)",
-        metavar="TEXT",
+        "(default: asks for a description in English and in Chinese)"
     )
     template: str | None = option(
-        "chat, stage1, or a text with {image_prompt} and {text_prompt} (default: the checkpoint's)",
-        metavar="NAME",
+        "chat, stage1, or a text with {image_prompt} and {text_prompt} (default: the checkpoint's)"
     )
     settings: AskSettings = group()
-    batch_size: int = option("questions answered together", 4, positive_int, metavar="N")
+    batch_size: int = option("questions answered together", 4, positive_int)
     seed: int = shared.seed()
     device: shared.Device = group()
 

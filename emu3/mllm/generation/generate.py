@@ -29,6 +29,8 @@ TEXT_BLOCK = 8
 class GenerationMixin:
     """Decoding for a model with `.model`, `.lm_head`, `.config` and `.generation_config`."""
 
+    request = make_request  # the arguments of `generate` checked, for `run`, once or often
+
     def generate(
         self,
         input_ids,
@@ -69,57 +71,12 @@ class GenerationMixin:
             done = event
         return Tensor(done.sequences, ms.int32)
 
-    def stream(
-        self,
-        input_ids,
-        generation_config: "GenerationConfig | None" = None,
-        logits_processor: Iterable | None = None,
-        attention_mask=None,
-        seed: int | Sequence[int] | None = None,
-        jit: bool | None = None,
-        **overrides,
-    ) -> Iterator[Event]:
-        """`generate` as a sequence of events, of which `Done` is the last.
+    def stream(self, *arguments, **named) -> Iterator[Event]:
+        """`generate` without streamer as a sequence of events, of which `Done` is the last.
 
         Arguments are checked at once. Whoever stops early keeps what the events so far held.
         """
-        return self.run(
-            self.request(
-                input_ids,
-                generation_config,
-                logits_processor,
-                attention_mask,
-                seed,
-                jit,
-                **overrides,
-            )
-        )
-
-    def request(
-        self,
-        input_ids,
-        generation_config: "GenerationConfig | None" = None,
-        logits_processor: Iterable | None = None,
-        attention_mask=None,
-        seed: int | Sequence[int] | None = None,
-        jit: bool | None = None,
-        **overrides,
-    ) -> Request:
-        """The arguments of `generate` checked, for `run`, now or later, once or often.
-
-        Raises:
-            InputError: an argument that is impossible or not supported.
-        """
-        return make_request(
-            self,
-            input_ids,
-            generation_config,
-            logits_processor,
-            attention_mask,
-            seed,
-            jit,
-            overrides,
-        )
+        return self.run(self.request(*arguments, **named))
 
     def run(self, request: Request, streamer=None) -> Iterator[Event]:
         """The events of a request, of which `Done` is the last."""

@@ -59,15 +59,15 @@ def make_request(
     attention_mask=None,
     seed: int | Sequence[int] | None = None,
     jit: bool | None = None,
-    overrides: dict[str, Any] | None = None,
+    **overrides: Any,
 ) -> Request:
-    """Read and check the arguments of `GenerationMixin.request`.
+    """Read and check the arguments of `GenerationMixin.generate`, whose method this is.
 
     Raises:
         InputError: any of them is impossible or does not fit the others.
     """
     config: Emu3Config = model.config
-    overrides, asked = dict(overrides or {}), recognise(logits_processor)
+    asked = recognise(logits_processor)
     own = {name: overrides.pop(name, None) for name in OWN_FIELDS}
     constraint = asked.fields.pop("constraint", None)
     if NEGATIVE in asked.fields:
