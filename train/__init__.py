@@ -1,1 +1,1 @@
-"""Training: scene data, vision tokenizer training, supervised fine-tuning."""
+"""Training: data, fine-tuning, emu3-mini, and measurements; the commands lie on top."""

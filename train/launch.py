@@ -4,6 +4,11 @@ A thin layer over MindSpore's dynamic cluster (one scheduler, N workers): signal
 worker, the first failure ends the others, and the exit code is that worker's own.
 """
 
+if not __package__:  # started by its path
+    import by_path
+
+    by_path.run_as_module(__file__)
+
 import argparse
 import os
 import signal
@@ -12,10 +17,11 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-from emu3.cli.common import INTERRUPTED, Parser, parser_with_defaults, run_command
-from emu3.cli.flags import positive_int
+from emu3.cli.options import positive_int
+from emu3.cli.shell import INTERRUPTED, Parser, leave, parser_with_defaults, run_command
 from emu3.files import writable_folder
 
 GRACE = 20.0  # seconds that workers have to end by themselves once one of them failed
@@ -23,6 +29,17 @@ POLL = 0.2
 SCHEDULER = (
     "import mindspore as ms; from mindspore.communication import init; ms.set_device('CPU'); init()"
 )
+
+
+@dataclass(frozen=True)
+class Options:
+    """What is started, how often, and where it writes."""
+
+    processes: int
+    port: int | None
+    logs: str
+    module: str
+    arguments: list[str]
 
 
 def free_port() -> int:
@@ -145,17 +162,17 @@ def build_parser() -> Parser:
     return parser
 
 
-def launch(options: argparse.Namespace) -> int:
+def launch(options: Options) -> int:
     """Run the module; returns the job's exit code."""
     command = [sys.executable, "-m", options.module, *options.arguments]
     logs = writable_folder(Path(options.logs), "--logs")
     return run(command, options.processes, options.port, logs)
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Parse options and run; returns the exit code."""
-    return run_command(launch, build_parser(), argv)
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; returns its exit code."""
+    return run_command(launch, Options, build_parser(), arguments)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main())

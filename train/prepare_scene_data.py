@@ -1,199 +1,68 @@
 """Draw scenes, encode them and write feature folders: `python -m train.prepare_scene_data`.
 
 Writes OUTPUT/t2i (captions), OUTPUT/vqa (questions and answers) and OUTPUT/text (descriptions in
-one language, wanted in the other), each with a list per split. Pictures with captions are drawn
-the way emu3-mini learnt to draw (`train.teacher`), those with questions as chance has it. A run
-that was stopped goes on where it left off.
+one language, wanted in the other), each with a list per split. A run that was stopped goes on where
+it left off.
 """
 
-import argparse
-import json
+if not __package__:  # started by its path
+    import by_path
+
+    by_path.run_as_module(__file__)
+
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
-from mindspore import Tensor, nn
-from tqdm import tqdm
-
-from emu3 import runtime
-from emu3.cli.common import MINI_VISION, Parser, leave, parser_with_defaults, run_command
-from emu3.cli.flags import add_numbers, non_negative_int
+from emu3.bundled import MINI_VISION
+from emu3.cli.options import add_numbers, non_negative_int
+from emu3.cli.shell import Parser, leave, parser_with_defaults, run_command
 from emu3.errors import InputError
-from emu3.files import atomic_path, writable_folder
-from emu3.tokenizer import Emu3VisionVQModel
-from train.cells import cell_kinds
-from train.encoding import claim_folder
-from train.features import Feature, write_feature, write_list
-from train.language import captions, describe, questions
-from train.scenes import (
-    RATIO_SHARES,
-    RATIOS,
-    Scene,
-    draw_array,
-    held_out,
-    random_new_scene,
-    random_scene,
-)
-from train.teacher import redrawn
-
-NEW_SHARE = 0.7
-# Shapes of captioned pictures begin sooner than the teacher's own: drawn pictures, unlike its
-# targets, teach chance as well, and the less there is of it, the fewer of them are needed.
-SHARPNESS = 3.0
+from emu3.files import read_json, writable_folder, write_json
+from train.mini.options import SCENE_TASKS, SceneOptions
 
 
-class Encode(nn.Cell):
-    """Pixels to codes in one compiled graph."""
+def run(options: SceneOptions) -> None:
+    """Claim the folder, then prepare on this machine's CPU."""
+    claim(options)
+    from emu3 import runtime
+    from train.mini.scene_features import prepare
 
-    def __init__(self, model: Emu3VisionVQModel) -> None:
-        super().__init__()
-        self.model = model
-
-    def construct(self, pixels: Tensor) -> Tensor:
-        """(b, 3, h, w) -> codes (b * H * W,)."""
-        latent = self.model.encode_latent(pixels)
-        vectors = latent.transpose(0, 2, 3, 4, 1).reshape(-1, latent.shape[1])
-        return self.model.quantize.nearest(vectors)
+    runtime.setup(device="CPU", mode="graph", seed=options.seed)
+    prepare(options)
 
 
-def encode_scenes(encode: Encode, scenes: list[Scene]) -> np.ndarray:
-    """Codes int32 (n, rows, cols) of scenes of one size."""
-    pixels = np.stack([draw_array(scene) for scene in scenes]).transpose(0, 3, 1, 2)
-    codes = encode(Tensor(pixels.astype(np.float32) / 127.5 - 1)).asnumpy()
-    return codes.reshape(len(scenes), scenes[0].rows, scenes[0].cols)
-
-
-def draw_scene(rng: np.random.Generator, ratio: str, new: bool) -> Scene:
-    """A training scene; with `new`, 7 of 10 show the new colour or kind."""
-    if new and rng.random() < NEW_SHARE:
-        return random_new_scene(rng, "train", ratio)
-    return random_scene(rng, "train", ratio)
-
-
-def captioned(
-    rng: np.random.Generator, ratio: str, new: bool, wordings: int
-) -> tuple[list[str], Scene]:
-    """A training scene that the teacher drew for a caption, and so many wordings of it.
-
-    They are in English and Chinese by turns and state the same: the teacher draws a scene for just
-    the facts that are stated, and would draw another one for others.
-    """
-    languages = [("en", "zh")[i % 2] for i in range(wordings)]
-    while True:
-        scene = draw_scene(rng, ratio, new)
-        texts, facts = captions(scene, rng, languages)
-        scene = redrawn(scene, facts, rng, SHARPNESS)
-        if not held_out(scene):
-            return texts, scene
-
-
-def t2i_features(encode: Encode | None, names: list[str], generators, ratio: str, args) -> list:
-    """Pictures drawn for their captions."""
-    drawn = (captioned(rng, ratio, args.new, args.wordings) for rng in generators)
-    texts, scenes = zip(*drawn)
-    codes = _codes(encode, scenes, args.batch)
-    return [Feature(name, codes[i], texts[i][0], captions=texts[i]) for i, name in enumerate(names)]
-
-
-def vqa_features(encode: Encode | None, names: list[str], generators, ratio: str, args) -> list:
-    """Questions about pictures in both languages; the last one also as texts, response."""
-    scenes = [draw_scene(rng, ratio, args.new) for rng in generators]
-    features = []
-    for name, scene, rng, codes in zip(
-        names, scenes, generators, _codes(encode, scenes, args.batch)
-    ):
-        turns = [turn[:2] for language in ("en", "zh") for turn in questions(scene, rng, language)]
-        question, answer = turns[-1]
-        features.append(Feature(name, codes, question, answer, turns=turns))
-    return features
-
-
-def text_features(encode: None, names: list[str], generators, ratio: str, args) -> list[Feature]:
-    """Descriptions of scenes, to say in the other language."""
-    features = []
-    for name, rng in zip(names, generators):
-        scene = draw_scene(rng, ratio, args.new)
-        english, chinese = describe(scene, "en"), describe(scene, "zh")
-        asked = (f"Say in Chinese: {english}", chinese), (f"请用英文说：{chinese}", english)
-        features.append(Feature(name, None, *asked[int(name) % 2]))
-    return features
-
-
-FEATURES = {"t2i": t2i_features, "vqa": vqa_features, "text": text_features}
-
-
-def prepare(args: argparse.Namespace) -> None:
-    """Write the features that are missing, then the lists, a task at a time."""
-    encode = None
-    if args.codes == "encoded" and args.tasks != ["text"]:
-        vision = Emu3VisionVQModel.from_pretrained(args.vq_model).set_train(False)
-        claim_folder(Path(args.output), vision, "--output or --vq-model")
-        encode = Encode(vision)
-    rng = np.random.default_rng((args.seed, 0))
-    ratios = rng.choice(list(RATIOS), args.scenes, p=RATIO_SHARES)
-    files = [f"{i:06d}.ckpt" for i in range(args.scenes)]
-    for task in args.tasks:
-        folder, bar = Path(args.output) / task, tqdm(total=args.scenes, desc=task)
-        for ratio in RATIOS:
-            numbers = np.flatnonzero(ratios == ratio)
-            for start in range(0, len(numbers), args.batch):
-                some = numbers[start : start + args.batch]
-                _write_batch(folder, encode, some, ratio, args)
-                bar.update(len(some))
-        bar.close()
-        write_list(folder, "train", files[args.held_back :])
-        write_list(folder, "test", files[: args.held_back])
-
-
-def _write_batch(folder: Path, encode: Encode | None, numbers, ratio: str, args) -> None:
-    names = [f"{i:06d}" for i in numbers]
-    if all((folder / "feature" / f"{name}.ckpt").exists() for name in names):
-        return
-    stream = 1 + list(FEATURES).index(folder.name)
-    generators = [np.random.default_rng((args.seed, stream, int(i))) for i in numbers]
-    for feature in FEATURES[folder.name](encode, names, generators, ratio, args):
-        write_feature(folder, feature)
-
-
-def _codes(encode: Encode | None, scenes: Sequence[Scene], batch: int) -> Sequence[np.ndarray]:
-    """Codes of scenes of one size, always `batch` at once: one shape, one compiled graph."""
-    if encode is None:
-        return [cell_kinds(scene) for scene in scenes]
-    return encode_scenes(encode, [*scenes, *[scenes[-1]] * (batch - len(scenes))])
-
-
-def claim(output: Path, args: argparse.Namespace) -> None:
-    """Note in `output` what its scenes are drawn with.
+def claim(options: SceneOptions) -> None:
+    """Note in the output folder what its scenes are drawn with.
 
     Raises:
         InputError: it holds scenes that were drawn otherwise.
     """
-    ours = {name: getattr(args, name) for name in ("new", "codes", "wordings", "seed")}
-    path, text = output / "scenes.json", json.dumps(ours, indent=2) + "\n"
-    if path.exists() and path.read_text(encoding="utf-8") == text:
+    output = writable_folder(Path(options.output), "--output")
+    ours = {name: getattr(options, name) for name in ("new", "codes", "wordings", "seed")}
+    path = output / "scenes.json"
+    if path.exists() and read_json(path, "change --output") == ours:
         return
-    if path.exists() or any((output / task).exists() for task in FEATURES):
+    if path.exists() or any((output / task).exists() for task in SCENE_TASKS):
         raise InputError(
             f"{output} holds scenes that were drawn with other options than {ours}; allowed: the "
             "same ones, or another folder; change --output"
         )
-    with atomic_path(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+    write_json(path, ours)
 
 
 def build_parser() -> Parser:
     """Every option with its default."""
     parser = parser_with_defaults("train.prepare_scene_data", __doc__)
     add = parser.add_argument
-    add("--vq-model", default=MINI_VISION, help="vision tokenizer")
+    add("--vq-model", default=str(MINI_VISION), help="vision tokenizer")
     add(
         "--codes",
         choices=("encoded", "named"),
         default="encoded",
-        help="of the vision tokenizer, or those it is taught to give (train.cells)",
+        help="of the vision tokenizer, or those it is taught to give (train.mini.cells)",
     )
     add("--output", default="outputs/scenes", help="folder to write")
-    add("--tasks", nargs="+", choices=tuple(FEATURES), default=list(FEATURES), help="what to draw")
+    add("--tasks", nargs="+", choices=SCENE_TASKS, default=list(SCENE_TASKS), help="what to draw")
     add("--new", action="store_true", help="teach a new colour and kind, among what is known")
     add("--held-back", type=non_negative_int, default=200, help="pictures of the test lists")
     add("--seed", type=non_negative_int, default=0, help="seed of scenes and texts")
@@ -206,21 +75,9 @@ def build_parser() -> Parser:
     return parser
 
 
-def run(args: argparse.Namespace) -> None:
-    """Check options that depend on each other, then prepare."""
-    if args.held_back >= args.scenes:
-        raise InputError(
-            f"{args.held_back} of {args.scenes} scenes held back; allowed: fewer than --scenes; "
-            "change --held-back"
-        )
-    claim(writable_folder(Path(args.output), "--output"), args)
-    runtime.setup(device="CPU", mode="graph", seed=args.seed)
-    prepare(args)
-
-
-def main(argv: list[str] | None = None) -> int:
-    """Parse options and prepare; returns the exit code."""
-    return run_command(run, build_parser(), argv)
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; returns its exit code."""
+    return run_command(run, SceneOptions, build_parser(), arguments)
 
 
 if __name__ == "__main__":

@@ -3,31 +3,36 @@
 Records: {"id", "texts", "response"} or "conversations"; see docs/training_data.md.
 """
 
-import argparse
+if not __package__:  # started by its path
+    import by_path
+
+    by_path.run_as_module(__file__)
+
 from collections.abc import Sequence
 
-from emu3.cli import common
-from train import preparing
+from emu3.cli.shell import Parser, leave, run_command
+from train.data.options import TextOptions, make_parser
 
 
-def build_parser() -> argparse.ArgumentParser:
+def build_parser() -> Parser:
     """The command's options."""
-    return preparing.make_parser(
+    return make_parser(
         "prepare_text_data", "Write text conversations as features for training answers.", "text"
     )
 
 
-def run(options: argparse.Namespace) -> int:
+def run(options: TextOptions) -> int:
     """Write the feature folder; returns the exit code."""
-    from train.records import text_record
+    from train.data.preparing import prepare
+    from train.data.records import text_record
 
-    return preparing.prepare(options, text_record)
+    return prepare(options.files, text_record)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit code."""
-    return common.run_command(run, build_parser(), arguments)
+    return run_command(run, TextOptions, build_parser(), arguments)
 
 
 if __name__ == "__main__":
-    common.leave(main())
+    leave(main())

@@ -24,6 +24,7 @@ from emu3.mllm.rotary import causal_bias, positions_from_mask, rope_table
 from emu3.mllm.tokenization_emu3 import TOKENIZER_FILES
 from emu3.nn.attention import attend, rotate
 from emu3.nn.linear import Embedding, Linear
+from emu3.nn.log_sum_exp import shifted_exp
 from emu3.nn.rmsnorm import RMSNorm
 from emu3.pretrained import PretrainedModel
 
@@ -296,10 +297,9 @@ def causal_loss(logits: Tensor, labels: Tensor) -> Tensor:
     """
     vocabulary = logits.shape[-1]
     scores = logits[:, :-1].reshape((-1, vocabulary))
-    targets = Tensor(as_numpy(labels)[:, 1:].reshape(-1, 1), ms.int32)
+    targets = Tensor(as_numpy(labels)[:, 1:].reshape(-1), ms.int32)
     counted = (targets != IGNORED_LABEL).astype(ms.float32)
-    # Log-sum-exp by hand: the library's cross-entropy is 2-5 times slower on CPU.
-    scores = scores - ops.stop_gradient(scores.max(-1, keepdims=True))
-    chosen = ops.gather_elements(scores, 1, ops.maximum(targets, 0))
-    losses = ops.log(ops.exp(scores).sum(-1, keepdims=True)) - chosen
+    scores, _, sums = shifted_exp(scores)
+    chosen = ops.gather_elements(scores, 1, ops.maximum(targets, 0).expand_dims(1))[:, 0]
+    losses = ops.log(sums) - chosen
     return (losses * counted).sum() / ops.maximum(counted.sum(), 1.0)

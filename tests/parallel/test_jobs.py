@@ -23,7 +23,7 @@ def launch(processes: int, *command: str) -> subprocess.CompletedProcess:
 @pytest.mark.parametrize("processes", [2, 4])
 def test_shared_training_equals_training_alone(processes, tmp_path):
     output = tmp_path / "parity.json"
-    arguments = ["--logs", str(tmp_path), "train.parity", "--output", str(output)]
+    arguments = ["--logs", str(tmp_path), "train.measure.parity", "--output", str(output)]
     done = launch(processes, *arguments)
     assert done.returncode == 0, done.stdout + done.stderr
     cases = json.loads(output.read_text())

@@ -3,7 +3,7 @@
 import pytest
 
 from emu3.mllm.prompts import PromptBuilder
-from train.rank_file import learn_ranks, scene_texts, write_tokenizer
+from train.mini.rank_file import learn_ranks, scene_texts, write_tokenizer
 
 CODES = 693
 

@@ -1,0 +1,264 @@
+"""The preparing commands on a tiny vision tokenizer: whole, restartable, honest about the rest."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+from mindspore import Tensor
+from PIL import Image
+
+from emu3 import runtime
+from emu3.tokenizer import Emu3VisionVQImageProcessor, Emu3VisionVQModel
+from tests.support import randomised, tiny_vision_config, write_tiny_checkpoint
+from train import prepare_text_data, prepare_vision_data, prepare_vqa_data
+from train.data import encoding
+from train.data.features import list_files, read_feature
+
+SIZES = {"wide": (24, 16), "small": (16, 16), "also": (24, 16), "large": (64, 64)}  # width, height
+LATENT = {"wide": (4, 6), "small": (4, 4), "also": (4, 6), "large": (8, 8)}
+
+
+@pytest.fixture(autouse=True)
+def context():
+    """Undo the device and mode that the commands choose."""
+    yield
+    runtime.setup(device="CPU")
+
+
+@pytest.fixture(scope="module")
+def vision(tmp_path_factory):
+    return write_tiny_checkpoint(tmp_path_factory.mktemp("tiny"))[1]
+
+
+@pytest.fixture
+def data(tmp_path):
+    """Four captioned pictures of three sizes."""
+    rng = np.random.default_rng(0)
+    for name, (width, height) in SIZES.items():
+        pixels = rng.integers(0, 256, (height, width, 3), np.uint8)
+        Image.fromarray(pixels).save(tmp_path / f"{name}.png")
+    write(tmp_path, [{"name": n, "text": f"a {n} one", "image": f"{n}.png"} for n in SIZES])
+    return tmp_path
+
+
+def write(folder, records):
+    lines = "\n".join(json.dumps(record) for record in records)
+    (folder / "data.jsonl").write_text(lines + "\n")
+
+
+def prepare(folder, vision, *more, command=prepare_vision_data):
+    args = ["--data-path", folder / "data.jsonl", "--output-path", folder / "out"]
+    args += ["--model-path", vision, "--device", "CPU", "--batch-size", "2", *more]
+    return command.main([str(a) for a in args])
+
+
+def features(folder, split="train"):
+    files = list_files(folder / "out" / "list" / f"{split}.json", "--data")
+    return [read_feature(file) for file in files]
+
+
+def stamps(folder):
+    return {path.name: path.stat().st_mtime_ns for path in (folder / "out" / "feature").iterdir()}
+
+
+def test_features_hold_the_codes_that_inference_would_see(data, vision):
+    assert prepare(data, vision) == 0
+    model = Emu3VisionVQModel.from_pretrained(vision).set_train(False)
+    processor = Emu3VisionVQImageProcessor.from_pretrained(vision)
+    found = features(data)
+    assert [feature.name for feature in found] == list(SIZES)
+    for feature in found:
+        picture = Image.open(data / f"{feature.name}.png")
+        pixels = processor(picture, return_tensors="np")["pixel_values"]
+        expected = model.encode(Tensor(pixels)).asnumpy()[0]
+        np.testing.assert_array_equal(feature.codes, expected, strict=True)
+        assert feature.texts == f"a {feature.name} one"
+
+
+def test_an_image_area_sets_the_size_of_every_picture(data, vision):
+    assert prepare(data, vision, "--image-area", 1024) == 0
+    shapes = {feature.name: feature.codes.shape for feature in features(data)}
+    assert shapes["small"] == (8, 8) and shapes["wide"] == (7, 10)
+
+
+def test_processes_give_the_same_codes_as_one_thread(data, vision):
+    assert prepare(data, vision) == 0
+    alone = features(data)
+    shutil.rmtree(data / "out")
+    assert prepare(data, vision, "--workers", 2) == 0
+    for ours, theirs in zip(features(data), alone, strict=True):
+        np.testing.assert_array_equal(ours.codes, theirs.codes)
+
+
+def test_images_of_one_size_are_encoded_together(data, vision, monkeypatch):
+    shapes = []
+    encode = Emu3VisionVQModel.encode
+
+    def spy(model, pixels):
+        shapes.append(pixels.shape)
+        return encode(model, pixels)
+
+    monkeypatch.setattr(Emu3VisionVQModel, "encode", spy)
+    prepare(data, vision)
+    assert sorted(shape[0] for shape in shapes) == [1, 1, 2]
+    assert (2, 3, 16, 24) in shapes
+
+
+def test_a_second_run_keeps_every_whole_feature(data, vision):
+    prepare(data, vision)
+    before = stamps(data)
+    assert prepare(data, vision) == 0
+    assert stamps(data) == before
+
+
+def test_a_second_run_replaces_what_is_damaged_or_no_longer_true(data, vision):
+    prepare(data, vision)
+    before = stamps(data)
+    wide = data / "out" / "feature" / "wide.ckpt"
+    wide.write_bytes(wide.read_bytes()[:30])
+    records = [{"name": n, "text": f"a {n} one", "image": f"{n}.png"} for n in SIZES]
+    records[1]["text"] = "another text"
+    write(data, records)
+    Image.new("RGB", (32, 16)).save(data / "also.png")
+    assert prepare(data, vision) == 0
+    after = stamps(data)
+    assert {name for name in after if after[name] != before[name]} == {
+        "wide.ckpt",
+        "small.ckpt",
+        "also.ckpt",
+    }
+    assert [feature.texts for feature in features(data)][1] == "another text"
+
+
+def test_a_stopped_run_goes_on_where_it_was(data, vision, monkeypatch, capsys):
+    encode, calls = Emu3VisionVQModel.encode, []
+
+    def stop_at_the_second(model, pixels):
+        calls.append(len(pixels))
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return encode(model, pixels)
+
+    monkeypatch.setattr(Emu3VisionVQModel, "encode", stop_at_the_second)
+    assert prepare(data, vision) == 130
+    assert "goes on" in capsys.readouterr().err
+    assert not (data / "out" / "list").exists()
+    before = stamps(data)
+    assert len(before) == 2
+    assert prepare(data, vision) == 0
+    assert sum(calls) - calls[1] == len(SIZES)
+    assert before.items() <= stamps(data).items()
+
+
+def test_unusable_records_are_listed_by_line_and_the_exit_code_says_so(data, vision, capsys):
+    (data / "text.png").write_text("no image")
+    whole = (data / "large.png").read_bytes()
+    (data / "cut.png").write_bytes(whole[: len(whole) // 2])
+    Image.new("RGB", (80, 8)).save(data / "long.png")
+    Image.new("RGB", (8, 2)).save(data / "tiny.png")
+    names = ["wide", "none", "text", "cut", "long", "tiny"]
+    write(data, [{"name": n, "text": "x", "image": f"{n}.png"} for n in names] + [{"name": 1}])
+    assert prepare(data, vision) == 1
+    assert [feature.name for feature in features(data)] == ["wide"]
+    said = (data / "out" / "skipped_train.txt").read_text().splitlines()
+    assert [line.split(": ")[0].rsplit(":", 1)[1] for line in said] == list("234567")
+    for line, reason in zip(said, ("no image", "cannot be read", "cannot be read", "too long")):
+        assert reason in line and "--image" not in line
+    assert "\n".join(said) in capsys.readouterr().err
+    assert prepare(data, vision) == 1
+
+
+def test_the_list_of_skipped_records_goes_when_none_is(data, vision):
+    write(data, [{"name": "wide", "text": "x", "image": "wide.png"}, {}])
+    assert prepare(data, vision) == 1
+    write(data, [{"name": "wide", "text": "x", "image": "wide.png"}])
+    assert prepare(data, vision) == 0
+    assert not (data / "out" / "skipped_train.txt").exists()
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{}\n", '[{"name" 1}]'])
+def test_data_without_a_usable_record_is_bad_input(data, vision, content, capsys):
+    (data / "data.jsonl").write_text(content)
+    assert prepare(data, vision) == 2
+    assert "--data-path" in capsys.readouterr().err
+    assert not (data / "out" / "list").exists()
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "said"),
+    [
+        ("--split", "../x", "--split"),
+        ("--image-area", "0", "--image-area"),
+        ("--workers", "0", "--workers"),
+        ("--model-path", "/none", "'/none' is no folder"),
+    ],
+)
+def test_a_bad_option_is_named(data, vision, option, value, said, capsys):
+    try:
+        code = prepare(data, vision, option, value)
+    except SystemExit as exit:  # what argparse itself refuses
+        code = exit.code
+    assert code == 2
+    assert said in capsys.readouterr().err
+
+
+def test_codes_of_two_vision_tokenizers_never_mix(data, vision, tmp_path, capsys):
+    write(data, [{"name": "wide", "text": "x", "image": "wide.png"}])
+    prepare(data, vision)
+    before = stamps(data)
+    randomised(Emu3VisionVQModel(tiny_vision_config()), 9).save_pretrained(tmp_path / "other")
+    Emu3VisionVQImageProcessor.from_pretrained(vision).save_pretrained(tmp_path / "other")
+    assert prepare(data, tmp_path / "other") == 2  # though nothing is missing
+    write(data, [{"name": "small", "text": "x", "image": "small.png"}])
+    assert prepare(data, tmp_path / "other") == 2
+    assert "--output-path" in capsys.readouterr().err
+    assert stamps(data) == before
+
+
+def test_splits_share_a_folder_but_no_name(data, vision):
+    write(data, [{"name": "wide", "text": "x", "image": "wide.png"}])
+    prepare(data, vision)
+    records = [{"name": n, "text": "other", "image": "small.png"} for n in ("wide", "new")]
+    write(data, records)
+    assert prepare(data, vision, "--split", "test") == 1
+    assert [feature.name for feature in features(data, "test")] == ["new"]
+    assert features(data)[0].texts == "x"
+
+
+def test_a_conversation_keeps_its_turns_and_may_lack_an_image(data, vision):
+    turns = [["what?", "a wide one"], ["sure?", "yes"]]
+    write(data, [{"id": "a", "image": "wide.png", "turns": turns}, {"id": "b", "turns": turns}])
+    assert prepare(data, vision, command=prepare_vqa_data) == 0
+    pictured, plain = features(data)
+    assert pictured.turns == plain.turns == [tuple(turn) for turn in turns]
+    assert pictured.codes.shape == LATENT["wide"] and plain.codes is None
+    assert not pictured.independent and not plain.independent
+
+
+def test_text_needs_no_model(tmp_path):
+    write(tmp_path, [{"id": 1, "texts": "hello", "response": "world"}])
+    args = ["--data-path", tmp_path / "data.jsonl", "--output-path", tmp_path / "out"]
+    assert prepare_text_data.main([str(a) for a in args]) == 0
+    (feature,) = features(tmp_path)
+    assert (feature.texts, feature.response, feature.kind) == ("hello", "world", "text")
+    assert not (tmp_path / "out" / "encoding.json").exists()
+
+
+def test_a_dead_worker_is_named(data, vision, monkeypatch, capsys):
+    from concurrent.futures.process import BrokenProcessPool
+
+    def die(reader, batches):
+        raise BrokenProcessPool
+
+    monkeypatch.setattr(encoding.ImageReader, "batches", die)
+    assert prepare(data, vision) == 2
+    assert "--workers" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", [prepare_vision_data, prepare_vqa_data, prepare_text_data])
+def test_every_option_has_help_and_the_bundled_examples_exist(command):
+    parser = command.build_parser()
+    assert all(action.help for action in parser._actions)
+    with open(parser.parse_args([]).data_path, encoding="utf-8") as file:
+        assert len(file.readlines()) == 4

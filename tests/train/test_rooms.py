@@ -1,0 +1,132 @@
+"""How train is laid out: few files on top, no circles; commands run by path, options all read."""
+
+import ast
+import subprocess
+import sys
+from dataclasses import fields, is_dataclass
+from pathlib import Path
+from typing import get_type_hints
+
+import pytest
+
+from train import (
+    check_data,
+    launch,
+    prepare_scene_data,
+    prepare_text_data,
+    prepare_vision_data,
+    prepare_vqa_data,
+)
+from train.data.options import ImageOptions, TextOptions
+from train.measure import activations, endurance, memory, parity
+from train.mini import __main__ as mini
+from train.mini import rank_file, vision_tokenizer
+from train.mini.options import LanguageOptions, SceneOptions, VisionOptions
+from train.tuning.options import Options
+from train.tuning.parser import build_parser
+
+ROOT = Path(__file__).resolve().parents[2]
+COMMANDS = [p for p in sorted((ROOT / "train").glob("*.py")) if "__main__" in p.read_text()]
+COMMANDS = [p for p in COMMANDS if p.stem != "by_path"]
+MOST_ON_TOP = 11
+
+
+@pytest.mark.parametrize("path", COMMANDS, ids=lambda path: path.stem)
+def test_a_command_runs_by_its_path_as_it_does_by_its_name(path):
+    by_path, by_name = (
+        subprocess.run([sys.executable, *how, "--help"], cwd=ROOT, text=True, capture_output=True)
+        for how in ([f"train/{path.name}"], ["-m", f"train.{path.stem}"])
+    )
+    assert by_path.returncode == by_name.returncode == 0, by_path.stderr
+    assert by_path.stdout == by_name.stdout
+    assert by_path.stdout.startswith(f"usage: train.{path.stem}")
+
+
+@pytest.mark.parametrize(
+    "name", [*(path.stem for path in COMMANDS), "mini.__main__", "mini.vision_tokenizer"]
+)
+def test_bad_options_are_refused_before_mindspore_is_imported(name):
+    look = f"import sys, train.{name}; print('mindspore' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", look], cwd=ROOT, text=True, capture_output=True)
+    assert done.stdout.strip() == "False", done.stderr
+
+
+def test_workers_of_a_command_that_was_started_by_its_path_find_it(tmp_path):
+    command = [sys.executable, "train/prepare_vision_data.py", "--workers", "2", "--device", "CPU"]
+    command += ["--output-path", str(tmp_path / "features")]
+    done = subprocess.run(command, cwd=ROOT, text=True, capture_output=True)
+    assert done.returncode == 0, done.stderr
+    assert "4 samples, 0 records skipped" in done.stdout
+
+
+def test_few_files_lie_on_top():
+    assert len(list((ROOT / "train").glob("*.py"))) <= MOST_ON_TOP
+
+
+def names_of(kind: type) -> set[str]:
+    """The arguments that fill a dataclass of options."""
+    types = get_type_hints(kind)
+    parts = [
+        names_of(types[f.name]) if is_dataclass(types[f.name]) else {f.name} for f in fields(kind)
+    ]
+    return set().union(*parts)
+
+
+@pytest.mark.parametrize(
+    ("parser", "kind"),
+    [
+        (build_parser(), Options),
+        (mini.build_parser(), LanguageOptions),
+        (vision_tokenizer.build_parser(), VisionOptions),
+        (prepare_scene_data.build_parser(), SceneOptions),
+        (rank_file.build_parser(), rank_file.Options),
+        (check_data.build_parser(), check_data.Options),
+        (launch.build_parser(), launch.Options),
+        (activations.build_parser(), activations.Options),
+        (endurance.build_parser(), endurance.Options),
+        (memory.build_parser(), memory.Options),
+        (parity.build_parser(), parity.Options),
+        (prepare_vision_data.build_parser(), ImageOptions),
+        (prepare_vqa_data.build_parser(), ImageOptions),
+        (prepare_text_data.build_parser(), TextOptions),
+    ],
+    ids=lambda value: getattr(value, "prog", ""),
+)
+def test_every_option_is_a_field_and_every_field_an_option(parser, kind):
+    options = {action.dest for action in parser._actions} - {"help"}
+    assert options | set(parser._defaults) == names_of(kind)
+
+
+def imports(path: Path, files: set[str]) -> set[str]:
+    """Which of the files one imports at any level, for annotations alone aside."""
+    tree = ast.parse(path.read_text())
+    for node in ast.walk(tree):
+        for name in ("body", "orelse"):
+            kept = getattr(node, name, None)
+            if isinstance(kept, list):
+                setattr(node, name, [n for n in kept if "TYPE_CHECKING" not in head_of(n)])
+    found = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            inner = {f"{node.module}.{alias.name}" for alias in node.names}
+            found |= inner & files if inner & files else {node.module}
+    return found & files
+
+
+def head_of(node: ast.AST) -> str:
+    return ast.unparse(node.test) if isinstance(node, ast.If) else ""
+
+
+def test_no_file_imports_itself_by_way_of_others():
+    files = {
+        ".".join(p.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): p
+        for p in (ROOT / "train").rglob("*.py")
+    }
+    graph = {name: imports(path, set(files)) for name, path in files.items()}
+    assert sum(map(len, graph.values())) > 100
+    while graph:
+        free = {name for name, needed in graph.items() if not needed & set(graph)}
+        assert free, f"circle among {sorted(graph)}"
+        graph = {name: needed for name, needed in graph.items() if name not in free}

@@ -1,0 +1,1 @@
+"""Training data: records -> features -> rows of tokens and labels."""

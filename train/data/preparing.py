@@ -1,0 +1,157 @@
+"""From records to a feature folder: what the three preparing commands do.
+
+A run that was stopped goes on with the same command: features that are whole and hold what their
+record says are kept. Exit codes: 0 all records are in the list, 1 some were skipped, 2 bad input.
+"""
+
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mindspore import Tensor
+from tqdm import tqdm
+
+from emu3.cli.shell import Interrupted, Stopwatch
+from emu3.errors import InputError
+from emu3.files import atomic_path, writable_folder
+from train.data.features import list_entries, read_feature, write_feature, write_list
+from train.data.options import Encoding, Files
+from train.data.records import Item, Skipped, read_items
+
+if TYPE_CHECKING:
+    from emu3.tokenizer import Emu3VisionVQModel
+    from train.data.encoding import ImageReader
+
+SOME_SKIPPED = 1
+SHOWN = 20  # skipped records that are printed; the file holds all of them
+
+
+def prepare(files: Files, parse: Callable, encoding: Encoding | None = None) -> int:
+    """Write the feature folder of `files.data_path`; returns the exit code.
+
+    `parse` is a record function of `train.data.records`; without `encoding` it gives no images.
+
+    Raises:
+        InputError: a file or folder that cannot be used, or not one usable record.
+        Interrupted: after Ctrl-C; what is written is kept.
+    """
+    watch = Stopwatch()
+    items, skipped = read_items(files.data_path, parse)
+    folder = writable_folder(files.output_path, "--output-path")
+    items, clashes = _without_clashes(items, folder, files.split)
+    skipped += clashes
+    try:
+        names, unreadable = _write_all(encoding, folder, items)
+    except KeyboardInterrupt:
+        raise Interrupted(
+            f"interrupted; the features in {folder} are kept, the same command goes on"
+        ) from None
+    skipped += unreadable
+    _report(files, folder, sorted(skipped, key=lambda record: record.line))
+    if not names:
+        raise InputError(f"{files.data_path} holds no usable record; change --data-path")
+    path = write_list(folder, files.split, names)
+    print(watch.closing_line(f"{path}: {len(names)} samples, {len(skipped)} records skipped"))
+    return SOME_SKIPPED if skipped else 0
+
+
+def _without_clashes(
+    items: list[Item], folder: Path, split: str
+) -> tuple[list[Item], list[Skipped]]:
+    """The items, and as skipped those whose names another split of the folder uses."""
+    taken = {}
+    for path in (folder / "list").glob("*.json"):
+        if path.stem != split:
+            taken |= {entry.stem: path for entry in list_entries(path, "--output-path")}
+    clashes = [item for item in items if item.feature.name in taken]
+    reasons = [
+        Skipped(i.line, f"name {i.feature.name} is used by {taken[i.feature.name]}")
+        for i in clashes
+    ]
+    return [item for item in items if item.feature.name not in taken], reasons
+
+
+def _write_all(
+    encoding: Encoding | None, folder: Path, items: list[Item]
+) -> tuple[list[str], list[Skipped]]:
+    """Write what is missing; returns the file names of all features in order, and the skipped."""
+    pictured = [item for item in items if item.image is not None]
+    skipped = _write_pictured(encoding, folder, pictured) if pictured else []
+    texts = [item for item in items if item.image is None]
+    for item in tqdm(texts, desc="texts", unit="record", disable=not texts):
+        if not _is_written(folder, item, None):
+            write_feature(folder, item.feature)
+    lost = {record.line for record in skipped}
+    return [f"{item.feature.name}.ckpt" for item in items if item.line not in lost], skipped
+
+
+def _write_pictured(encoding: Encoding, folder: Path, items: list[Item]) -> list[Skipped]:
+    """Write the features of items with images that are missing; returns the unreadable ones."""
+    # Here, since texts alone need no vision tokenizer and start sooner without its modules.
+    from emu3.loading import load_vision
+    from emu3.tokenizer import Emu3VisionVQImageProcessor
+    from train.data.encoding import ImageReader, claim_folder, equal_batches
+
+    encoding.device.start()
+    vision, _ = load_vision(encoding.vq_model, encoding.device.dtype)
+    claim_folder(folder, vision, "--output-path or --model-path")
+    area = encoding.image_area
+    limits = {"min_pixels": area, "max_pixels": area} if area else {}
+    processor = Emu3VisionVQImageProcessor.from_pretrained(encoding.vq_model, **limits)
+    factor, todo, skipped = processor.spatial_factor, [], []
+    with ImageReader.open(processor, encoding.workers) as reader:
+        sizes = tqdm(reader.sizes(items), total=len(items), desc="looking", unit="image")
+        for size, item in zip(sizes, items):
+            if isinstance(size, Skipped):
+                skipped.append(size)
+            elif not _is_written(folder, item, (size[0] // factor, size[1] // factor)):
+                todo.append((item, size))
+        if todo:
+            batches = equal_batches(*map(list, zip(*todo)), encoding.batch_size)
+            skipped += _encode(vision, folder, reader, batches)
+    return skipped
+
+
+def _encode(
+    vision: "Emu3VisionVQModel", folder: Path, reader: "ImageReader", batches: list[list[Item]]
+) -> list[Skipped]:
+    """Encode and write the features of all batches; returns the unreadable items."""
+    skipped = []
+    with tqdm(total=sum(map(len, batches)), desc="encoding", unit="image") as bar:
+        for items, pixels, bad in reader.batches(batches):
+            skipped += bad
+            codes = vision.encode(Tensor(pixels)).asnumpy() if items else []
+            for item, grid in zip(items, codes):
+                write_feature(folder, replace(item.feature, codes=grid))
+            bar.update(len(items) + len(bad))
+    return skipped
+
+
+def _is_written(folder: Path, item: Item, size: tuple[int, int] | None) -> bool:
+    """Whether the item's feature is there, whole, and what its record and size (rows, columns)
+    would make it."""
+    path = folder / "feature" / f"{item.feature.name}.ckpt"
+    if not path.exists():
+        return False
+    try:
+        found = read_feature(path)
+    except InputError:
+        return False
+    shape = None if found.codes is None else found.codes.shape
+    return shape == size and replace(found, codes=None) == item.feature
+
+
+def _report(files: Files, folder: Path, skipped: list[Skipped]) -> None:
+    """Print the skipped records, and keep them in skipped_SPLIT.txt."""
+    path = folder / f"skipped_{files.split}.txt"
+    path.unlink(missing_ok=True)
+    if not skipped:
+        return
+    lines = [f"{files.data_path}:{record.line}: {record.reason}" for record in skipped]
+    with atomic_path(path) as temporary:
+        temporary.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    print("\n".join(lines[:SHOWN]), file=sys.stderr)
+    if len(lines) > SHOWN:
+        print(f"... {len(lines) - SHOWN} more skipped records in {path}", file=sys.stderr)

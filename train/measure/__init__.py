@@ -1,0 +1,1 @@
+"""Measurements of training: `python -m train.measure.NAME`."""

@@ -1,0 +1,121 @@
+"""Kill a run at random moments and see that it always goes on: `python -m train.measure.endurance`.
+
+Starts the fine-tuning command, kills it (SIGKILL) at random moments, saves included, and starts it
+again; every checkpoint found in between must be whole, and the last weights must be those of a
+run that nobody killed. They agree to rounding only: how MindSpore's CPU kernels split their sums
+depends on the moment, so that even two undisturbed runs may differ in the last bits.
+"""
+
+import random
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from safetensors.numpy import load_file
+
+from emu3.bundled import MINI_LANGUAGE
+from emu3.cli.options import non_negative_float, non_negative_int, positive_int
+from emu3.cli.shell import Parser, leave, parser_with_defaults, run_command
+from emu3.errors import InputError
+from train.tuning.checkpoints import STATE, checkpoints
+
+LIMIT = 1e-5  # relative difference of a tensor, norm(a - b) / norm(b)
+
+
+@dataclass(frozen=True)
+class Options:
+    """Of this command."""
+
+    data: str
+    model: str
+    output: str
+    kills: int
+    span: float
+    steps: int
+    seed: int
+
+
+def start(output: Path, options: Options) -> subprocess.Popen:
+    """The command, saving after every step."""
+    arguments = ["--train_data_path", options.data, "--output_dir", str(output)]
+    arguments += ["--model_name_or_path", options.model, "--max_steps", str(options.steps)]
+    arguments += ["--save_steps", "1", "--mode", "pynative", "--learning_rate", "1e-3"]
+    arguments += ["--per_device_train_batch_size", "2"]
+    program = [sys.executable, "-m", "train.train_seq_parallel", *arguments]
+    return subprocess.Popen(program, stdout=subprocess.PIPE, text=True)
+
+
+def whole(checkpoint: Path) -> bool:
+    """Whether both files of a checkpoint can be read to the last tensor."""
+    try:
+        return all(len(load_file(checkpoint / name)) for name in ("model.safetensors", STATE))
+    except Exception as error:  # whatever is wrong with it, it is not whole
+        print(f"{checkpoint}: {error}")
+        return False
+
+
+def kill_once(output: Path, options: Options, rng: random.Random) -> tuple[str, bool]:
+    """Start, kill a moment after a random step; returns what was there, and whether whole."""
+    with start(output, options) as process:
+        wanted = rng.randint(1, 6)
+        for line in process.stdout:
+            wanted -= line.startswith("step ")
+            if wanted <= 0:
+                break
+        time.sleep(rng.random() * options.span)
+        process.send_signal(signal.SIGKILL)
+        if process.wait() != -signal.SIGKILL:
+            raise InputError("the run ended before it was killed; give it more --steps")
+    unfinished = [p.name for p in output.glob(".unfinished-*")]
+    found = checkpoints(output)
+    last = found[-1].name if found else "none yet"
+    note = f"killed; last {last}" + (f", during the save of {unfinished}" if unfinished else "")
+    return note, all(whole(path) for path in found)
+
+
+def build_parser() -> Parser:
+    """Every option with its default."""
+    parser = parser_with_defaults("train.measure.endurance", __doc__)
+    parser.add_argument("--data", default="outputs/new_scenes/t2i", help="feature folder")
+    parser.add_argument("--model", default=str(MINI_LANGUAGE), help="start model")
+    parser.add_argument("--output", default="outputs/endurance", help="folder of the runs")
+    parser.add_argument("--kills", type=positive_int, default=20, help="how often")
+    parser.add_argument(
+        "--span", type=non_negative_float, default=0.6, help="seconds after a step, at most"
+    )
+    parser.add_argument("--steps", type=positive_int, default=100, help="steps of the run")
+    parser.add_argument("--seed", type=non_negative_int, default=0, help="seed of the moments")
+    return parser
+
+
+def run(options: Options) -> int:
+    """Print a line a kill; returns 1 when anything was damaged."""
+    rng, output = random.Random(options.seed), Path(options.output)
+    if not Path(options.data).exists():
+        raise InputError(f"no {options.data}; `train.prepare_scene_data` writes it; change --data")
+    if output.exists():
+        raise InputError(f"{output} is there already; allowed: a new folder; change --output")
+    damaged = 0
+    for number in range(options.kills):
+        note, good = kill_once(output / "killed", options, rng)
+        damaged += not good
+        print(f"{number + 1}/{options.kills} {note}: {'whole' if good else 'DAMAGED'}", flush=True)
+    for name in ("killed", "undisturbed"):
+        with start(output / name, options) as process:
+            process.stdout.read()
+    ends = [checkpoints(output / name)[-1] for name in ("killed", "undisturbed")]
+    first, second = (load_file(end / "model.safetensors") for end in ends)
+    apart = max(
+        float(np.linalg.norm(first[name] - second[name]) / np.linalg.norm(second[name]))
+        for name in second
+    )
+    print(f"{damaged} damaged; ends: {ends[0].name}, {ends[1].name}, {apart:.1e} apart")
+    return int(damaged > 0 or ends[0].name != ends[1].name or apart > LIMIT)
+
+
+if __name__ == "__main__":
+    leave(run_command(run, Options, build_parser(), None))

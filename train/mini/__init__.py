@@ -1,0 +1,1 @@
+"""emu3-mini: its world of drawn scenes, its training, its evaluation."""

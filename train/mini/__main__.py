@@ -1,0 +1,34 @@
+"""Train emu3-mini's language model on scenes drawn as it goes: `python -m train.mini`.
+
+Stopping loses at most the steps since the last save; the same command goes on.
+"""
+
+from collections.abc import Sequence
+
+from emu3.cli.shell import Parser, leave, parser_with_defaults, run_command
+from train.mini.options import LanguageOptions, add_language_options
+
+
+def build_parser() -> Parser:
+    """Every option with its default."""
+    parser = parser_with_defaults("train.mini", __doc__)
+    add_language_options(parser)
+    return parser
+
+
+def run(options: LanguageOptions) -> None:
+    """Train on this machine's CPU."""
+    from emu3 import runtime
+    from train.mini.training import train
+
+    runtime.setup(device="CPU", mode="graph", seed=options.run.seed)
+    train(options)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; returns its exit code."""
+    return run_command(run, LanguageOptions, build_parser(), arguments)
+
+
+if __name__ == "__main__":
+    leave(main())

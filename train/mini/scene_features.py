@@ -1,0 +1,168 @@
+"""Scenes as feature folders: pictures with captions, with questions, and texts alone.
+
+Pictures with captions are drawn the way emu3-mini learnt to draw (`train.mini.teacher`), those with
+questions as chance has it.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from mindspore import Tensor, nn
+from tqdm import tqdm
+
+from emu3.tokenizer import Emu3VisionVQModel
+from train.data.encoding import claim_folder
+from train.data.features import Feature, write_feature, write_list
+from train.mini.cells import cell_kinds
+from train.mini.drawing import draw_array
+from train.mini.language import captions, describe, questions
+from train.mini.options import SceneOptions
+from train.mini.scenes import RATIO_SHARES, RATIOS, Scene, held_out, random_new_scene, random_scene
+from train.mini.teacher import redrawn
+
+Generators = list[np.random.Generator]
+NEW_SHARE = 0.7
+# Shapes of captioned pictures begin sooner than the teacher's own: drawn pictures, unlike its
+# targets, teach chance as well, and the less there is of it, the fewer of them are needed.
+SHARPNESS = 3.0
+
+
+class Encode(nn.Cell):
+    """Pixels to codes in one compiled graph."""
+
+    def __init__(self, model: Emu3VisionVQModel) -> None:
+        super().__init__()
+        self.model = model
+
+    def construct(self, pixels: Tensor) -> Tensor:
+        """(b, 3, h, w) -> codes (b * H * W,)."""
+        latent = self.model.encode_latent(pixels)
+        vectors = latent.transpose(0, 2, 3, 4, 1).reshape(-1, latent.shape[1])
+        return self.model.quantize.nearest(vectors)
+
+
+def encode_scenes(encode: Encode, scenes: list[Scene]) -> np.ndarray:
+    """Codes int32 (n, rows, cols) of scenes of one size."""
+    pixels = np.stack([draw_array(scene) for scene in scenes]).transpose(0, 3, 1, 2)
+    codes = encode(Tensor(pixels.astype(np.float32) / 127.5 - 1)).asnumpy()
+    return codes.reshape(len(scenes), scenes[0].rows, scenes[0].cols)
+
+
+def draw_scene(rng: np.random.Generator, ratio: str, new: bool) -> Scene:
+    """A training scene; with `new`, 7 of 10 show the new colour or kind."""
+    if new and rng.random() < NEW_SHARE:
+        return random_new_scene(rng, "train", ratio)
+    return random_scene(rng, "train", ratio)
+
+
+def captioned(
+    rng: np.random.Generator, ratio: str, new: bool, wordings: int
+) -> tuple[list[str], Scene]:
+    """A training scene that the teacher drew for a caption, and so many wordings of it.
+
+    They are in English and Chinese by turns and state the same: the teacher draws a scene for just
+    the facts that are stated, and would draw another one for others.
+    """
+    languages = [("en", "zh")[i % 2] for i in range(wordings)]
+    while True:
+        scene = draw_scene(rng, ratio, new)
+        texts, facts = captions(scene, rng, languages)
+        scene = redrawn(scene, facts, rng, SHARPNESS)
+        if not held_out(scene):
+            return texts, scene
+
+
+def t2i_features(
+    encode: Encode | None,
+    names: list[str],
+    generators: list[np.random.Generator],
+    ratio: str,
+    options: SceneOptions,
+) -> list[Feature]:
+    """Pictures drawn for their captions."""
+    drawn = (captioned(rng, ratio, options.new, options.wordings) for rng in generators)
+    texts, scenes = zip(*drawn)
+    codes = _codes(encode, scenes, options.batch)
+    return [Feature(name, codes[i], texts[i][0], captions=texts[i]) for i, name in enumerate(names)]
+
+
+def vqa_features(
+    encode: Encode | None,
+    names: list[str],
+    generators: list[np.random.Generator],
+    ratio: str,
+    options: SceneOptions,
+) -> list[Feature]:
+    """Questions about pictures in both languages; the last one also as texts, response."""
+    scenes = [draw_scene(rng, ratio, options.new) for rng in generators]
+    features = []
+    for name, scene, rng, codes in zip(
+        names, scenes, generators, _codes(encode, scenes, options.batch)
+    ):
+        turns = [turn[:2] for language in ("en", "zh") for turn in questions(scene, rng, language)]
+        question, answer = turns[-1]
+        features.append(Feature(name, codes, question, answer, turns=turns))
+    return features
+
+
+def text_features(
+    encode: None,
+    names: list[str],
+    generators: list[np.random.Generator],
+    ratio: str,
+    options: SceneOptions,
+) -> list[Feature]:
+    """Descriptions of scenes, to say in the other language."""
+    features = []
+    for name, rng in zip(names, generators):
+        scene = draw_scene(rng, ratio, options.new)
+        english, chinese = describe(scene, "en"), describe(scene, "zh")
+        asked = (f"Say in Chinese: {english}", chinese), (f"请用英文说：{chinese}", english)
+        features.append(Feature(name, None, *asked[int(name) % 2]))
+    return features
+
+
+FEATURES = {"t2i": t2i_features, "vqa": vqa_features, "text": text_features}
+
+
+def prepare(options: SceneOptions) -> None:
+    """Write the features that are missing, then the lists, a task at a time."""
+    encode = None
+    if options.codes == "encoded" and options.tasks != ["text"]:
+        vision = Emu3VisionVQModel.from_pretrained(options.vq_model).set_train(False)
+        claim_folder(Path(options.output), vision, "--output or --vq-model")
+        encode = Encode(vision)
+    rng = np.random.default_rng((options.seed, 0))
+    ratios = rng.choice(list(RATIOS), options.scenes, p=RATIO_SHARES)
+    files = [f"{i:06d}.ckpt" for i in range(options.scenes)]
+    for task in options.tasks:
+        folder, bar = Path(options.output) / task, tqdm(total=options.scenes, desc=task)
+        for ratio in RATIOS:
+            numbers = np.flatnonzero(ratios == ratio)
+            for start in range(0, len(numbers), options.batch):
+                some = numbers[start : start + options.batch]
+                _write_batch(folder, encode, some, ratio, options)
+                bar.update(len(some))
+        bar.close()
+        write_list(folder, "train", files[options.held_back :])
+        write_list(folder, "test", files[: options.held_back])
+
+
+def _write_batch(
+    folder: Path, encode: Encode | None, numbers: np.ndarray, ratio: str, options: SceneOptions
+) -> None:
+    names = [f"{i:06d}" for i in numbers]
+    if all((folder / "feature" / f"{name}.ckpt").exists() for name in names):
+        return
+    stream = 1 + list(FEATURES).index(folder.name)
+    generators = [np.random.default_rng((options.seed, stream, int(i))) for i in numbers]
+    for feature in FEATURES[folder.name](encode, names, generators, ratio, options):
+        write_feature(folder, feature)
+
+
+def _codes(encode: Encode | None, scenes: Sequence[Scene], batch: int) -> Sequence[np.ndarray]:
+    """Codes of scenes of one size, always `batch` at once: one shape, one compiled graph."""
+    if encode is None:
+        return [cell_kinds(scene) for scene in scenes]
+    return encode_scenes(encode, [*scenes, *[scenes[-1]] * (batch - len(scenes))])

@@ -1,0 +1,1 @@
+"""Fine-tuning an Emu3 language model in one or several processes."""

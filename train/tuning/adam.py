@@ -1,0 +1,34 @@
+"""AdamW (Loshchilov & Hutter 2019) with MindSpore's fused kernel `ops.Adam`, for CPU and Ascend.
+
+A step's terms are a plain tuple, (beta1's power, beta2's power, beta1, beta2, epsilon) as the
+kernel takes them: strict graph mode knows no named one.
+"""
+
+from mindspore import Parameter, Tensor, ops
+
+
+def kernel_epsilon(eps: float, power2: Tensor) -> Tensor:
+    """What the kernel takes for AdamW's epsilon in a step whose beta2 stands at `power2`."""
+    # It adds epsilon to the root of the uncorrected second moment.
+    return eps * ops.sqrt(1 - power2)
+
+
+def adamw(
+    adam: ops.Adam,
+    weight: Parameter,
+    exp_avg: Parameter,
+    exp_avg_sq: Parameter,
+    terms: tuple,
+    lr: Tensor,
+    decay: float,
+    grad: Tensor,
+) -> Tensor:
+    """Update the first three in place; returns a token that what comes later can depend on."""
+    power1, power2, beta1, beta2, eps = terms
+    # Decay first: the kernel then works on the shrunken weight, as AdamW asks.
+    kept = ops.assign(weight, weight * (1 - lr * decay))
+    grad = ops.depend(grad, kept)
+    done = adam(
+        weight, exp_avg, exp_avg_sq, power1, power2, lr, beta1, beta2, eps, grad
+    )  # fmt: skip
+    return done[0]

@@ -1,0 +1,113 @@
+"""What a fine-tuning run says: lines on the screen, CSV files, TensorBoard."""
+
+import csv
+import math
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from emu3 import runtime
+from emu3.errors import InputError
+from emu3.files import atomic_path
+
+COLUMNS = ("step", "loss", "grad_norm", "learning_rate", "tokens_per_second", "peak_mb")
+
+
+class Figures(NamedTuple):
+    """What an optimizer step gave, over all processes."""
+
+    loss: float
+    grad_norm: float
+    tokens: int
+
+
+class Log:
+    """One line a step on the screen, one row in log.csv, TensorBoard where tensorboardX is.
+
+    Evaluations stand in evaluation.csv: step and mean loss of the held-back labels.
+    """
+
+    def __init__(self, output: Path, first: int, steps: int) -> None:
+        self.steps, self.first, self.begun = steps, first, time.monotonic()
+        self.last = self.begun
+        self.steps_path, self.evaluations = output / "log.csv", output / "evaluation.csv"
+        for path, columns in ((self.steps_path, COLUMNS), (self.evaluations, ("step", "loss"))):
+            forget_from(path, first + 1, columns)
+        self.board = _tensorboard(output)
+
+    def add(self, step: int, figures: Figures, rate: float, show: bool) -> None:
+        """Record one step."""
+        now = time.monotonic()
+        speed = figures.tokens / (now - self.last)
+        self.last = now
+        memory = runtime.peak_memory_bytes() / 2**20
+        row = (step, f"{figures.loss:.6f}", f"{figures.grad_norm:.5f}", f"{rate:.4e}")
+        _append(self.steps_path, [*row, f"{speed:.0f}", f"{memory:.0f}"])
+        if self.board is not None:
+            self.board.add_scalar("loss", figures.loss, step)
+            self.board.add_scalar("grad_norm", figures.grad_norm, step)
+        if show:
+            left = (now - self.begun) / (step - self.first) * (self.steps - step)
+            self.say(
+                f"step {step}/{self.steps} loss {row[1]} norm {row[2]} lr {row[3]} "
+                f"{speed:.0f} tokens/s {memory:.0f} MB, {_clock(left)} left"
+            )
+
+    def add_evaluation(self, step: int, loss: float) -> None:
+        """Record the loss of the held-back labels."""
+        _append(self.evaluations, [step, f"{loss:.6f}"])
+        if self.board is not None:
+            self.board.add_scalar("evaluation_loss", loss, step)
+        self.say(f"step {step} evaluation loss {loss:.4f}")
+
+    def say(self, text: str) -> None:
+        """Print a line at once."""
+        print(text, flush=True)
+
+    def close(self) -> None:
+        """Have TensorBoard's figures on disk; they are written in the background."""
+        if self.board is not None:
+            self.board.close()
+
+
+def forget_from(path: Path, step: int, columns: Sequence[str] = ()) -> None:
+    """Drop the rows of a log from `step` on, which are done again, and one half-written.
+
+    Its first row names the `columns`, where there are any; the first column is the step.
+    """
+    rows = path.read_text(encoding="utf-8").splitlines(keepends=True) if path.exists() else []
+    head = [",".join(columns) + "\n"] if columns else []
+    whole = [row for row in rows[len(head) :] if row.endswith("\n")]
+    with atomic_path(path) as temporary:
+        kept = [row for row in whole if int(row.split(",")[0]) < step]
+        temporary.write_text("".join(head + kept), encoding="utf-8")
+
+
+def _append(path: Path, row: list) -> None:
+    """Add a row to a CSV file.
+
+    Raises:
+        InputError: it cannot be written.
+    """
+    try:
+        with path.open("a", encoding="utf-8", newline="") as file:
+            csv.writer(file).writerow(row)
+    except OSError as error:
+        raise InputError(
+            f"cannot write {path}: {error.strerror}; free space or change --output_dir; "
+            "checkpoints are whole"
+        ) from None
+
+
+def _clock(seconds: float) -> str:
+    minutes, seconds = divmod(math.ceil(seconds), 60)
+    return f"{minutes // 60}:{minutes % 60:02d}:{seconds:02d}"
+
+
+def _tensorboard(output: Path):
+    try:
+        from tensorboardX import SummaryWriter
+    except ImportError:
+        return None
+    return SummaryWriter(str(output / "tensorboard"))

@@ -1,0 +1,74 @@
+"""The head and its cross-entropy where a label counts, in chunks: exact, without whole logits.
+
+Shapes: N labels, C hidden width, V vocabulary. A chunk's gradients are taken while its logits
+exist (Hsu et al. 2024, Liger Kernel, arXiv:2410.10989), so that nothing is computed twice.
+"""
+
+import mindspore as ms
+from mindspore import Tensor, nn, ops
+
+from emu3.mllm.modeling_emu3 import IGNORED_LABEL
+from emu3.nn.log_sum_exp import shifted_exp
+
+LOGITS_AT_ONCE = 2**25  # 128 MB of float32
+
+
+class HeadLoss(nn.Cell):
+    """Sum of the labels' cross-entropies, and its gradients."""
+
+    def __init__(self, logits_at_once: int = LOGITS_AT_ONCE) -> None:
+        super().__init__()
+        self.logits_at_once = logits_at_once
+        self.matmul_transpose_b = ops.MatMul(transpose_b=True)
+        self.matmul = ops.MatMul()
+        self.matmul_transpose_a = ops.MatMul(transpose_a=True)
+
+    def construct(
+        self, hidden: Tensor, weight: Tensor, labels: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """hidden (N, C), weight (V, C), labels (N,) int32, -100 = none.
+
+        Returns the sum () float32 and, for the backward pass, its gradients by hidden and weight
+        in their dtypes. Softmax and sums are in float32.
+        """
+        rows = max(1, self.logits_at_once // weight.shape[0])
+        count = hidden.shape[0]
+        if count <= rows:
+            loss, slope = self._chunk(hidden, weight, labels)
+            return loss, self.matmul(slope, weight), self.matmul_transpose_a(slope, hidden)
+        chunks = -(-count // rows)
+        missing = chunks * rows - count
+        if missing:
+            hidden = ops.concat((hidden, ops.zeros((missing, hidden.shape[1]), hidden.dtype)))
+            labels = ops.concat((labels, ops.full((missing,), IGNORED_LABEL, dtype=labels.dtype)))
+        split = hidden.reshape((chunks, rows, -1))
+        labels = labels.reshape((chunks, rows))
+        total, by_hidden, by_weight = ops.zeros((), ms.float32), split * 0, weight * 0
+        # A loop whose condition is a tensor: compiled, its passes share their memory.
+        i = ops.zeros((1,), ms.int32)
+        while i < chunks:
+            chunk = ops.gather(split, i, 0)[0]
+            loss, slope = self._chunk(chunk, weight, ops.gather(labels, i, 0)[0])
+            total = total + loss
+            by_weight = by_weight + self.matmul_transpose_a(slope, chunk)
+            part = self.matmul(slope, weight).expand_dims(0)
+            by_hidden = ops.tensor_scatter_update(by_hidden, i.expand_dims(1), part)
+            i = i + 1
+        return total, by_hidden.reshape(hidden.shape)[:count], by_weight
+
+    def _chunk(self, hidden: Tensor, weight: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """Loss of a chunk and its slope by the logits (n, V), in hidden's dtype."""
+        logits, powers, sums = shifted_exp(
+            self.matmul_transpose_b(hidden, weight).astype(ms.float32)
+        )
+        counted = (labels != IGNORED_LABEL).astype(ms.float32)
+        wanted = ops.maximum(labels, 0).expand_dims(1)
+        chosen = ops.gather_elements(logits, 1, wanted)[:, 0]
+        slope = powers * (counted / sums).expand_dims(1)
+        slope = ops.tensor_scatter_elements(slope, wanted, -counted.expand_dims(1), 1, "add")
+        return ((ops.log(sums) - chosen) * counted).sum(), slope.astype(hidden.dtype)
+
+    def bprop(self, hidden, weight, labels, out, dout):
+        """The gradients that the forward pass took, by the slope of the sum."""
+        slope = dout[0].astype(hidden.dtype)
+        return out[1] * slope, out[2] * slope, ops.zeros_like(labels)

@@ -1,0 +1,139 @@
+"""A fine-tuning run from its options: model, data and processes, then a plan or the trainer."""
+
+import math
+from dataclasses import replace
+from pathlib import Path
+
+from mindspore.nn.utils import no_init_parameters
+
+from emu3 import runtime
+from emu3.cli.shell import INTERRUPTED
+from emu3.configfile import read_config
+from emu3.errors import InputError
+from emu3.files import writable_folder, write_json
+from emu3.hub import CONFIG, checkpoint_folder
+from emu3.mllm import Emu3Config, Emu3ForCausalLM, Emu3Tokenizer
+from emu3.mllm.defaults import CheckpointDefaults
+from emu3.mllm.prompts import PromptBuilder
+from emu3.parallel.mesh import Mesh, make_mesh
+from emu3.parallel.sequence import share_sequence
+from train.data.batches import Data, DataSettings, Source
+from train.tuning.lora import adapt
+from train.tuning.options import ModelOptions, Options
+from train.tuning.plan import describe_plan
+from train.tuning.trainer import Trainer
+from train.tuning.zero import share_weights
+
+
+def plan_or_train(options: Options) -> int:
+    """Plan or train; returns the exit code."""
+    path, parallel, seed = options.model.model_name_or_path, options.parallel, options.schedule.seed
+    config = _start_config(path)
+    tokenizer = Emu3Tokenizer.from_pretrained(path)
+    runtime.setup(parallel.device, mode=parallel.mode, threads=parallel.threads, seed=seed)
+    mesh = make_mesh(parallel.sequence_parallel_shards)
+    data, eval_data, steps = make_data(options, config, tokenizer, mesh)
+    if options.output.dry_run:
+        print(describe_plan(options, planned_model(options, config), data, steps, mesh))
+        return 0
+    output = writable_folder(Path(options.output.output_dir), "--output_dir")
+    model = load_model(options)
+    shapes = {name: tuple(p.shape) for name, p in model.parameters_and_names()}
+    share_sequence(model, mesh.sequence)
+    if parallel.ms_zero_stage == 3:
+        share_weights(model, mesh.world)
+    if parallel.gradient_checkpointing:  # last: it notes the parameters that are there
+        for layer in model.model.layers:
+            layer.recompute()
+    trainer = Trainer(options, model, tokenizer, shapes, data, eval_data, steps, mesh)
+    if trainer.leads:
+        write_json(output / "settings.json", options.settings())
+    trainer.run()
+    return INTERRUPTED if trainer.stopping else 0
+
+
+def _start_config(path: str) -> Emu3Config:
+    folder = checkpoint_folder(path, [CONFIG], "--model_name_or_path")
+    return read_config(Emu3Config, folder, {}, "--model_name_or_path")
+
+
+def make_data(
+    options: Options, config: Emu3Config, tokenizer: Emu3Tokenizer, mesh: Mesh
+) -> tuple[Data, Data | None, int]:
+    """Batches to train on, batches held back (or None), and the number of optimizer steps."""
+    schedule, what = options.schedule, options.data
+    template = CheckpointDefaults.from_pretrained(options.model.model_name_or_path).chat_template
+    builder = PromptBuilder(tokenizer, template)
+    settings = DataSettings(
+        rows=schedule.per_device_train_batch_size,
+        max_length=what.max_position_embeddings or config.max_position_embeddings,
+        null_prompt_prob=what.null_prompt_prob,
+        supervise_structure=what.supervise_structure,
+        pad_to_multiple=what.pad_to_multiple,
+        seed=schedule.seed,
+    )
+    sources = [Source(text, "train", "--train_data_path") for text in what.train_data_path]
+    rows, passes = settings.rows * mesh.data_size, schedule.gradient_accumulation_steps
+    steps = schedule.max_steps
+    if steps < 0:
+        samples = sum(len(source.files) for source in sources)
+        steps = math.ceil(schedule.num_train_epochs * samples / (rows * passes))
+    if steps < 1:
+        raise InputError(f"{steps} steps; allowed: at least 1; change --max_steps")
+    data = Data(sources, builder, settings, steps * passes, mesh)
+    if not what.eval_data_path:
+        return data, None, steps
+    held_back = [Source(what.eval_data_path, "test", "--eval_data_path")]
+    passes = math.ceil(len(held_back[0].files) / rows)
+    settings = replace(settings, null_prompt_prob=0.0)
+    return data, Data(held_back, builder, settings, passes, mesh, once=True), steps
+
+
+def planned_model(options: Options, config: Emu3Config) -> Emu3ForCausalLM:
+    """A model to count parameters of, without weights where the options do not depend on them."""
+    if options.model.lora_new_rows:
+        return load_model(options)
+    with no_init_parameters():
+        model = Emu3ForCausalLM(config)
+    mark_trained(model, options.model, options.schedule.seed)
+    return model
+
+
+def load_model(options: Options) -> Emu3ForCausalLM:
+    """The start model, with what is trained marked as such."""
+    chosen, dropout = options.model, options.schedule.attention_dropout
+    model = Emu3ForCausalLM.from_pretrained(
+        chosen.model_name_or_path,
+        mindspore_dtype=chosen.dtype,
+        attn_implementation=chosen.attn_implementation,
+        **({} if dropout is None else {"attention_dropout": dropout}),
+    )
+    mark_trained(model, chosen, options.schedule.seed)
+    if options.data.image_area:
+        model.config.image_area = options.data.image_area
+    if options.data.max_position_embeddings:
+        model.config.max_position_embeddings = options.data.max_position_embeddings
+    return model
+
+
+def mark_trained(model: Emu3ForCausalLM, options: ModelOptions, seed: int) -> None:
+    """Freeze what the options leave alone; give the model adapters where they ask for them."""
+    _freeze(model, options.trainable_hidden_layers)
+    if options.lora_rank:
+        adapt(model, options.lora_rank, options.lora_alpha, seed, options.lora_new_rows)
+
+
+def _freeze(model: Emu3ForCausalLM, last: int | None) -> None:
+    """Train the `last` layers, the norm and the head only."""
+    if last is None:
+        return
+    layers = len(model.model.layers)
+    if not 0 <= last <= layers:
+        raise InputError(
+            f"{last} trainable layers of {layers}; allowed: 0..{layers}; change "
+            "--trainable_hidden_layers"
+        )
+    frozen = [model.model.embed_tokens, *list(model.model.layers)[: layers - last]]
+    for cell in frozen:
+        for parameter in cell.get_parameters():
+            parameter.requires_grad = False
