@@ -5,12 +5,14 @@ m.draw("a red star").save("star.png")
 m.ask("What is it?", "star.png")
 """
 
+from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from emu3 import bundled
 from emu3.errors import InputError
 from emu3.images import open_image
+from emu3.names import check_name
 from emu3.pipeline import (
     Answers,
     AskSettings,
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
         VisionCodec,
     )
 
+Settings = TypeVar("Settings", DrawSettings, AskSettings)
 RELEASED = "released"  # the sizes of the released models, which need no file
 
 
@@ -157,7 +160,7 @@ class Emu3:
         size = PictureSize(ratio and [ratio], image_area, height, width)
         factor = self.codec.config.spatial_scale_factor
         (grid,) = size.grids(1, self.defaults.image_area, factor)
-        asked = DrawSettings(**settings).filled(self.defaults)
+        asked = _settings(DrawSettings, settings).filled(self.defaults)
         drawing = TextToImage(self.model, self.prompts)
         (codes,), _ = drawing.codes(drawing.request([Picture(prompt, grid, seed)], asked))
         return self.codec.picture(codes)
@@ -174,7 +177,7 @@ class Emu3:
         """
         image = open_image(image, "image") if isinstance(image, str | Path) else image
         codes = self.codec.encode(self.codec.pixels(image)[None])
-        asked = AskSettings(**settings).filled(self.defaults)
+        asked = _settings(AskSettings, settings).filled(self.defaults)
         answers = Answers(self.model, self.prompts)
         (answer,) = answers.texts(answers.request([question], codes, asked, [seed]))
         return answer
@@ -184,6 +187,18 @@ class Emu3:
         image = open_image(image, "image") if isinstance(image, str | Path) else image
         rebuild = Reconstruction(self.codec)
         return rebuild.image(rebuild.encode_image(image)[0])
+
+
+def _settings(kind: type[Settings], given: dict[str, Any]) -> Settings:
+    """A `kind` of the settings given.
+
+    Raises:
+        InputError: one of them is none of its fields.
+    """
+    known = [field.name for field in fields(kind)]
+    for name in given:
+        check_name("setting", name, known, "its name")
+    return kind(**given)
 
 
 def load(

@@ -7,7 +7,8 @@ from mindspore.nn.utils import no_init_parameters
 from PIL import Image
 from safetensors import safe_open
 
-from emu3.cli import common, img_rec
+from emu3 import bundled
+from emu3.cli import img_rec
 from emu3.metrics import psnr
 from emu3.mllm import Emu3Config
 from emu3.tokenizer import Emu3VisionVQConfig, Emu3VisionVQModel
@@ -19,7 +20,7 @@ def stored_shapes(folder: Path) -> dict[str, tuple[int, ...]]:
 
 
 def test_the_language_file_has_the_published_names_and_shapes():
-    c = Emu3Config.from_pretrained(common.MINI_LANGUAGE)
+    c = Emu3Config.from_pretrained(bundled.MINI_LANGUAGE)
     kv, ffn = c.num_key_value_heads * c.head_dim, c.intermediate_size
     layer = {
         "self_attn.q_proj": (c.hidden_size, c.hidden_size),
@@ -40,20 +41,20 @@ def test_the_language_file_has_the_published_names_and_shapes():
     table = (c.vocab_size, c.hidden_size)
     expected |= {"model.embed_tokens.weight": table, "lm_head.weight": table}
     expected["model.norm.weight"] = (c.hidden_size,)
-    assert stored_shapes(common.MINI_LANGUAGE) == expected
+    assert stored_shapes(bundled.MINI_LANGUAGE) == expected
 
 
 def test_the_vision_file_has_the_networks_names_and_shapes():
-    config = Emu3VisionVQConfig.from_pretrained(common.MINI_VISION)
+    config = Emu3VisionVQConfig.from_pretrained(bundled.MINI_VISION)
     with no_init_parameters():
         model = Emu3VisionVQModel(config)
     expected = {name: tuple(p.shape) for name, p in model.parameters_and_names()}
-    assert stored_shapes(common.MINI_VISION) == expected
+    assert stored_shapes(bundled.MINI_VISION) == expected
 
 
 def test_the_bundled_image_and_every_frame_of_the_bundled_clip_are_rebuilt(tmp_path):
     assert img_rec.main(["--output", str(tmp_path), "--animation", "none"]) == 0
-    image, clip = img_rec.EXAMPLES
+    image, clip = bundled.DEMO_IMAGE, bundled.DEMO_CLIP
     pairs = [(image, tmp_path / "rec_0000.png")]
     pairs += zip(sorted(clip.iterdir()), sorted((tmp_path / "rec_0001").iterdir()))
     assert len(pairs) == 17

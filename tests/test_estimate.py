@@ -12,6 +12,7 @@ from emu3.cli import estimate as command
 from emu3.errors import InputError
 from emu3.estimate import Work, check_fits, estimate
 from emu3.mllm import Emu3Config, Emu3ForCausalLM
+from emu3.mllm.generation.schemes import Jacobi
 from emu3.tokenizer import Emu3VisionVQConfig, Emu3VisionVQModel
 from tests.support import golden_vision_config, output_of, tiny_config, tiny_vision_config
 from tests.tiny import golden_config
@@ -99,10 +100,18 @@ def test_answers_read_the_whole_head_and_pictures_the_visual_rows():
 def test_a_window_multiplies_the_rows_and_what_it_accepts_divides_the_steps():
     config, vision = tiny_config(), tiny_vision_config()
     plain = Work(grid=(4, 4))
-    wide = replace(plain, window=8, accepted=2.5)
+    wide = replace(plain, scheme=Jacobi(8), accepted=2.5)
     one, many = estimate(config, vision, plain), estimate(config, vision, wide)
     assert many.decoding == 8 * one.decoding
     assert many.steps == -(-one.steps // 2.5)
+
+
+def test_a_window_needs_more_cache_than_one_place():
+    config, vision = tiny_config(), tiny_vision_config()
+    plain = Work(grid=(8, 7), prompt=60)  # 60 + 63 slots of 128
+    wide = replace(plain, scheme=Jacobi(16))
+    one, many = estimate(config, vision, plain), estimate(config, vision, wide)
+    assert many.cache == 2 * one.cache
 
 
 def test_seconds_are_bytes_over_bandwidth():

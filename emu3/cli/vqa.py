@@ -110,27 +110,26 @@ def run(options: Options) -> None:
 
     defaults = CheckpointDefaults.from_pretrained(options.model)
     codec = VisionCodec(*load_vision(options.vq_model, device.dtype))
-    pixels = {path: seen(codec, path, image) for path, image in images.items()}
+    codes = {path: encoded(codec, path, image) for path, image in images.items()}
     model, tokenizer = load_language(options.model, device.dtype, device.attn_implementation)
     check_same_codes(model, codec.vision)
     prompts = PromptBuilder(tokenizer, options.template or defaults.chat_template)
     desk = Desk(options, Answers(model, prompts), options.settings.filled(defaults))
     watch = shell.Stopwatch()
-    codes = dict(zip(pixels, codec.encode_each(list(pixels.values()))))
     with Progress(None, "token") as progress:
         for batch in in_lists(enumerate(options.pairs), options.batch_size):
             desk.answer(batch, codes, progress)
     print(watch.closing_line(f"{len(options.pairs)} answer(s)", progress.tokens))
 
 
-def seen(codec, path: str, image) -> np.ndarray:
-    """The pixel values of a picture.
+def encoded(codec, path: str, image) -> np.ndarray:
+    """The codes (h, w) of a picture.
 
     Raises:
         InputError: it cannot be coded; names its file.
     """
     with about(path, "--image"):
-        return codec.pixels(image)
+        return codec.encode(codec.pixels(image)[None])[0]
 
 
 class Desk:

@@ -29,7 +29,7 @@ class Weighted(nn.Cell):
     def __init__(self) -> None:
         super().__init__()
         self.gather = None  # set where `weight` is this process's share of it: the whole again
-        self.rows = None  # set where a cell changes rows of the weight (train.lora)
+        self.rows = None  # set where a cell changes rows of the weight
 
     def whole(self) -> Tensor:
         """The weight (out or count, width) that counts."""
@@ -52,7 +52,7 @@ class Linear(Weighted):
         self.out_features = out_features
         self.weight = Parameter(initializer(Normal(sigma), (out_features, in_features), dtype))
         self.bias = Parameter(initializer("zeros", (out_features,), dtype)) if has_bias else None
-        self.adapter = None  # set where a cell adds to what the weight gives (train.lora)
+        self.adapter = None  # set where a cell adds to what the weight gives
         self.matmul = ops.MatMul(transpose_b=True)
 
     def construct(self, x: Tensor) -> Tensor:

@@ -22,7 +22,8 @@ class GroupNorm(nn.Cell):
 
     Written out by hand: on CPU it runs twice as fast as the library's kernel. Outside
     training large maps go a few groups at a time, which is exact: steps in between then never hold
-    a whole map. With `active` a swish follows, in the same pieces.
+    a whole map. With `active` a swish follows, in the same pieces. `PlainNorm` and `SpatialNorm`
+    of the vision tokenizer call it.
     """
 
     def __init__(self, channels: int, groups: int = 32, eps: float = 1e-6) -> None:
@@ -31,14 +32,10 @@ class GroupNorm(nn.Cell):
         self.weight = Parameter(initializer("ones", (channels,), ms.float32), name="weight")
         self.bias = Parameter(initializer("zeros", (channels,), ms.float32), name="bias")
 
-    def construct(self, x: Tensor, active: bool = False) -> Tensor:
-        """Normalise `x` (b, c, h, w); same shape and dtype."""
-        return self.normalise(x, None, None, active)
-
     def normalise(
         self, x: Tensor, scale: Tensor | None, shift: Tensor | None, active: bool
     ) -> Tensor:
-        """What `construct` does, for subclasses with another call.
+        """Normalise `x` (b, c, h, w); same shape and dtype.
 
         `scale` and `shift` (b, c, h / f, w / f), if given, are enlarged and applied afterwards.
         """

@@ -46,7 +46,7 @@ class Mesh:
 
 
 def started_by_launcher() -> bool:
-    """Whether this process belongs to a job of several (msrun or train.launch)."""
+    """Whether this process belongs to a job of several (msrun or a launcher)."""
     return "MS_ROLE" in os.environ or "RANK_TABLE_FILE" in os.environ
 
 

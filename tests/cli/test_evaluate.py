@@ -5,9 +5,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from emu3.cli.batches import with_defaults
 
 from emu3.cli import evaluate
-from emu3.cli.batches import with_defaults
 from emu3.mllm import Emu3Config, Emu3ForCausalLM
 from emu3.mllm.defaults import CheckpointDefaults
 from emu3.mllm.generation.schemes import Decoding

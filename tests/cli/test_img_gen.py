@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from emu3.cli import studio
+from emu3.cli import img_gen
 from emu3.cli.outputs import Codes
 from tests.cli.pictures import codes, copied, generate
 
@@ -138,13 +138,13 @@ def test_height_and_width_are_snapped_and_said(tiny, tmp_path, capsys):
 
 def test_the_preview_is_shown_every_few_rows_and_taken_away(tiny, tmp_path, monkeypatch):
     names = []
-    save = studio.save_picture
+    save = img_gen.save_picture
 
     def recorded(image, settings, path) -> None:
         names.append(path.name)
         save(image, settings, path)
 
-    monkeypatch.setattr(studio, "save_picture", recorded)
+    monkeypatch.setattr(img_gen, "save_picture", recorded)
     assert generate(tiny, tmp_path, "--preview", "2") == 0
     assert names == ["image_0000_preview.png", "image_0000.png"]
     assert len(list(tmp_path.iterdir())) == 2

@@ -2,24 +2,24 @@
 
 import numpy as np
 
-from emu3.cli import decode, studio
+from emu3.cli import decode, img_gen
 from emu3.mllm import Emu3ForCausalLM
 from tests.cli.pictures import codes, generate
 
 
 def interrupt_after(rows: int, monkeypatch) -> None:
     """Press Ctrl-C once that many rows are done."""
-    stream = Emu3ForCausalLM.stream
+    run = Emu3ForCausalLM.run
 
     def interrupted(self, *args, **kwargs):
         done = 0
-        for event in stream(self, *args, **kwargs):
+        for event in run(self, *args, **kwargs):
             yield event
             done += type(event).__name__ == "RowDone"
             if done == rows:
                 raise KeyboardInterrupt
 
-    monkeypatch.setattr(Emu3ForCausalLM, "stream", interrupted)
+    monkeypatch.setattr(Emu3ForCausalLM, "run", interrupted)
 
 
 def test_ctrl_c_keeps_the_rows_made_and_says_how_to_decode_them(
@@ -39,18 +39,18 @@ TWO_BATCHES = ("--images-per-prompt", "2", "--batch-size", "1")
 
 
 def test_ctrl_c_in_a_later_batch_lists_the_finished_pictures(tiny, tmp_path, monkeypatch, capsys):
-    stream, calls = Emu3ForCausalLM.stream, []
+    run, calls = Emu3ForCausalLM.run, []
 
     def interrupted(self, *args, **kwargs):
         def events():
             calls.append(True)
             if len(calls) > 1:
                 raise KeyboardInterrupt
-            yield from stream(self, *args, **kwargs)
+            yield from run(self, *args, **kwargs)
 
         return events()
 
-    monkeypatch.setattr(Emu3ForCausalLM, "stream", interrupted)
+    monkeypatch.setattr(Emu3ForCausalLM, "run", interrupted)
     assert generate(tiny, tmp_path, *TWO_BATCHES) == 130
     assert {p.name for p in tmp_path.iterdir()} == {"image_0000.npz", "image_0000.png"}
     message = capsys.readouterr().err.strip().splitlines()[-1]
@@ -60,14 +60,14 @@ def test_ctrl_c_in_a_later_batch_lists_the_finished_pictures(tiny, tmp_path, mon
 def test_ctrl_c_between_codes_and_pixels_says_which_codes_to_decode(
     tiny, tmp_path, monkeypatch, capsys
 ):
-    save = studio.save_picture
+    save = img_gen.save_picture
 
     def interrupted(image, settings, path) -> None:
         if path.name == "image_0001.png":
             raise KeyboardInterrupt
         save(image, settings, path)
 
-    monkeypatch.setattr(studio, "save_picture", interrupted)
+    monkeypatch.setattr(img_gen, "save_picture", interrupted)
     extra = ("--images-per-prompt", "3", "--preview", "1")
     assert generate(tiny, tmp_path, *extra) == 130
     names = {p.name for p in tmp_path.iterdir()}
@@ -82,6 +82,6 @@ def test_ctrl_c_before_the_first_row_leaves_nothing(tiny, tmp_path, monkeypatch)
     def interrupted(self, *args, **kwargs):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(Emu3ForCausalLM, "stream", interrupted)
+    monkeypatch.setattr(Emu3ForCausalLM, "run", interrupted)
     assert generate(tiny, tmp_path) == 130
     assert not list(tmp_path.iterdir())

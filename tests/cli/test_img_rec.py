@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from emu3.cli import clips, decode, img_rec
-from emu3.cli.outputs import Codes
+from emu3.cli import decode, img_rec
+from emu3.cli.outputs import Codes, write_animation
+from emu3.images import FrameSource
+from emu3.tokenizer import VisionCodec
 
 
 def rebuild(tiny, output, *inputs, extra=()) -> int:
@@ -46,7 +48,7 @@ def test_frames_coded_together_equal_the_whole_clip_encoded_at_once(tiny, frame_
     from emu3.tokenizer import Emu3VisionVQImageProcessor, Emu3VisionVQModel
 
     assert rebuild(tiny, tmp_path, frame_folder, extra=["--clip-frames", "8"]) == 0
-    frames = list(clips.FrameSource(frame_folder).frames())
+    frames = list(FrameSource(frame_folder).frames())
     processor = Emu3VisionVQImageProcessor.from_pretrained(tiny[1])
     values = processor(frames + frames[-1:] * 2, return_tensors="np")["pixel_values"]
     whole = Emu3VisionVQModel.from_pretrained(tiny[1]).encode(ms.Tensor(values[None])).asnumpy()[0]
@@ -56,8 +58,8 @@ def test_frames_coded_together_equal_the_whole_clip_encoded_at_once(tiny, frame_
 def test_a_video_file_gives_the_frames_it_holds(tiny, frame_folder, tmp_path):
     pytest.importorskip("av")
     files = sorted(frame_folder.iterdir())
-    video = clips.write_animation(files, tmp_path / "clip", "mp4", 8.0)
-    assert clips.FrameSource(video).fps() == 8.0
+    video = write_animation(files, tmp_path / "clip", "mp4", 8.0)
+    assert FrameSource(video).fps() == 8.0
     assert rebuild(tiny, tmp_path / "out", video, extra=["--animation", "none"]) == 0
     assert len(list((tmp_path / "out" / "rec_0000").iterdir())) == 6
     assert not list((tmp_path / "out").glob("*.gif"))
@@ -93,15 +95,15 @@ def test_codes_without_a_finished_row_are_refused(tiny, tmp_path, capsys):
 
 
 def test_ctrl_c_keeps_the_codes_made_so_far(tiny, frame_folder, tmp_path, monkeypatch, capsys):
-    encode, calls = clips.encode_chunk, []
+    encode, calls = VisionCodec.encode_clip, []
 
-    def interrupted(pixels, vision):
+    def interrupted(self, pixels):
         calls.append(len(pixels))
         if len(calls) > 1:
             raise KeyboardInterrupt
-        return encode(pixels, vision)
+        return encode(self, pixels)
 
-    monkeypatch.setattr(clips, "encode_chunk", interrupted)
+    monkeypatch.setattr(VisionCodec, "encode_clip", interrupted)
     assert rebuild(tiny, tmp_path, frame_folder) == 130
     assert Codes.load(tmp_path / "rec_0000.npz").codes.shape == (1, 4, 6)
     assert f"emu3.cli.decode {tmp_path / 'rec_0000.npz'}" in capsys.readouterr().err

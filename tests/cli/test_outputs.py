@@ -6,6 +6,7 @@ from PIL import Image
 
 from emu3.cli.outputs import Codes, new_file, new_folder, save_picture
 from emu3.errors import InputError
+from emu3.tokenizer.codes import finished_rows
 
 
 def touch(path) -> None:
@@ -37,9 +38,9 @@ def test_codes_come_back_with_their_settings(tmp_path):
 
 def test_finished_rows_end_at_the_first_hole():
     codes = np.array([[1, 2], [3, 4], [5, -1], [6, 7]])
-    assert Codes(codes).finished_rows == 2
-    assert Codes(codes[:2]).finished_rows == 2
-    assert Codes(codes[2:]).finished_rows == 0
+    assert finished_rows(codes) == 2
+    assert finished_rows(codes[:2]) == 2
+    assert finished_rows(codes[2:]) == 0
 
 
 def test_a_single_array_is_no_codes_file(tmp_path):

@@ -6,6 +6,7 @@ import shutil
 import pytest
 from PIL import Image
 
+from emu3 import bundled
 from emu3.cli import vqa
 from emu3.errors import InputError
 from emu3.mllm import Emu3ForCausalLM
@@ -33,13 +34,11 @@ def test_the_default_questions_are_english_and_chinese(tiny, image_file, capsys)
 def test_without_options_both_example_questions_are_asked_about_the_bundled_image(
     tiny, monkeypatch, capsys
 ):
-    opened, open_image = [], vqa.common.open_image
-    monkeypatch.setattr(
-        vqa.common, "open_image", lambda path: opened.append(path) or open_image(path)
-    )
+    opened, open_image = [], vqa.open_image
+    monkeypatch.setattr(vqa, "open_image", lambda path: opened.append(path) or open_image(path))
     options = ["--max-new-tokens", "4", "--mode", "pynative"]
     assert vqa.main(["--model", tiny[0], "--vq-model", tiny[1], *options]) == 0
-    image = str(vqa.common.ASSETS / "demo.png")
+    image = str(bundled.DEMO_IMAGE)
     assert set(opened) == {image}
     lines = capsys.readouterr().out.splitlines()
     asked = [pair for pair in itertools.pairwise(lines) if pair[1].startswith("  Q: ")]
@@ -76,13 +75,13 @@ def test_sampling_options_have_an_effect(tiny, image_file, capsys, extra):
 
 def test_the_template_is_what_surrounds_the_question(tiny, image_file, monkeypatch):
     seen = []
-    stream = Emu3ForCausalLM.stream
+    run = Emu3ForCausalLM.run
 
-    def recorded(self, input_ids, *args, **kwargs):
-        seen.append(input_ids.shape[1])
-        return stream(self, input_ids, *args, **kwargs)
+    def recorded(self, request):
+        seen.append(request.ids.shape[1])
+        return run(self, request)
 
-    monkeypatch.setattr(Emu3ForCausalLM, "stream", recorded)
+    monkeypatch.setattr(Emu3ForCausalLM, "run", recorded)
     for template in ("chat", "stage1", "{image_prompt}{text_prompt}!!"):
         assert ask(tiny, image_file, "--question", "a", "--template", template) == 0
     assert seen[2] == seen[1] + 2 < seen[0]
@@ -97,15 +96,15 @@ def test_one_image_or_one_question_serves_all_others():
 
 
 def test_ctrl_c_prints_the_answers_so_far(tiny, image_file, monkeypatch, capsys):
-    stream = Emu3ForCausalLM.stream
+    run = Emu3ForCausalLM.run
 
     def interrupted(self, *args, **kwargs):
-        for event in stream(self, *args, **kwargs):
+        for event in run(self, *args, **kwargs):
             yield event
             if type(event).__name__ == "TextPiece":
                 raise KeyboardInterrupt
 
-    monkeypatch.setattr(Emu3ForCausalLM, "stream", interrupted)
+    monkeypatch.setattr(Emu3ForCausalLM, "run", interrupted)
     assert ask(tiny, image_file, "--question", "a") == 130
     assert len(answers(capsys)) == 1
 

@@ -10,7 +10,8 @@ from PIL import Image
 
 from emu3.errors import InputError
 from emu3.mllm import Emu3Processor
-from emu3.mllm.prompts import PromptBuilder, latent_size
+from emu3.mllm.grammar import latent_size
+from emu3.mllm.prompts import PromptBuilder
 from emu3.tokenizer import Emu3VisionVQImageProcessor
 from tests.mllm.fakes import FakeVision, picture
 

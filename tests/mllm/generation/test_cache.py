@@ -4,7 +4,7 @@ import itertools
 
 import pytest
 
-from emu3.mllm.generation.cache import bucket, capacities
+from emu3.mllm.generation.decoder import bucket, cache_slots, capacities
 
 
 @pytest.mark.parametrize("slots", [1, 128, 129, 200, 1000, 2049, 8253, 40000])
@@ -25,6 +25,11 @@ def test_a_long_picture_grows_by_doubling_to_its_end():
     assert sizes[0] == 128
     assert sizes[-1] == bucket(8253)
     assert all(b <= 2 * a for a, b in itertools.pairwise(sizes))
+
+
+def test_a_window_needs_room_beyond_the_last_token():
+    assert cache_slots(20, 108, spare=0, known=True) == [128]
+    assert cache_slots(20, 108, spare=17, known=True) == [256]
 
 
 def test_a_ceiling_of_new_tokens_allocates_nothing():

@@ -5,11 +5,8 @@ import pytest
 from mindspore import Tensor
 
 from emu3.arrays import as_numpy
-from emu3.mllm.generation.decoder import Decoder, StepStore, Tables
-from emu3.mllm.generation.rows import make_rows
-from emu3.mllm.generation.sampling import SamplerKind
-from emu3.mllm.generation.step import StepKind
-from emu3.mllm.generation.weights import StepWeights
+from emu3.mllm.generation.decoder import Decoder, StepStore
+from emu3.mllm.generation.step_weights import StepWeights
 from tests.mllm.generation.conftest import prompt
 from tests.tiny import golden_model
 
@@ -21,10 +18,17 @@ GUIDANCE = 2.5
 
 def greedy_decoder(model, jit: bool) -> Decoder:
     """Two guided sequences, eight free tokens."""
-    rows = make_rows(PROMPTS, NEGATIVES, 1)
-    kind = StepKind(4, 2, 0, CANDIDATES, SamplerKind(greedy=True, top_k=0, use_top_p=False))
-    tables = Tables(np.full((2, 8), -1, np.int32), np.zeros((2, 8), np.float32))
-    return Decoder(StepStore(model), rows, kind, tables, (GUIDANCE, 1.0, 1.0), jit, True)
+    request = model.request(
+        PROMPTS,
+        negative_prompt_ids=NEGATIVES,
+        guidance_scale=GUIDANCE,
+        image_size=(1, 8),
+        max_new_tokens=8,
+        do_sample=False,
+        seed=0,
+        jit=jit,
+    )
+    return Decoder(StepStore(model), request)
 
 
 def uncached_logits(model, made: np.ndarray) -> np.ndarray:
@@ -54,7 +58,7 @@ def test_guided_logits_equal_separate_uncached_passes(model, jit):
 def test_unjoined_weights_give_the_same_logits(model, monkeypatch):
     joined = greedy_decoder(model, False)
     joined.choose(joined.start())
-    monkeypatch.setattr("emu3.mllm.generation.weights.FUSE_BELOW_BYTES", 0)
+    monkeypatch.setattr("emu3.mllm.generation.step_weights.FUSE_BELOW_BYTES", 0)
     parts = greedy_decoder(model, False)
     parts.choose(parts.start())
     assert not parts.store.weights.fused
@@ -85,3 +89,16 @@ def test_decoding_renames_no_parameter(model):
     greedy_decoder(model, False).start()
     assert [name for name, _ in model.parameters_and_names()] == names
     assert [parameter.name for parameter in model.get_parameters()] == own
+
+
+def test_the_decoder_layer_and_its_form_for_decoding_compute_the_same(model):
+    decoder = greedy_decoder(model, False)
+    logits = decoder.start()  # by DecoderLayer
+    decoder.choose(logits)
+    stepped = decoder.next_logits().asnumpy()  # by StepLayer
+    for row, (start, token) in enumerate(zip(PROMPTS, decoder.tokens[:, 0])):
+        layered = model(Tensor(np.append(start, token)[None].astype(np.int32)), use_cache=False)
+        unwanted = model(Tensor(np.append(NEGATIVES[0], token)[None].astype(np.int32)))
+        wanted, other = (as_numpy(out.logits)[0, -1] for out in (layered, unwanted))
+        mixed = (other + GUIDANCE * (wanted - other))[slice(*CANDIDATES)]
+        assert np.abs(stepped[row] - mixed).max() < 1e-4

@@ -9,7 +9,7 @@ from transformers.generation.configuration_utils import GenerationConfig
 
 from emu3.errors import InputError
 from emu3.mllm.generation import Done, PrefillDone, RowDone
-from emu3.mllm.generation.schemes import fitted, merged, read_decoding
+from emu3.mllm.generation.schemes import Jacobi, fitted, merged, read_scheme
 from tests.mllm.generation.conftest import MARKERS, left_padded, prompt
 
 POSITIVE, NEGATIVE = prompt(9, seed=1), prompt(6, seed=2)
@@ -220,7 +220,6 @@ def test_options_that_do_not_fit_are_refused_at_once(model, options, message):
 
 def test_the_default_window_shrinks_to_a_small_picture():
     small = SimpleNamespace(forced=np.zeros((1, 9)))
-    default = read_decoding(SimpleNamespace(decoding="jacobi"))
-    assert fitted(default, small, []).window == 9
+    assert fitted(read_scheme({"decoding": "jacobi"}), small, []) == Jacobi(window=9)
     with pytest.raises(InputError, match=r"2\.\.9"):
-        fitted(read_decoding(SimpleNamespace(decoding="jacobi", window=12)), small, [])
+        fitted(Jacobi(window=12), small, [])

@@ -6,8 +6,9 @@ from mindspore import Tensor
 
 from emu3.arrays import as_numpy
 from emu3.mllm.configuration_emu3 import Emu3Config
-from emu3.mllm.generation.grammar import make_grid
+from emu3.mllm.generation.schemes import ZipAR
 from emu3.mllm.generation.zipar import IDLE, make_schedule
+from emu3.mllm.grammar import make_grid
 from emu3.mllm.modeling_emu3 import Emu3ForCausalLM
 from tests.golden_weights import set_golden_weights
 from tests.mllm.generation.conftest import MARKERS, SIZES, prompt
@@ -38,6 +39,13 @@ def test_rows_start_when_the_one_above_holds_enough_tokens(vocabulary, start_aft
     runs, _, _ = np.nonzero(np.isin(plan.targets, [6, 12, 18]))
     assert runs.tolist() == [start_after * row - 1 for row in (1, 2, 3)]
     assert plan.runs.tolist() == [3 * start_after + 5 - 1]
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 5), (4, 3), (7, 9)])
+@pytest.mark.parametrize("start_after", [1, 2, 5, 16])
+def test_the_scheme_knows_how_many_rows_are_under_way(vocabulary, size, start_after):
+    _, plan = schedule(vocabulary, [size], start_after)
+    assert ZipAR(start_after).places(*size) == plan.window
 
 
 def test_an_end_of_line_runs_again_when_its_row_is_whole(vocabulary):

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from emu3.mllm.prompts import latent_size
+from emu3.mllm.grammar import latent_size
 from train.mini.drawing import draw_array, foreground, shape_mask
 from train.mini.scenes import (
     BASE,

@@ -5,8 +5,7 @@ import pytest
 from mindspore import Tensor
 
 from emu3.errors import InputError
-from emu3.mllm.constraint import PrefixConstraint
-from emu3.mllm.generation.request import make_request
+from emu3.mllm.grammar import PrefixConstraint
 from tests.mllm.generation.conftest import MARKERS, prompt
 
 POSITIVE, NEGATIVE = prompt(9, seed=1), prompt(6, seed=2)
@@ -53,7 +52,7 @@ def test_the_references_processors_give_what_the_overrides_give(model, processor
 
 
 def test_the_references_processors_need_no_host(model, processors):
-    request = make_request(model, POSITIVE, logits_processor=processors)
+    request = model.request(POSITIVE, logits_processor=processors)
     assert not request.needs_host
 
 
@@ -71,7 +70,7 @@ def test_a_warper_with_a_setting_becomes_that_setting(model):
     class TopKLogitsWarper:
         top_k = 20
 
-    request = make_request(model, POSITIVE, logits_processor=[TopKLogitsWarper()])
+    request = model.request(POSITIVE, logits_processor=[TopKLogitsWarper()])
     assert request.settings.top_k == 20
     assert not request.needs_host
 

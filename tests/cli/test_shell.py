@@ -6,20 +6,28 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import dataclass
 
 import pytest
 
-from emu3.cli import common, flags
+from emu3.cli import options, shell
+from emu3.cli.shell import read_options
 from emu3.errors import InputError
+from tests.support import output_of
 
 COMMANDS = ("img_gen", "vqa", "img_rec", "decode")
 
 
+@dataclass(frozen=True)
+class Options:
+    """Of a command without options."""
+
+
 def outcome(error: BaseException) -> int:
-    def run(options: argparse.Namespace) -> None:
+    def run(options: Options) -> None:
         raise error
 
-    return common.run_command(run, common.make_parser("test", ""), [])
+    return shell.run_command(run, Options, shell.make_parser("test", ""), [])
 
 
 def test_bad_input_is_one_line_and_code_2(capsys):
@@ -38,12 +46,12 @@ def test_an_interruption_has_its_own_code(capsys):
 
 
 def test_sigterm_counts_as_an_interruption(capsys):
-    def run(options: argparse.Namespace) -> None:
+    def run(options: Options) -> None:
         os.kill(os.getpid(), signal.SIGTERM)
         time.sleep(5)
 
     before = signal.getsignal(signal.SIGTERM)
-    assert common.run_command(run, common.make_parser("test", ""), []) == 130
+    assert shell.run_command(run, Options, shell.make_parser("test", ""), []) == 130
     assert signal.getsignal(signal.SIGTERM) == before
 
 
@@ -54,7 +62,7 @@ def test_a_defect_of_ours_is_not_called_bad_input():
 
 def test_an_unknown_option_is_one_line_and_code_2(capsys):
     with pytest.raises(SystemExit) as stop:
-        common.run_command(lambda options: None, common.make_parser("test", ""), ["--nonsense"])
+        shell.run_command(print, Options, shell.make_parser("test", ""), ["--nonsense"])
     assert stop.value.code == 2
     assert capsys.readouterr().err.count("\n") == 1
 
@@ -82,13 +90,67 @@ def test_every_option_has_help_and_a_default(command):
 @pytest.mark.parametrize(
     ("kind", "text"),
     [
-        (flags.positive_int, "0"),
-        (flags.non_negative_int, "-1"),
-        (flags.non_negative_float, "nan"),
-        (flags.probability, "1.5"),
-        (flags.positive_int, "many"),
+        (options.positive_int, "0"),
+        (options.non_negative_int, "-1"),
+        (options.non_negative_float, "nan"),
+        (options.probability, "1.5"),
+        (options.positive_int, "many"),
     ],
 )
 def test_numbers_out_of_range_name_what_is_allowed(kind, text):
     with pytest.raises(argparse.ArgumentTypeError, match=f"'{text}' is not a"):
         kind(text)
+
+
+@dataclass(frozen=True)
+class Inner:
+    """A part of the options."""
+
+    width: int
+
+    def __post_init__(self) -> None:
+        if self.width < 1:
+            raise InputError("width; change --width")
+
+
+@dataclass(frozen=True)
+class Outer:
+    """Options with a part that is a dataclass itself."""
+
+    name: str
+    size: Inner
+
+
+def test_options_become_a_dataclass_of_dataclasses():
+    parsed = argparse.Namespace(name="a", width=3, other=None)
+    assert read_options(Outer, parsed) == Outer("a", Inner(3))
+
+
+def test_what_a_dataclass_refuses_ends_with_code_2_before_the_command_runs(capsys):
+    parser = shell.make_parser("test", "")
+    parser.add_argument("--width", type=int)
+    refuse = shell.run_command(lambda _: pytest.fail("ran"), Inner, parser, ["--width", "0"])
+    assert refuse == 2
+    assert "change --width" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["img_gen", "--ratio", "16x9"],
+        ["img_gen", "--decoding", "jacobi", "--zipar-window", "4"],
+        ["img_gen", "--prompt-file", "nowhere.txt"],
+        ["img_gen", "--dtype", "int4"],
+        ["vqa", *["--image", "a"] * 2, *["--question", "b"] * 3],
+        ["img_rec", "--input", "nowhere.png"],
+        ["decode", "nowhere.npz"],
+        ["estimate", "--height", "64"],
+    ],
+)
+def test_cheap_mistakes_are_answered_before_mindspore_is_imported(words):
+    code = (
+        "import sys; from importlib import import_module\n"
+        f"command = import_module('emu3.cli.{words[0]}')\n"
+        f"print(command.main({words[1:]!r}), 'mindspore' in sys.modules)"
+    )
+    assert output_of(code) == "2 False"

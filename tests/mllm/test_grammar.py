@@ -1,11 +1,18 @@
-"""The image grid as known tokens."""
+"""The size of a picture, its grid as known tokens."""
 
 import numpy as np
 import pytest
 
 from emu3.errors import InputError
-from emu3.mllm.generation.grammar import make_grid, read_sizes
+from emu3.mllm.grammar import make_grid, read_ratio, read_sizes
+from emu3.mllm.vocabulary import Vocabulary
 from tests.mllm.generation.conftest import MARKERS, prompt
+
+
+@pytest.fixture
+def vocabulary() -> Vocabulary:
+    """Text ids 8..29, markers, 32 visual ids."""
+    return Vocabulary(**MARKERS, visual_start=31, visual_count=32)
 
 
 @pytest.mark.parametrize(("height", "width"), [(1, 1), (3, 1), (2, 2), (2, 3)])
@@ -46,3 +53,21 @@ def test_sizes_that_are_no_pairs_are_refused(sizes):
 def test_as_many_sizes_as_fit_no_rule_are_refused(vocabulary):
     with pytest.raises(InputError, match="2 image sizes for 3 sequences"):
         make_grid(vocabulary, np.ones((2, 2), int), [prompt(5)[0]] * 3, None)
+
+
+@pytest.mark.parametrize("size", [(0, 3), (3, 4097)])
+def test_a_side_out_of_range_is_refused(vocabulary, size):
+    with pytest.raises(InputError, match=r"1\.\.4096"):
+        vocabulary.check_size(*size)
+
+
+def test_what_follows_the_last_img_token_is_the_grid(vocabulary):
+    ids = np.array([9, MARKERS["img"], 40, MARKERS["img"], 41, 42])
+    assert vocabulary.after_img(ids).tolist() == [41, 42]
+    assert vocabulary.after_img(ids[:1]) is None
+
+
+@pytest.mark.parametrize("ratio", ["16x9", "0:1", "1:", "17:1", "a:b"])
+def test_a_ratio_that_is_none_is_refused(ratio):
+    with pytest.raises(InputError, match="--ratio"):
+        read_ratio(ratio)
