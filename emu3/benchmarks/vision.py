@@ -126,6 +126,7 @@ def rows(
 ) -> list[Row]:
     """Encode, decode and both, of each who took part."""
     images = options.batch_size * frames
+    mode = "graph" if options.device.mode == "graph" else "pynative"
     lines = []
     for name in memory:
         parts = [timings[f"{name} encode"], timings[f"{name} decode"]]
@@ -136,9 +137,7 @@ def rows(
                 Row(
                     f"{name if name == 'emu3' else PEER_NAME}: {what}",
                     timing,
-                    mode=("graph" if options.device.mode == "graph" else "pynative")
-                    if not ours
-                    else "",
+                    mode=mode if not ours else "",
                     precision=precision if not ours else "float32",
                     batch=images,
                     resolution=f"{options.width}x{options.height}",
