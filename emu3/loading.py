@@ -224,11 +224,26 @@ def load(
         InputError: a file is missing or broken, or a value that cannot be.
     """
     from emu3 import runtime
+
+    runtime.setup(device, threads=threads)
+    return load_models(model, vq_model, dtype, attn_implementation)
+
+
+def load_models(
+    model: str | Path,
+    vq_model: str | Path,
+    dtype: str | None = None,
+    attn_implementation: str | None = None,
+) -> Emu3:
+    """The models of two folders or hub ids, on the device already chosen.
+
+    Raises:
+        InputError: a file is missing or broken, or the models do not belong together.
+    """
     from emu3.mllm.defaults import CheckpointDefaults
     from emu3.mllm.prompts import PromptBuilder
     from emu3.tokenizer import VisionCodec
 
-    runtime.setup(device, threads=threads)
     language, tokenizer = load_language(model, dtype, attn_implementation)
     defaults = CheckpointDefaults.from_pretrained(model)
     prompts = PromptBuilder(tokenizer, defaults.chat_template)

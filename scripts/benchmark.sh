@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# Benchmarks: a subject and options of `python -m emu3.cli.benchmark SUBJECT --help`, or all:
+# Benchmarks: a subject and its options, see `--help` of its module below, or all:
 #   bash scripts/benchmark.sh decode --net 300m
 #   PEER_PYTHON=torch-venv/bin/python bash scripts/benchmark.sh all
-# `all` runs every line of BENCHMARKS, goes on after one that fails, and adds further options to
-# each. PEER_PYTHON is a Python with torch and transformers, for the lines with --peer.
+# `all` runs every line of BENCHMARKS, a module and options, goes on after one that fails, and adds
+# further options to each. PEER_PYTHON is a Python with torch and transformers, for --peer.
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/setup_env.sh"
 BENCHMARKS="${BENCHMARKS:-$ROOT/configs/benchmarks.txt}"
@@ -15,16 +15,18 @@ shift || true
 run() {
     local peer=()
     if [[ " $* " == *" --peer "* ]]; then peer=(--peer-python "$PEER_PYTHON"); fi
-    "$PYTHON" -m emu3.cli.benchmark "$@" ${peer[@]+"${peer[@]}"}
+    "$PYTHON" -m "$@" ${peer[@]+"${peer[@]}"}
 }
 
-if [ "$SUBJECT" != all ]; then
-    run "$SUBJECT" "$@"
-    exit
-fi
+case "$SUBJECT" in
+    all) ;;
+    sft) run train.measure.step_time "$@"; exit ;;
+    jacobi) run train.mini.windows "$@"; exit ;;
+    *) run emu3.cli.benchmark "$SUBJECT" "$@"; exit ;;
+esac
 failed=0
 while read -r -a line; do
-    printf '\n    python -m emu3.cli.benchmark %s\n\n' "${line[*]}"
+    printf '\n    python -m %s\n\n' "${line[*]}"
     run "${line[@]}" "$@" </dev/null || failed=1
 done <"$BENCHMARKS"
 exit "$failed"

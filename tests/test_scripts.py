@@ -50,3 +50,29 @@ def test_a_script_alone_takes_emu3_mini_and_the_first_device(task, tmp_path):
     mini = ROOT / "assets" / "emu3-mini"
     found = lines_of(f"infer_{task}", tmp_path)
     assert found == command(task, "0", str(mini / "language"), str(mini / "vision"))
+
+
+@pytest.mark.parametrize(
+    ("subject", "module"),
+    [
+        ("decode", "emu3.cli.benchmark decode"),
+        ("jacobi", "train.mini.windows"),
+        ("sft", "train.measure.step_time"),
+    ],
+)
+def test_a_benchmark_is_run_by_the_module_that_measures_it(subject, module, tmp_path):
+    found = lines_of("benchmark", tmp_path, subject, "--repeats", "1", PEER_PYTHON="torch/python")
+    assert found[1:] == ["-m", *module.split(), "--repeats", "1"]
+    found = lines_of("benchmark", tmp_path, subject, "--peer", "torch", PEER_PYTHON="torch/python")
+    assert found[-4:] == ["--peer", "torch", "--peer-python", "torch/python"]
+
+
+def test_all_benchmarks_of_the_list_are_run_with_the_further_options(tmp_path):
+    listed = tmp_path / "list.txt"
+    listed.write_text("emu3.cli.benchmark prefill --net small\ntrain.mini.windows --prompts 2\n")
+    found = lines_of("benchmark", tmp_path, "all", "--repeats", "1", BENCHMARKS=str(listed))
+    for line in listed.read_text().splitlines():
+        assert f"    python -m {line}" in found
+        words = [*line.split(), "--repeats", "1"]
+        start = found.index(words[0])
+        assert found[start : start + len(words)] == words

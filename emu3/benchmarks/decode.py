@@ -8,12 +8,18 @@ import argparse
 import os
 from collections.abc import Iterator
 from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
 
 from emu3.benchmarks import measure, nets
-from emu3.benchmarks.peer import Peer, add_peer_options
+from emu3.benchmarks.peer import Peer, PeerOptions, add_peer_options
 from emu3.benchmarks.table import Row, show
-from emu3.cli import common, flags
+from emu3.cli import options as shared
 from emu3.errors import InputError
+
+if TYPE_CHECKING:
+    from emu3.mllm import Emu3ForCausalLM
 
 WAYS = {
     "reference": "torch, reference's way: two passes, growing cache, allowed-token callback",
@@ -22,19 +28,68 @@ WAYS = {
 }
 
 
+@dataclass(frozen=True)
+class DecodeOptions:
+    """Of `decode`."""
+
+    net: nets.NetOptions
+    prefix: list[int] | None
+    sequences: int
+    row: int
+    repeats: int
+    top_k: int
+    guidance: float
+    against: PeerOptions
+    peer_ways: str
+    device: shared.Device
+
+    def __post_init__(self) -> None:
+        self.ways  # noqa: B018 - a name that nobody knows is refused at once
+
+    @cached_property
+    def ways(self) -> list[str]:
+        """The peer's ways; none without a peer.
+
+        Raises:
+            InputError: an unknown name.
+        """
+        ways = self.peer_ways.split(",")
+        for way in ways:
+            if way not in WAYS:
+                raise InputError(f"way {way!r}; allowed: {', '.join(WAYS)}; change --peer-ways")
+        return ways if self.against.peer else []
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """Rows and columns of the picture under way: rows timed, one that is not, one to spare."""
+        return self.repeats + 2, self.row
+
+
+@dataclass(frozen=True)
+class PrefillOptions:
+    """Of `prefill`."""
+
+    net: nets.NetOptions
+    prefix: int
+    sequences: int
+    repeats: int
+    against: PeerOptions
+    device: shared.Device
+
+
 def add_decode_options(parser: argparse.ArgumentParser) -> None:
-    """Options of `decode`."""
+    """The options of `DecodeOptions`."""
     nets.add_net_options(parser)
     group = parser.add_argument_group("work")
     group.add_argument(
         "--prefix",
-        type=flags.positive_int,
+        type=shared.positive_int,
         action="append",
         metavar="N",
         help="tokens in the cache at the start; may be given several times, and is then compared "
         "(default: 512)",
     )
-    flags.add_numbers(
+    shared.add_numbers(
         group,
         ("--sequences", 1, "pictures together"),
         ("--row", 16, "codes in a row of the picture; a block is a row and its end"),
@@ -43,7 +98,7 @@ def add_decode_options(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument(
         "--guidance",
-        type=flags.non_negative_float,
+        type=shared.non_negative_float,
         default=3.0,
         metavar="G",
         help="1 runs one row per picture, anything else two (default: %(default)s)",
@@ -55,53 +110,40 @@ def add_decode_options(parser: argparse.ArgumentParser) -> None:
         metavar="NAMES",
         help=f"how the peer decodes, of {', '.join(WAYS)} (default: %(default)s)",
     )
-    common.add_device_options(parser)
+    shared.add_device_options(parser)
 
 
 def add_prefill_options(parser: argparse.ArgumentParser) -> None:
-    """Options of `prefill`."""
+    """The options of `PrefillOptions`."""
     nets.add_net_options(parser)
     group = parser.add_argument_group("work")
-    flags.add_numbers(
+    shared.add_numbers(
         group,
         ("--prefix", 512, "tokens of each prompt"),
         ("--sequences", 1, "prompts together"),
         ("--repeats", 5, "times measured, after one that is not"),
     )
     add_peer_options(parser)
-    common.add_device_options(parser)
-
-
-def chosen_ways(options: argparse.Namespace) -> list[str]:
-    """The peer's ways; none without a peer.
-
-    Raises:
-        InputError: an unknown name.
-    """
-    ways = options.peer_ways.split(",")
-    for way in ways:
-        if way not in WAYS:
-            raise InputError(f"way {way!r}; allowed: {', '.join(WAYS)}; change --peer-ways")
-    return ways if options.peer else []
+    shared.add_device_options(parser)
 
 
 class OurRows:
     """A picture under way; `block` makes one more row of every sequence."""
 
-    def __init__(self, model, net: nets.Net, options: argparse.Namespace, prefix: int) -> None:
+    def __init__(self, model: "Emu3ForCausalLM", options: DecodeOptions, prefix: int) -> None:
         self.sequences, self.steps = options.sequences, options.row + 1
-        prompts = nets.random_prompts(net, options.sequences, prefix)
+        prompts = nets.random_prompts(options.net.sizes, options.sequences, prefix)
         guided = {}
         if options.guidance != 1:
             guided = {"negative_prompt_ids": prompts[:1]}  # equal prompts enter the cache once
         self.events = model.stream(
             prompts,
-            image_size=(options.repeats + 2, options.row),
+            image_size=options.grid,
             guidance_scale=options.guidance,
             do_sample=True,
             top_k=options.top_k,
             seed=0,
-            jit=common.compile_step(options),
+            jit=options.device.jit,
             **guided,
         )
 
@@ -117,24 +159,28 @@ class OurRows:
             next(rows)
 
 
-def run_decode(options: argparse.Namespace) -> None:
+def run_decode(options: DecodeOptions) -> None:
     """Measure and print decoding."""
-    common.start_device(options)
-    ways = chosen_ways(options)
-    net, prefixes = nets.chosen_net(options), options.prefix or [512]
-    threads = options.threads or os.cpu_count()
+    options.device.start()
+    prefixes = options.prefix or [512]
+    threads = options.device.threads or os.cpu_count()
     reads = [measure.read_bandwidth(threads)]
-    positions = max(prefixes) + (options.repeats + 2) * (options.row + 1)
-    model = nets.random_model(net, positions, options)
+    rows, columns = options.grid
+    positions = max(prefixes) + rows * (columns + 1)
+    model = nets.random_model(options.net.sizes, positions, options.device)
     measured = {}
     for prefix in prefixes:
         with ExitStack() as stack:
-            ours = OurRows(model, net, options, prefix)
+            ours = OurRows(model, options, prefix)
             runs = {"emu3": ours.block}
-            settings = peer_settings(net, options, prefix)
-            for way in ways:
+            for way in options.ways:
                 peer = stack.enter_context(
-                    Peer(options.peer_python, f"decode_{way}", settings, model)
+                    Peer(
+                        options.against.peer_python,
+                        f"decode_{way}",
+                        peer_settings(options, prefix),
+                        model,
+                    )
                 )
                 runs[way] = lambda peer=peer, steps=ours.steps: peer.seconds() / steps
             measured[prefix] = measure.take_turns(runs, options.repeats)
@@ -149,18 +195,24 @@ def run_decode(options: argparse.Namespace) -> None:
         print(line)
 
 
-def decode_rows(timings: dict, model, options, prefix: int, bandwidth: float) -> list[Row]:
+def decode_rows(
+    timings: dict[str, measure.Timing],
+    model: "Emu3ForCausalLM",
+    options: DecodeOptions,
+    prefix: int,
+    bandwidth: float,
+) -> list[Row]:
     """The table's lines: ours with bytes and bandwidth, then the peer's."""
-    from emu3.estimate import Work, estimate
+    from emu3.estimate import WIDTHS, Work, estimate
     from emu3.tokenizer import Emu3VisionVQConfig
 
-    width = 4 if str(model.dtype) == "Float32" else 2
+    precision = str(model.dtype).lower()
     work = Work(
         sequences=options.sequences,
         guided=options.guidance != 1,
         prompt=prefix,
-        grid=(options.repeats + 2, options.row),
-        width=width,
+        grid=options.grid,
+        width=WIDTHS[precision],
     )
     needed = estimate(model.config, Emu3VisionVQConfig(), work)
     millions = needed.language_parameters / 1e6
@@ -168,8 +220,8 @@ def decode_rows(timings: dict, model, options, prefix: int, bandwidth: float) ->
     ours = Row(
         f"emu3, {millions:.0f} M, {work.rows} row(s)",
         timings["emu3"],
-        mode="pynative" if options.mode == "pynative" else "graph step",
-        precision=str(model.dtype).lower(),
+        mode="pynative" if options.device.mode == "pynative" else "graph step",
+        precision=precision,
         attention=model.model.layers[0].self_attn.attention,
         rate=options.sequences,
         moved=needed.step,
@@ -202,49 +254,53 @@ def growth(rows: list[Row], prefixes: list[int]) -> Iterator[str]:
         )
 
 
-def peer_settings(net: nets.Net, options: argparse.Namespace, prefix: int) -> dict:
-    """What the peer has to know for the same work."""
+def shared_settings(options: DecodeOptions | PrefillOptions, prefix: int) -> dict:
+    """What the peer has to know for the same net and prompts."""
+    net = options.net.sizes
     prompts = nets.random_prompts(net, options.sequences, prefix).tolist()
-    return {
-        **vars(net),
-        "prompts": prompts,
-        "negative": prompts[:1],
-        "row": getattr(options, "row", 1),
-        "rows": options.repeats + 2,
-        "top_k": getattr(options, "top_k", 0),
-        "guidance": getattr(options, "guidance", 1.0),
+    return vars(net) | {"prompts": prompts, "threads": options.device.threads}
+
+
+def peer_settings(options: DecodeOptions, prefix: int) -> dict:
+    """What the peer has to know for the same rows."""
+    settings = shared_settings(options, prefix)
+    rows, columns = options.grid
+    return settings | {
+        "negative": settings["prompts"][:1],
+        "row": columns,
+        "rows": rows,
+        "top_k": options.top_k,
+        "guidance": options.guidance,
         "eol": nets.EOL,
-        "threads": options.threads,
     }
 
 
-def run_prefill(options: argparse.Namespace) -> None:
+def run_prefill(options: PrefillOptions) -> None:
     """Measure and print how fast prompts enter the cache."""
-    common.start_device(options)
-    net = nets.chosen_net(options)
-    model = nets.random_model(net, options.prefix + 8, options)
+    options.device.start()
+    net, against = options.net.sizes, options.against
+    model = nets.random_model(net, options.prefix + 8, options.device)
     prompts = nets.random_prompts(net, options.sequences, options.prefix)
 
     def ours() -> float:
-        events = model.stream(prompts, max_new_tokens=1, jit=common.compile_step(options))
+        events = model.stream(prompts, max_new_tokens=1, jit=options.device.jit)
         return next(events).seconds
 
     print(measure.machine())
     with ExitStack() as stack:
         runs = {"emu3": ours}
-        if options.peer:
-            settings = peer_settings(net, options, options.prefix)
-            peer = Peer(options.peer_python, "prefill", settings, model)
+        if against.peer:
+            settings = shared_settings(options, options.prefix)
+            peer = Peer(against.peer_python, "prefill", settings, model)
             runs["torch"] = stack.enter_context(peer).seconds
         timings = measure.take_turns(runs, options.repeats)
-    mode = "graph" if options.mode == "graph" else "pynative"
-    shared = {
+    mode = "graph" if options.device.mode == "graph" else "pynative"
+    cells = {
         "batch": options.sequences,
         "resolution": f"{options.prefix} tokens",
         "rate": prompts.size,
     }
-    rows = [Row("emu3 prefill", timings["emu3"], mode, str(model.dtype).lower(), **shared)]
-    if options.peer:
-        against = timings["emu3"]
-        rows.append(Row("torch prefill", timings["torch"], against=against, **shared))
+    rows = [Row("emu3 prefill", timings["emu3"], mode, str(model.dtype).lower(), **cells)]
+    if against.peer:
+        rows.append(Row("torch prefill", timings["torch"], against=timings["emu3"], **cells))
     show(rows)

@@ -2,11 +2,16 @@
 
 import argparse
 from dataclasses import asdict, dataclass, fields
+from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from emu3.cli import flags
+from emu3.cli import options as shared
 from emu3.errors import InputError
+
+if TYPE_CHECKING:
+    from emu3.mllm import Emu3ForCausalLM
 
 IMG, EOL, MARKERS = 3, 5, 8  # ids: 0..7 are markers, texts and the visual range follow
 
@@ -42,6 +47,39 @@ MEANINGS = {
 }
 
 
+@dataclass(frozen=True)
+class NetOptions:
+    """A net by its name, and sizes that replace its own.
+
+    Raises:
+        InputError: no room for texts in the vocabulary.
+    """
+
+    net: str = "small"
+    hidden: int | None = None
+    layers: int | None = None
+    heads: int | None = None
+    kv_heads: int | None = None
+    inner: int | None = None
+    vocabulary: int | None = None
+    visual: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.sizes.vocabulary - self.sizes.visual < 2 * MARKERS:
+            raise InputError(
+                f"{self.sizes.visual} visual ids in a vocabulary of {self.sizes.vocabulary}; "
+                f"allowed: up to {self.sizes.vocabulary - 2 * MARKERS}; change --visual or "
+                "--vocabulary"
+            )
+
+    @cached_property
+    def sizes(self) -> Net:
+        """The sizes in the end."""
+        named = asdict(NETS[self.net])
+        given = {name: getattr(self, name) for name in named if getattr(self, name) is not None}
+        return Net(**named | given)
+
+
 def add_net_options(parser: argparse.ArgumentParser) -> None:
     """--net, and an option for each size that replaces it."""
     group = parser.add_argument_group("net")
@@ -54,31 +92,14 @@ def add_net_options(parser: argparse.ArgumentParser) -> None:
     for field in fields(Net):
         group.add_argument(
             f"--{field.name.replace('_', '-')}",
-            type=flags.positive_int,
+            type=shared.positive_int,
             metavar="N",
             help=f"{MEANINGS[field.name]} (default: the net's)",
         )
 
 
-def chosen_net(options: argparse.Namespace) -> Net:
-    """The net of the options.
-
-    Raises:
-        InputError: no room for texts in the vocabulary.
-    """
-    sizes = asdict(NETS[options.net])
-    given = {name: getattr(options, name) for name in sizes if getattr(options, name) is not None}
-    net = Net(**{**sizes, **given})
-    if net.vocabulary - net.visual < 2 * MARKERS:
-        raise InputError(
-            f"{net.visual} visual ids in a vocabulary of {net.vocabulary}; allowed: up to "
-            f"{net.vocabulary - 2 * MARKERS}; change --visual or --vocabulary"
-        )
-    return net
-
-
-def random_model(net: Net, positions: int, options: argparse.Namespace):
-    """An Emu3ForCausalLM of the net's sizes for up to `positions` tokens, on the chosen device."""
+def random_model(net: Net, positions: int, device: shared.Device) -> "Emu3ForCausalLM":
+    """A model of the net's sizes for up to `positions` tokens, on the chosen device."""
     from emu3.mllm import Emu3Config, Emu3ForCausalLM
 
     config = Emu3Config(
@@ -98,16 +119,16 @@ def random_model(net: Net, positions: int, options: argparse.Namespace):
         eof_token_id=6,
         eoi_token_id=net.vocabulary - net.visual - 1,
         attention_dropout=0.0,
-        attn_implementation=options.attn_implementation,
+        attn_implementation=device.attn_implementation,
     )
-    return in_dtype(Emu3ForCausalLM(config), options).set_train(False)
+    return in_dtype(Emu3ForCausalLM(config), device.dtype).set_train(False)
 
 
-def in_dtype(model, options: argparse.Namespace):
-    """`model` with its weights in the dtype of the options or the device's own."""
+def in_dtype(model, name: str | None):
+    """`model` with its weights in the dtype named, or the device's own for None."""
     from emu3 import runtime
 
-    dtype = runtime.resolve_dtype(options.dtype)
+    dtype = runtime.resolve_dtype(name)
     for parameter in model.get_parameters():
         if parameter.is_floating_point():
             parameter.set_dtype(dtype)

@@ -9,6 +9,7 @@ import json
 import subprocess
 import sys
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -20,8 +21,16 @@ ROOT = Path(__file__).resolve().parents[2]
 INSTALL = "pip install torch, or pip install -e .[torch-peer]"
 
 
+@dataclass(frozen=True)
+class PeerOptions:
+    """Whom to compare with, None for nobody, and the Python that has it."""
+
+    peer: str | None = None
+    peer_python: str = sys.executable
+
+
 def add_peer_options(parser: argparse.ArgumentParser) -> None:
-    """--peer and --peer-python."""
+    """The options of `PeerOptions`."""
     group = parser.add_argument_group("peer")
     group.add_argument(
         "--peer", choices=["torch"], help="also run PyTorch on the same weights, in this same run"

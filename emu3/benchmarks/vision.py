@@ -2,22 +2,40 @@
 
 import argparse
 from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from emu3.benchmarks import measure
 from emu3.benchmarks.nets import in_dtype
-from emu3.benchmarks.peer import Peer, add_peer_options
+from emu3.benchmarks.peer import Peer, PeerOptions, add_peer_options
 from emu3.benchmarks.table import Row, show
-from emu3.cli import common, flags
+from emu3.cli import options as shared
 from emu3.errors import InputError
+from emu3.loading import RELEASED, load_vision
 
-RELEASED = "released"
+if TYPE_CHECKING:
+    from emu3.tokenizer import Emu3VisionVQModel
+
 PEER_NAME = "torch, reference's way: all frames through everything"
 
 
+@dataclass(frozen=True)
+class Options:
+    """Of `vq-image` and `vq-clip`."""
+
+    vq_model: str
+    height: int
+    width: int
+    batch_size: int
+    repeats: int
+    against: PeerOptions
+    device: shared.Device
+
+
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """Options of `vq-image` and `vq-clip`."""
+    """The options of `Options`."""
     parser.add_argument(
         "--vq-model",
         default=RELEASED,
@@ -25,7 +43,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help=f"vision tokenizer: {RELEASED} for random weights at the released size, or a folder "
         "(default: %(default)s)",
     )
-    flags.add_numbers(
+    shared.add_numbers(
         parser,
         ("--height", 256, "pixels from top to bottom"),
         ("--width", 256, "pixels from left to right"),
@@ -33,33 +51,34 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         ("--repeats", 3, "times measured, after one that is not"),
     )
     add_peer_options(parser)
-    common.add_device_options(parser, attention=False)
+    shared.add_device_options(parser, attention=False)
 
 
-def run_image(options: argparse.Namespace) -> None:
+def run_image(options: Options) -> None:
     """Measure still pictures."""
     run(options, frames=None)
 
 
-def run_clip(options: argparse.Namespace) -> None:
+def run_clip(options: Options) -> None:
     """Measure clips of the frames that share one latent frame."""
     run(options, frames=4)
 
 
-def load(options: argparse.Namespace):
+def load(options: Options) -> "Emu3VisionVQModel":
     """The vision tokenizer asked for."""
     from emu3.tokenizer import Emu3VisionVQConfig, Emu3VisionVQModel
 
     if options.vq_model == RELEASED:
-        return in_dtype(Emu3VisionVQModel(Emu3VisionVQConfig()), options).set_train(False)
-    return common.load_vision(options)[0]
+        model = Emu3VisionVQModel(Emu3VisionVQConfig())
+        return in_dtype(model, options.device.dtype).set_train(False)
+    return load_vision(options.vq_model, options.device.dtype)[0]
 
 
-def run(options: argparse.Namespace, frames: int | None) -> None:
+def run(options: Options, frames: int | None) -> None:
     """Measure `encode` and `decode`, memory first, and print both and their sum."""
     from mindspore import Tensor
 
-    common.start_device(options)
+    options.device.start()
     model = load(options)
     size = (model.config.in_channels, options.height, options.width)
     shape = (options.batch_size, *((frames,) if frames else ()), *size)
@@ -85,9 +104,9 @@ def run(options: argparse.Namespace, frames: int | None) -> None:
         "emu3 decode": lambda: measure.timed(decode),
     }
     with ExitStack() as stack:
-        if options.peer:
-            settings = {"config": model.config.to_dict(), "threads": options.threads}
-            peer = Peer(options.peer_python, "vision", settings, model, {"pixels": pixels})
+        if options.against.peer:
+            settings = {"config": model.config.to_dict(), "threads": options.device.threads}
+            peer = Peer(options.against.peer_python, "vision", settings, model, {"pixels": pixels})
             answer = stack.enter_context(peer).ask("memory")
             memory["torch"] = answer["bytes"]
             equal = np.array(answer["codes"]) == made["codes"].asnumpy().ravel()
@@ -98,9 +117,16 @@ def run(options: argparse.Namespace, frames: int | None) -> None:
     show(rows(timings, memory, options, str(model.dtype).lower(), frames or 1))
 
 
-def rows(timings: dict, memory: dict, options, precision: str, frames: int) -> list[Row]:
+def rows(
+    timings: dict[str, measure.Timing],
+    memory: dict[str, int],
+    options: Options,
+    precision: str,
+    frames: int,
+) -> list[Row]:
     """Encode, decode and both, of each who took part."""
     images = options.batch_size * frames
+    mode = "graph" if options.device.mode == "graph" else "pynative"
     lines = []
     for name in memory:
         parts = [timings[f"{name} encode"], timings[f"{name} decode"]]
@@ -111,7 +137,7 @@ def rows(timings: dict, memory: dict, options, precision: str, frames: int) -> l
                 Row(
                     f"{name if name == 'emu3' else PEER_NAME}: {what}",
                     timing,
-                    mode=("graph" if options.mode == "graph" else "pynative") if not ours else "",
+                    mode=mode if not ours else "",
                     precision=precision if not ours else "float32",
                     batch=images,
                     resolution=f"{options.width}x{options.height}",

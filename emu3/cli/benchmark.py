@@ -6,26 +6,56 @@ turns with ours, so that both see the same machine: read the ratio, not the seco
 
 import argparse
 from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
-from emu3.benchmarks import decode, pictures, training, vision, windows
-from emu3.cli import common
+from emu3.benchmarks import decode, pictures, vision
+from emu3.cli import shell
 
-SUBJECTS: dict[str, tuple[str, Callable, Callable]] = {
-    "decode": (
+
+class Subject(NamedTuple):
+    """What is measured: in words, its options, their dataclass, and the measurement."""
+
+    what: str
+    add_options: Callable[[argparse.ArgumentParser], None]
+    kind: type
+    run: Callable[[Any], None]
+
+
+SUBJECTS = {
+    "decode": Subject(
         "decoding steps of a net with random weights",
         decode.add_decode_options,
+        decode.DecodeOptions,
         decode.run_decode,
     ),
-    "prefill": ("prompts into the cache", decode.add_prefill_options, decode.run_prefill),
-    "t2i": ("whole pictures by batch size", pictures.add_picture_options, pictures.run_pictures),
-    "jacobi": ("pictures by window of Jacobi decoding", windows.add_options, windows.run),
-    "vqa": ("answers by batch size", pictures.add_answer_options, pictures.run_answers),
-    "vq-image": ("a picture to codes and back", vision.add_options, vision.run_image),
-    "vq-clip": ("a clip of 4 frames to codes and back", vision.add_options, vision.run_clip),
-    "sft": ("a fine-tuning step", training.add_options, training.run),
-    "startup": (
+    "prefill": Subject(
+        "prompts into the cache",
+        decode.add_prefill_options,
+        decode.PrefillOptions,
+        decode.run_prefill,
+    ),
+    "t2i": Subject(
+        "whole pictures by batch size",
+        pictures.add_picture_options,
+        pictures.PictureOptions,
+        pictures.run_pictures,
+    ),
+    "vqa": Subject(
+        "answers by batch size",
+        pictures.add_answer_options,
+        pictures.AnswerOptions,
+        pictures.run_answers,
+    ),
+    "vq-image": Subject(
+        "a picture to codes and back", vision.add_options, vision.Options, vision.run_image
+    ),
+    "vq-clip": Subject(
+        "a clip of 4 frames to codes and back", vision.add_options, vision.Options, vision.run_clip
+    ),
+    "startup": Subject(
         "a fresh process up to its first token",
         pictures.add_startup_options,
+        pictures.StartupOptions,
         pictures.run_startup,
     ),
 }
@@ -33,24 +63,20 @@ SUBJECTS: dict[str, tuple[str, Callable, Callable]] = {
 
 def build_parser() -> argparse.ArgumentParser:
     """The command's options, a set for each subject."""
-    parser = common.make_parser("benchmark", "Measure speed.")
-    subjects = parser.add_subparsers(dest="what", required=True, metavar="WHAT")
-    for name, (what, add_options, run_subject) in SUBJECTS.items():
-        subject = subjects.add_parser(name, help=what, description=f"Measure {what}.")
-        add_options(subject)
-        subject.set_defaults(run=run_subject)
+    parser = shell.make_parser("benchmark", "Measure speed.")
+    subjects = parser.add_subparsers(required=True, metavar="WHAT")
+    for name, subject in SUBJECTS.items():
+        words = {"help": subject.what, "description": f"Measure {subject.what}."}
+        own = subjects.add_parser(name, **words)
+        subject.add_options(own)
+        own.set_defaults(kind=subject.kind, run=subject.run)
     return parser
-
-
-def run(options: argparse.Namespace) -> None:
-    """Measure the subject and print."""
-    options.run(options)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit code."""
-    return common.run_command(run, build_parser(), arguments)
+    return shell.run_subcommand(build_parser(), arguments)
 
 
 if __name__ == "__main__":
-    common.leave(main())
+    shell.leave(main())

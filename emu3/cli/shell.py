@@ -126,6 +126,12 @@ def run_command(
     return guarded(lambda: run(read_options(kind, parsed)), parser.prog)
 
 
+def run_subcommand(parser: argparse.ArgumentParser, arguments: Sequence[str] | None) -> int:
+    """`run_command` with the `run` and `kind` that are defaults of the subparser chosen."""
+    parsed = parser.parse_args(arguments)
+    return guarded(lambda: parsed.run(read_options(parsed.kind, parsed)), parser.prog)
+
+
 def guarded(work: Callable[[], int | None], program: str) -> int:
     """Do the work of a command; its exit code, with one line on stderr where it is not 0."""
     os.environ.setdefault("GLOG_v", "3")

@@ -1,8 +1,7 @@
 """The named nets have the sizes their comparisons speak of."""
 
-from argparse import Namespace
-
-from emu3.benchmarks.nets import NETS, random_model, random_prompts
+from emu3.benchmarks.nets import NETS, NetOptions, random_model, random_prompts
+from emu3.cli.options import Device
 from emu3.mllm.vocabulary import Vocabulary
 
 
@@ -30,9 +29,13 @@ def test_the_wide_and_the_narrow_vocabulary_differ_in_nothing_else():
 
 def test_a_random_model_has_as_many_visual_ids_as_asked_and_prompts_hold_none():
     net = type(NETS["small"])(32, 1, 4, 2, 48, 200, 150)
-    options = Namespace(dtype=None, attn_implementation=None)
-    vocabulary = Vocabulary.from_config(random_model(net, 64, options).config)
+    vocabulary = Vocabulary.from_config(random_model(net, 64, Device()).config)
     assert vocabulary.visual_count == 150
     ids = random_prompts(net, 3, 20)
     assert not vocabulary.is_visual(ids).any()
     assert (ids[:, -1] == vocabulary.img).all()
+
+
+def test_sizes_replace_those_of_the_net_that_is_named():
+    sizes = NetOptions("4m", layers=7).sizes
+    assert vars(sizes) == vars(NETS["4m"]) | {"layers": 7}

@@ -18,9 +18,9 @@ from train import (
     prepare_vqa_data,
 )
 from train.data.options import ImageOptions, TextOptions
-from train.measure import activations, endurance, memory, parity
+from train.measure import activations, endurance, memory, parity, request_path, step_time
 from train.mini import __main__ as mini
-from train.mini import rank_file, vision_tokenizer
+from train.mini import evaluate, rank_file, vision_tokenizer, windows
 from train.mini.options import LanguageOptions, SceneOptions, VisionOptions
 from train.tuning.options import Options
 from train.tuning.parser import build_parser
@@ -43,7 +43,12 @@ def test_a_command_runs_by_its_path_as_it_does_by_its_name(path):
 
 
 @pytest.mark.parametrize(
-    "name", [*(path.stem for path in COMMANDS), "mini.__main__", "mini.vision_tokenizer"]
+    "name",
+    [
+        *(path.stem for path in COMMANDS),
+        *("mini.__main__", "mini.vision_tokenizer", "mini.evaluate", "mini.windows"),
+        *("measure.step_time", "measure.request_path"),
+    ],
 )
 def test_bad_options_are_refused_before_mindspore_is_imported(name):
     look = f"import sys, train.{name}; print('mindspore' in sys.modules)"
@@ -86,6 +91,10 @@ def names_of(kind: type) -> set[str]:
         (endurance.build_parser(), endurance.Options),
         (memory.build_parser(), memory.Options),
         (parity.build_parser(), parity.Options),
+        (request_path.build_parser(), request_path.Options),
+        (step_time.build_parser(), step_time.Options),
+        (evaluate.build_parser(), evaluate.Options),
+        (windows.build_parser(), windows.Options),
         (prepare_vision_data.build_parser(), ImageOptions),
         (prepare_vqa_data.build_parser(), ImageOptions),
         (prepare_text_data.build_parser(), TextOptions),

@@ -5,40 +5,43 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from emu3.cli.batches import with_defaults
 
-from emu3.cli import evaluate
+from emu3.cli.shell import read_options
 from emu3.mllm import Emu3Config, Emu3ForCausalLM
 from emu3.mllm.defaults import CheckpointDefaults
-from emu3.mllm.generation.schemes import Decoding
+from emu3.pipeline import DrawSettings
 from emu3.tokenizer import Emu3VisionVQConfig, Emu3VisionVQImageProcessor, Emu3VisionVQModel
+from tests.cli.conftest import context  # noqa: F401 - a fixture for every test
 from tests.support import tiny_config, tiny_vision_config, write_tokenizer
-from train.evaluation import make_prompts, make_questions
-from train.scenes import draw
+from train.mini import evaluate
+from train.mini import models as loaded
+from train.mini.drawing import draw
+from train.mini.evaluation import make_prompts, make_questions
+
+SEED = 5
 
 
 class PerfectModels:
     """Paints the scene a prompt was written for, answers what is right, rebuilds exactly."""
 
-    def __init__(self, options):
-        self.options = options
-        self.settings = {"seed": options.seed}
-        self.prompts = {p.text: p for p in make_prompts(20, options.seed)}
-        self.answers = {q.text: q.answer for q in make_questions(18, options.seed)}
-        self.seeds = []
-        self.decoding = Decoding()
+    def __init__(self, model, vq_model, settings, device):
+        self.settings = settings
+        self.prompts = {p.text: p for p in make_prompts(20, SEED)}
+        self.answers = {q.text: q.answer for q in make_questions(18, SEED)}
         self.forwards = 0
 
-    def draw(self, texts, sizes, seeds):
-        self.seeds += seeds
-        self.forwards += 60 * len(texts)
-        scenes = [self.prompts[text].scene for text in texts]
-        assert [(s.rows, s.cols) for s in scenes] == [tuple(size) for size in sizes]
-        return [np.asarray(draw(scene)) for scene in scenes]
+    def draw(self, pictures):
+        self.forwards += 60 * len(pictures)
+        assert len({picture.size for picture in pictures}) == 1
+        for picture in pictures:
+            prompt = self.prompts[picture.prompt]
+            assert picture.size == (prompt.scene.rows, prompt.scene.cols)
+            assert picture.seed == SEED + list(self.prompts).index(picture.prompt)
+        return [np.asarray(draw(self.prompts[picture.prompt].scene)) for picture in pictures]
 
-    def answer(self, texts, images):
+    def answer(self, questions, images):
         assert len({image.size for image in images}) == 1
-        return [self.answers[text] for text in texts]
+        return [self.answers[question] for question in questions]
 
     def rebuild(self, images):
         return [np.asarray(image) for image in images]
@@ -47,11 +50,12 @@ class PerfectModels:
 class BlankModels(PerfectModels):
     """Paints nothing and says nothing."""
 
-    def draw(self, texts, sizes, seeds):
+    def draw(self, pictures):
+        sizes = [picture.size for picture in pictures]
         return [np.full((8 * h, 8 * w, 3), 250, np.uint8) for h, w in sizes]
 
-    def answer(self, texts, images):
-        return [""] * len(texts)
+    def answer(self, questions, images):
+        return [""] * len(questions)
 
     def rebuild(self, images):
         return [np.full_like(np.asarray(image), 250) for image in images]
@@ -59,9 +63,10 @@ class BlankModels(PerfectModels):
 
 def report(monkeypatch, folder, models, task, *options):
     """The JSON report of a run."""
-    monkeypatch.setattr(evaluate, "Models", models)
+    monkeypatch.setattr(loaded, "Models", models)
     file = folder / "report.json"
     arguments = [task, "--output", str(file), "--batch-size", "3", "--device", "CPU", *options]
+    arguments += ["--seed", str(SEED)]
     assert evaluate.main(arguments) == 0
     return json.loads(file.read_text(encoding="utf-8"))
 
@@ -126,6 +131,8 @@ def test_real_models_are_measured(random_models, tmp_path, task):
     assert evaluate.main([*arguments, *random_models]) == 0
     result = json.loads(file.read_text(encoding="utf-8"))
     assert len(result[task]["records"]) == 2
+    assert (result["settings"]["task"], result["settings"]["device"]) == (task, "CPU")
+    assert (result["settings"]["guidance"] is None) == (task == "reconstruction")
     if task == "reconstruction":
         assert 0 < result[task]["psnr"] < 40
 
@@ -147,8 +154,11 @@ def test_an_unknown_task_is_refused(capsys):
 
 def test_the_checkpoints_way_of_decoding_is_evaluated_unless_another_is_asked_for():
     checkpoint = CheckpointDefaults(decoding="jacobi", window=4)
-    options = evaluate.build_parser().parse_args(["t2i", "--coupling", "none"])
-    filled = with_defaults(options, checkpoint)
+    filled = settings_of("t2i", "--coupling", "none").filled(checkpoint)
     assert (filled.decoding, filled.window, filled.coupling) == ("jacobi", 4, "none")
-    options = evaluate.build_parser().parse_args(["t2i", "--decoding", "plain"])
-    assert with_defaults(options, checkpoint).window is None
+    assert settings_of("t2i", "--decoding", "plain").filled(checkpoint).window is None
+
+
+def settings_of(*arguments: str) -> DrawSettings:
+    """How the command would draw, before the checkpoint is asked."""
+    return read_options(evaluate.Options, evaluate.build_parser().parse_args(arguments)).settings

@@ -1,23 +1,63 @@
-"""A fine-tuning step on a net with random weights; PyTorch's on the same numbers if wanted."""
+"""A fine-tuning step on a net with random weights: `python -m train.measure.step_time`.
+
+PyTorch's on the same numbers if wanted, in turns with ours: read the ratio, not the seconds.
+"""
 
 import argparse
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from emu3.benchmarks import measure, nets
-from emu3.benchmarks.peer import Peer, add_peer_options
+from emu3.benchmarks.peer import Peer, PeerOptions, add_peer_options
 from emu3.benchmarks.table import Row, show
-from emu3.cli import common, flags
+from emu3.cli import options as shared
+from emu3.cli.shell import Parser, leave, run_command
 from emu3.errors import InputError
+
+if TYPE_CHECKING:
+    from emu3.mllm import Emu3ForCausalLM
 
 LEARNING_RATE, DECAY = 1e-5, 0.1
 
 
-def add_options(parser: argparse.ArgumentParser) -> None:
-    """Options of `sft`."""
+@dataclass(frozen=True)
+class Options:
+    """Of this command.
+
+    Raises:
+        InputError: as many labels as tokens.
+    """
+
+    net: nets.NetOptions
+    batch_size: int
+    length: int
+    labels: int
+    repeats: int
+    against: PeerOptions
+    device: shared.Device
+
+    def __post_init__(self) -> None:
+        if self.labels >= self.length:
+            raise InputError(
+                f"{self.labels} labels of {self.length} tokens; allowed: up to "
+                f"{self.length - 1}; change --labels or --length"
+            )
+
+    @property
+    def training_device(self) -> shared.Device:
+        """The device; in graph mode unless another is asked for, as in training."""
+        return replace(self.device, mode="graph") if self.device.mode == "auto" else self.device
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The command's options."""
+    parser = Parser(prog="train.measure.step_time", description="Measure a fine-tuning step.")
     nets.add_net_options(parser)
-    flags.add_numbers(
+    shared.add_numbers(
         parser,
         ("--batch-size", 2, "samples of a step"),
         ("--length", 256, "tokens of a sample"),
@@ -25,36 +65,30 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         ("--repeats", 5, "steps measured, after one that is not"),
     )
     add_peer_options(parser)
-    common.add_device_options(parser)
+    shared.add_device_options(parser)
+    return parser
 
 
-def run(options: argparse.Namespace) -> None:
+def run(options: Options) -> None:
     """Measure and print whole steps: forward, backward, clipping, AdamW."""
-    if options.labels >= options.length:
-        raise InputError(
-            f"{options.labels} labels of {options.length} tokens; allowed: up to "
-            f"{options.length - 1}; change --labels or --length"
-        )
-    if options.mode == "auto":
-        options.mode = "graph"  # as training does
-    common.start_device(options)
-    net = nets.chosen_net(options)
-    model = nets.random_model(net, options.length, options)
+    device, net = options.training_device, options.net.sizes
+    device.start()
+    model = nets.random_model(net, options.length, device)
     ids = nets.random_prompts(net, options.batch_size, options.length)
     print(measure.machine())
     with ExitStack() as stack:
         runs = {}
-        if options.peer:
+        if options.against.peer:
             settings = vars(net) | {
                 "ids": ids.tolist(),
                 "labels": counted(ids, options.labels).tolist(),
                 "lr": LEARNING_RATE,
                 "decay": DECAY,
-                "threads": options.threads,
+                "threads": device.threads,
             }
-            peer = Peer(options.peer_python, "sft", settings, model)
+            peer = Peer(options.against.peer_python, "sft", settings, model)
             runs["torch"] = stack.enter_context(peer).seconds
-        runs = {"emu3": our_step(model, ids, options.labels, options.mode), **runs}
+        runs = {"emu3": our_step(model, ids, options.labels, device.mode), **runs}
         timings = measure.take_turns(runs, options.repeats)
     show(rows(timings, model, options))
 
@@ -67,14 +101,16 @@ def counted(ids: np.ndarray, labels: int) -> np.ndarray:
     return np.where(kept, ids, IGNORED_LABEL)
 
 
-def our_step(model, ids: np.ndarray, labels: int, mode: str):
+def our_step(
+    model: "Emu3ForCausalLM", ids: np.ndarray, labels: int, mode: str
+) -> Callable[[], float]:
     """A function that runs one step and gives its seconds; the first one compiles."""
     import mindspore as ms
     from mindspore import Tensor
 
     from emu3.parallel.mesh import ALONE, Mesh
-    from train.step import Collect, Reduce, SummedLoss, Update
-    from train.zero import make_units
+    from train.tuning.step import Collect, Reduce, SummedLoss, Totals, Update
+    from train.tuning.zero import make_units
 
     batch, length = ids.shape
     parameters, units = make_units(model, ALONE, 0, DECAY)
@@ -94,32 +130,42 @@ def our_step(model, ids: np.ndarray, labels: int, mode: str):
 
     def step() -> None:
         loss = float(collect(*inputs, keep, scale))
-        _, norm = reduce(Tensor(np.array([loss, batch * labels, 0], np.float32)), scale)
+        _, norm = reduce(Totals(loss, batch * labels, 0).tensor(), scale)
         update(norm, rate).asnumpy()
 
     return lambda: measure.timed(step)
 
 
-def rows(timings: dict, model, options: argparse.Namespace) -> list[Row]:
+def rows(
+    timings: dict[str, measure.Timing], model: "Emu3ForCausalLM", options: Options
+) -> list[Row]:
     """One line each."""
-    shared = {
+    cells = {
         "batch": options.batch_size,
         "resolution": f"{options.length} tokens, {options.labels} count",
         "rate": options.batch_size * options.length,
     }
     millions = sum(p.size for p in model.get_parameters()) / 1e6
-    attention = model.model.layers[0].self_attn.attention
     lines = [
         Row(
             f"emu3 SFT step, {millions:.0f} M",
             timings["emu3"],
-            options.mode,
+            options.training_device.mode,
             str(model.dtype).lower(),
-            attention=attention,
-            **shared,
+            attention=model.model.layers[0].self_attn.attention,
+            **cells,
         )
     ]
     if "torch" in timings:
         against = timings["emu3"]
-        lines.append(Row("torch", timings["torch"], precision="float32", against=against, **shared))
+        lines.append(Row("torch", timings["torch"], precision="float32", against=against, **cells))
     return lines
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; returns its exit code."""
+    return run_command(run, Options, build_parser(), arguments)
+
+
+if __name__ == "__main__":
+    leave(main())

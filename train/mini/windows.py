@@ -1,0 +1,138 @@
+"""Jacobi decoding by window, beside plain decoding: `python -m train.mini.windows`.
+
+The evaluation's held-out prompts are drawn one after the other in every way, in turns; what is
+printed are runs of the network and seconds a picture.
+"""
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from emu3.benchmarks import measure
+from emu3.benchmarks.table import Row, show
+from emu3.cli import options as shared
+from emu3.cli.shell import Parser, leave, run_command
+from emu3.loading import Emu3, load_models
+from emu3.pipeline import DrawSettings, Picture, TextToImage
+
+if TYPE_CHECKING:
+    from train.mini.evaluation import Prompt
+
+WINDOWS = (2, 4, 8, 16, 32)
+
+
+@dataclass(frozen=True)
+class Options:
+    """Of this command."""
+
+    model: str
+    vq_model: str
+    prompts: int
+    window: list[int] | None
+    coupling: str
+    repeats: int
+    device: shared.Device
+
+    def __post_init__(self) -> None:
+        self.ways  # noqa: B018 - a window or a coupling that there is not is refused at once
+
+    @cached_property
+    def ways(self) -> dict[str, DrawSettings]:
+        """Settings of every way by its label; plain is the first.
+
+        Raises:
+            InputError: a window or a coupling that there is not.
+        """
+        ways = [DrawSettings(decoding="plain")]
+        for window in self.window or WINDOWS:
+            ways.append(DrawSettings(decoding="jacobi", window=window, coupling=self.coupling))
+        return {settings.scheme.label: settings for settings in ways}
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The command's options."""
+    parser = Parser(prog="train.mini.windows", description="Measure Jacobi decoding by window.")
+    shared.add_language_option(parser)
+    shared.add_vision_option(parser)
+    shared.add_numbers(
+        parser, ("--prompts", 20, "held-out prompts of the evaluation, one picture each")
+    )
+    parser.add_argument(
+        "--window",
+        type=shared.positive_int,
+        action="append",
+        metavar="L",
+        help=f"may be given several times (default: {', '.join(map(str, WINDOWS))})",
+    )
+    parser.add_argument(
+        "--coupling",
+        default="maximal",
+        metavar="NAME",
+        help="none, maximal, gumbel or fixed (default: %(default)s)",
+    )
+    shared.add_numbers(
+        parser, ("--repeats", 3, "times all pictures are made, after one that is not counted")
+    )
+    shared.add_device_options(parser)
+    return parser
+
+
+def run(options: Options) -> None:
+    """Make the same prompts' pictures one after the other in every way, in turns."""
+    device = options.device
+    device.start()
+    from train.mini.evaluation import make_prompts
+
+    models = load_models(options.model, options.vq_model, device.dtype, device.attn_implementation)
+    prompts = make_prompts(options.prompts, 0)
+    runs = {}
+
+    def draw(name: str) -> float:
+        settings, made = options.ways[name].filled(models.defaults), []
+        seconds = measure.timed(
+            lambda: made.extend(
+                draw_one(models, prompt, seed, settings, device.jit)
+                for seed, prompt in enumerate(prompts)
+            )
+        )
+        runs[name] = sum(made) / len(prompts)
+        return seconds / len(prompts)
+
+    print(measure.machine())
+    timings = measure.take_turns({n: lambda n=n: draw(n) for n in options.ways}, options.repeats)
+    show(rows(timings, runs, str(models.model.dtype).lower()))
+    print(f"fastest on this machine: {min(timings, key=lambda name: timings[name].median)}")
+
+
+def draw_one(
+    models: Emu3, prompt: "Prompt", seed: int, settings: DrawSettings, jit: bool | None
+) -> int:
+    """One picture of a prompt of the evaluation; returns its runs of the network."""
+    drawing = TextToImage(models.model, models.prompts)
+    picture = Picture(prompt.text, (prompt.scene.rows, prompt.scene.cols), seed)
+    (codes,), done = drawing.codes(drawing.request([picture], settings, jit))
+    models.codec.pictures(codes[None])
+    return sum(done.forwards)
+
+
+def rows(timings: dict[str, measure.Timing], runs: dict[str, float], precision: str) -> list[Row]:
+    """A line a way."""
+    lines = []
+    for name, timing in timings.items():
+        row = Row(name, timing, precision=precision, rate=1, unit="img/s")
+        row.extra["runs a picture"] = f"{runs[name]:.1f}"
+        row.extra["of plain's runs"] = f"{runs[name] / runs['plain']:.0%}"
+        row.extra["times as fast as plain"] = f"{timing.ratio(timings['plain']):.2f}"
+        lines.append(row)
+    return lines
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; returns its exit code."""
+    return run_command(run, Options, build_parser(), arguments)
+
+
+if __name__ == "__main__":
+    leave(main())
