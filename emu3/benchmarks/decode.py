@@ -4,7 +4,6 @@ A block is one row of a picture, which is what the command reads back at a time:
 tokens and the end of the line. Prompt and blocks go through the public `stream`.
 """
 
-import argparse
 import os
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -13,10 +12,11 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from emu3.benchmarks import measure, nets
-from emu3.benchmarks.peer import Peer, PeerOptions, add_peer_options
+from emu3.benchmarks.peer import Peer, PeerOptions
 from emu3.benchmarks.table import Row, show
-from emu3.cli import options as shared
+from emu3.cli.options import Device
 from emu3.errors import InputError
+from emu3.options import group, non_negative_float, option, positive_int
 
 if TYPE_CHECKING:
     from emu3.mllm import Emu3ForCausalLM
@@ -32,16 +32,27 @@ WAYS = {
 class DecodeOptions:
     """Of `decode`."""
 
-    net: nets.NetOptions
-    prefix: list[int] | None
-    sequences: int
-    row: int
-    repeats: int
-    top_k: int
-    guidance: float
-    against: PeerOptions
-    peer_ways: str
-    device: shared.Device
+    net: nets.NetOptions = group()
+    prefix: list[int] | None = option(
+        "tokens in the cache at the start; may be given several times, and is then compared "
+        "(default: 512)",
+        None,
+        positive_int,
+    )
+    sequences: int = option("pictures together", 1, positive_int)
+    row: int = option(
+        "codes in a row of the picture; a block is a row and its end", 16, positive_int
+    )
+    repeats: int = option("rows timed, after one that is not", 9, positive_int)
+    top_k: int = option("sample among so many", 2048, positive_int)
+    guidance: float = option(
+        "1 runs one row per picture, anything else two", 3.0, non_negative_float
+    )
+    against: PeerOptions = group()
+    peer_ways: str = option(
+        f"how the peer decodes, of {', '.join(WAYS)}", "reference,batched,static"
+    )
+    device: Device = group()
 
     def __post_init__(self) -> None:
         self.ways  # noqa: B018 - a name that nobody knows is refused at once
@@ -69,62 +80,12 @@ class DecodeOptions:
 class PrefillOptions:
     """Of `prefill`."""
 
-    net: nets.NetOptions
-    prefix: int
-    sequences: int
-    repeats: int
-    against: PeerOptions
-    device: shared.Device
-
-
-def add_decode_options(parser: argparse.ArgumentParser) -> None:
-    """The options of `DecodeOptions`."""
-    nets.add_net_options(parser)
-    group = parser.add_argument_group("work")
-    group.add_argument(
-        "--prefix",
-        type=shared.positive_int,
-        action="append",
-        metavar="N",
-        help="tokens in the cache at the start; may be given several times, and is then compared "
-        "(default: 512)",
-    )
-    shared.add_numbers(
-        group,
-        ("--sequences", 1, "pictures together"),
-        ("--row", 16, "codes in a row of the picture; a block is a row and its end"),
-        ("--repeats", 9, "rows timed, after one that is not"),
-        ("--top-k", 2048, "sample among so many"),
-    )
-    group.add_argument(
-        "--guidance",
-        type=shared.non_negative_float,
-        default=3.0,
-        metavar="G",
-        help="1 runs one row per picture, anything else two (default: %(default)s)",
-    )
-    add_peer_options(parser)
-    parser.add_argument(
-        "--peer-ways",
-        default="reference,batched,static",
-        metavar="NAMES",
-        help=f"how the peer decodes, of {', '.join(WAYS)} (default: %(default)s)",
-    )
-    shared.add_device_options(parser)
-
-
-def add_prefill_options(parser: argparse.ArgumentParser) -> None:
-    """The options of `PrefillOptions`."""
-    nets.add_net_options(parser)
-    group = parser.add_argument_group("work")
-    shared.add_numbers(
-        group,
-        ("--prefix", 512, "tokens of each prompt"),
-        ("--sequences", 1, "prompts together"),
-        ("--repeats", 5, "times measured, after one that is not"),
-    )
-    add_peer_options(parser)
-    shared.add_device_options(parser)
+    net: nets.NetOptions = group()
+    prefix: int = option("tokens of each prompt", 512, positive_int)
+    sequences: int = option("prompts together", 1, positive_int)
+    repeats: int = option("times measured, after one that is not", 5, positive_int)
+    against: PeerOptions = group()
+    device: Device = group()
 
 
 class OurRows:

@@ -1,14 +1,14 @@
 """Language models of given sizes with random weights, and prompts for them."""
 
-import argparse
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from emu3.cli import options as shared
+from emu3.cli.options import Device
 from emu3.errors import InputError
+from emu3.options import option, positive_int
 
 if TYPE_CHECKING:
     from emu3.mllm import Emu3ForCausalLM
@@ -36,15 +36,6 @@ NETS = {
     "narrow-vocabulary": Net(768, 12, 12, 4, 2048, 33000, 32768),
     "300m": Net(1024, 20, 16, 8, 2816, 33000, 32768),
 }
-MEANINGS = {
-    "hidden": "width",
-    "layers": "decoder layers",
-    "heads": "attention heads",
-    "kv_heads": "key and value heads",
-    "inner": "width of the MLP",
-    "vocabulary": "ids",
-    "visual": "visual ids, the last of the vocabulary",
-}
 
 
 @dataclass(frozen=True)
@@ -55,14 +46,16 @@ class NetOptions:
         InputError: no room for texts in the vocabulary.
     """
 
-    net: str = "small"
-    hidden: int | None = None
-    layers: int | None = None
-    heads: int | None = None
-    kv_heads: int | None = None
-    inner: int | None = None
-    vocabulary: int | None = None
-    visual: int | None = None
+    net: str = option("sizes of the net, with random weights", "small", choices=list(NETS))
+    hidden: int | None = option("width (default: the net's)", None, positive_int)
+    layers: int | None = option("decoder layers (default: the net's)", None, positive_int)
+    heads: int | None = option("attention heads (default: the net's)", None, positive_int)
+    kv_heads: int | None = option("key and value heads (default: the net's)", None, positive_int)
+    inner: int | None = option("width of the MLP (default: the net's)", None, positive_int)
+    vocabulary: int | None = option("ids (default: the net's)", None, positive_int)
+    visual: int | None = option(
+        "visual ids, the last of the vocabulary (default: the net's)", None, positive_int
+    )
 
     def __post_init__(self) -> None:
         if self.sizes.vocabulary - self.sizes.visual < 2 * MARKERS:
@@ -80,25 +73,7 @@ class NetOptions:
         return Net(**named | given)
 
 
-def add_net_options(parser: argparse.ArgumentParser) -> None:
-    """--net, and an option for each size that replaces it."""
-    group = parser.add_argument_group("net")
-    group.add_argument(
-        "--net",
-        choices=list(NETS),
-        default="small",
-        help="sizes of the net, with random weights (default: %(default)s)",
-    )
-    for field in fields(Net):
-        group.add_argument(
-            f"--{field.name.replace('_', '-')}",
-            type=shared.positive_int,
-            metavar="N",
-            help=f"{MEANINGS[field.name]} (default: the net's)",
-        )
-
-
-def random_model(net: Net, positions: int, device: shared.Device) -> "Emu3ForCausalLM":
+def random_model(net: Net, positions: int, device: Device) -> "Emu3ForCausalLM":
     """A model of the net's sizes for up to `positions` tokens, on the chosen device."""
     from emu3.mllm import Emu3Config, Emu3ForCausalLM
 

@@ -4,7 +4,6 @@ The peer answers each line it is sent with one line of JSON; `emu3.benchmarks.pe
 other end.
 """
 
-import argparse
 import json
 import subprocess
 import sys
@@ -16,6 +15,7 @@ import numpy as np
 from safetensors.numpy import save_file
 
 from emu3.errors import InputError
+from emu3.options import option
 
 ROOT = Path(__file__).resolve().parents[2]
 INSTALL = "pip install torch, or pip install -e .[torch-peer]"
@@ -25,21 +25,14 @@ INSTALL = "pip install torch, or pip install -e .[torch-peer]"
 class PeerOptions:
     """Whom to compare with, None for nobody, and the Python that has it."""
 
-    peer: str | None = None
-    peer_python: str = sys.executable
-
-
-def add_peer_options(parser: argparse.ArgumentParser) -> None:
-    """The options of `PeerOptions`."""
-    group = parser.add_argument_group("peer")
-    group.add_argument(
-        "--peer", choices=["torch"], help="also run PyTorch on the same weights, in this same run"
+    peer: str | None = option(
+        "also run PyTorch on the same weights, in this same run (default: nobody)",
+        choices=["torch"],
     )
-    group.add_argument(
-        "--peer-python",
-        default=sys.executable,
+    peer_python: str = option(
+        "the Python that has torch and transformers (default: this one)",
+        sys.executable,
         metavar="PYTHON",
-        help="the Python that has torch and transformers (default: this one)",
     )
 
 

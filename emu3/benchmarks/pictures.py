@@ -1,12 +1,10 @@
 """Whole tasks with a checkpoint: pictures by batch size, answers, and the time to a first token."""
 
-import argparse
 import json
 import subprocess
 import sys
 from dataclasses import asdict, dataclass
-from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from emu3 import bundled
 from emu3.benchmarks import measure
@@ -16,119 +14,62 @@ from emu3.cli import options as shared
 from emu3.errors import InputError
 from emu3.images import open_image
 from emu3.loading import Emu3, load_models
+from emu3.options import group, option, positive_int
 from emu3.pipeline import Answers, AskSettings, DrawSettings, Picture, PictureSize, TextToImage
 
 if TYPE_CHECKING:
     from emu3.mllm import Emu3ForCausalLM
 
 BATCHES = (1, 2, 4)
+TOGETHER = "together; may be given several times (default: 1, 2, 4)"
 QUESTION = "Please describe the image"
+
+
+def repeats(what: str) -> Any:
+    """--repeats."""
+    return option(f"{what} timed, after one that is not", 3, positive_int)
 
 
 @dataclass(frozen=True)
 class PictureOptions:
     """Of `t2i`."""
 
-    model: str
-    vq_model: str
-    prompt: str | None
-    ratio: str
-    image_area: int | None
-    settings: DrawSettings
-    batch_size: list[int] | None
-    repeats: int
-    device: shared.Device
-
-    def __post_init__(self) -> None:
-        self.size  # noqa: B018 - a ratio that is none is refused at once
-
-    @cached_property
-    def size(self) -> PictureSize:
-        """The size of each picture."""
-        return PictureSize([self.ratio], self.image_area)
+    model: str = shared.language_model()
+    vq_model: str = shared.vision_model()
+    prompt: str | None = option("what to draw (default: the checkpoint's example)")
+    size: PictureSize = group(leave_out=("height", "width"))
+    settings: DrawSettings = group(
+        leave_out=("suffix", "negative_prompt", "temperature", "top_k", "top_p")
+    )
+    batch_size: list[int] | None = option(f"pictures {TOGETHER}", None, positive_int)
+    repeats: int = repeats("batches of each size")
+    device: shared.Device = group()
 
 
 @dataclass(frozen=True)
 class AnswerOptions:
     """Of `vqa`."""
 
-    model: str
-    vq_model: str
-    image: str
-    question: str
-    new_tokens: int
-    batch_size: list[int] | None
-    repeats: int
-    device: shared.Device
+    model: str = shared.language_model()
+    vq_model: str = shared.vision_model()
+    image: str = option(
+        "image to ask about (default: a bundled one)", str(bundled.DEMO_IMAGE), metavar="FILE"
+    )
+    question: str = option("what to ask", QUESTION)
+    new_tokens: int = option("tokens of each answer, its end ignored", 64, positive_int)
+    batch_size: list[int] | None = option(f"questions {TOGETHER}", None, positive_int)
+    repeats: int = repeats("batches of each size")
+    device: shared.Device = group()
 
 
 @dataclass(frozen=True)
 class StartupOptions:
     """Of `startup`."""
 
-    model: str
-    vq_model: str
-    repeats: int
-    device: shared.Device
-
-
-def add_picture_options(parser: argparse.ArgumentParser) -> None:
-    """The options of `PictureOptions`."""
-    shared.add_language_option(parser)
-    shared.add_vision_option(parser)
-    parser.add_argument("--prompt", metavar="TEXT", help="(default: the checkpoint's example)")
-    parser.add_argument("--ratio", default="1:1", metavar="W:H", help="(default: %(default)s)")
-    parser.add_argument(
-        "--image-area",
-        type=shared.positive_int,
-        metavar="PIXELS",
-        help="size of the picture (default: the checkpoint's)",
-    )
-    shared.add_guidance_option(parser)
-    shared.add_decoding_options(parser)
-    checkpoints = ("suffix", "negative_prompt", "temperature", "top_k", "top_p")
-    parser.set_defaults(**dict.fromkeys(checkpoints))
-    _add_batches(parser, "pictures")
-    shared.add_device_options(parser)
-
-
-def add_answer_options(parser: argparse.ArgumentParser) -> None:
-    """The options of `AnswerOptions`."""
-    shared.add_language_option(parser)
-    shared.add_vision_option(parser)
-    parser.add_argument(
-        "--image",
-        default=str(bundled.DEMO_IMAGE),
-        metavar="FILE",
-        help="image to ask about (default: a bundled one)",
-    )
-    parser.add_argument(
-        "--question", default=QUESTION, metavar="TEXT", help="(default: %(default)s)"
-    )
-    shared.add_numbers(parser, ("--new-tokens", 64, "tokens of each answer, its end ignored"))
-    _add_batches(parser, "questions")
-    shared.add_device_options(parser)
-
-
-def add_startup_options(parser: argparse.ArgumentParser) -> None:
-    """The options of `StartupOptions`."""
-    shared.add_language_option(parser)
-    shared.add_vision_option(parser)
-    shared.add_numbers(parser, ("--repeats", 3, "fresh processes timed, after one that is not"))
-    shared.add_device_options(parser)
-
-
-def _add_batches(parser: argparse.ArgumentParser, what: str) -> None:
-    parser.add_argument(
-        "--batch-size",
-        type=shared.positive_int,
-        action="append",
-        metavar="N",
-        help=f"{what} together; may be given several times (default: 1, 2, 4)",
-    )
-    shared.add_numbers(
-        parser, ("--repeats", 3, "batches timed of each size, after one that is not")
-    )
+    model: str = shared.language_model()
+    vq_model: str = shared.vision_model()
+    repeats: int = repeats("fresh processes")
+    device: shared.Device = group()
 
 
 def loaded(options: PictureOptions | AnswerOptions | StartupOptions) -> Emu3:

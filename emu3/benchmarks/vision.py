@@ -1,6 +1,5 @@
 """The vision tokenizer: a picture, or a clip, to codes and back; PyTorch in turns if wanted."""
 
-import argparse
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -9,11 +8,12 @@ import numpy as np
 
 from emu3.benchmarks import measure
 from emu3.benchmarks.nets import in_dtype
-from emu3.benchmarks.peer import Peer, PeerOptions, add_peer_options
+from emu3.benchmarks.peer import Peer, PeerOptions
 from emu3.benchmarks.table import Row, show
-from emu3.cli import options as shared
+from emu3.cli.options import Device
 from emu3.errors import InputError
 from emu3.loading import RELEASED, load_vision
+from emu3.options import group, option, positive_int
 
 if TYPE_CHECKING:
     from emu3.tokenizer import Emu3VisionVQModel
@@ -25,33 +25,17 @@ PEER_NAME = "torch, reference's way: all frames through everything"
 class Options:
     """Of `vq-image` and `vq-clip`."""
 
-    vq_model: str
-    height: int
-    width: int
-    batch_size: int
-    repeats: int
-    against: PeerOptions
-    device: shared.Device
-
-
-def add_options(parser: argparse.ArgumentParser) -> None:
-    """The options of `Options`."""
-    parser.add_argument(
-        "--vq-model",
-        default=RELEASED,
+    vq_model: str = option(
+        f"vision tokenizer: {RELEASED} for random weights at the released size, or a folder",
+        RELEASED,
         metavar="PATH",
-        help=f"vision tokenizer: {RELEASED} for random weights at the released size, or a folder "
-        "(default: %(default)s)",
     )
-    shared.add_numbers(
-        parser,
-        ("--height", 256, "pixels from top to bottom"),
-        ("--width", 256, "pixels from left to right"),
-        ("--batch-size", 1, "pictures or clips together"),
-        ("--repeats", 3, "times measured, after one that is not"),
-    )
-    add_peer_options(parser)
-    shared.add_device_options(parser, attention=False)
+    height: int = option("pixels from top to bottom", 256, positive_int)
+    width: int = option("pixels from left to right", 256, positive_int)
+    batch_size: int = option("pictures or clips together", 1, positive_int)
+    repeats: int = option("times measured, after one that is not", 3, positive_int)
+    against: PeerOptions = group()
+    device: Device = group(leave_out=("attn_implementation",))
 
 
 def run_image(options: Options) -> None:

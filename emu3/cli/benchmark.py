@@ -4,7 +4,6 @@ Times are medians of repeats after one that is not counted. A peer runs in a pro
 turns with ours, so that both see the same machine: read the ratio, not the seconds.
 """
 
-import argparse
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -13,62 +12,36 @@ from emu3.cli import shell
 
 
 class Subject(NamedTuple):
-    """What is measured: in words, its options, their dataclass, and the measurement."""
+    """What is measured: in words, its options, and the measurement."""
 
     what: str
-    add_options: Callable[[argparse.ArgumentParser], None]
     kind: type
     run: Callable[[Any], None]
 
 
 SUBJECTS = {
     "decode": Subject(
-        "decoding steps of a net with random weights",
-        decode.add_decode_options,
-        decode.DecodeOptions,
-        decode.run_decode,
+        "decoding steps of a net with random weights", decode.DecodeOptions, decode.run_decode
     ),
-    "prefill": Subject(
-        "prompts into the cache",
-        decode.add_prefill_options,
-        decode.PrefillOptions,
-        decode.run_prefill,
-    ),
-    "t2i": Subject(
-        "whole pictures by batch size",
-        pictures.add_picture_options,
-        pictures.PictureOptions,
-        pictures.run_pictures,
-    ),
-    "vqa": Subject(
-        "answers by batch size",
-        pictures.add_answer_options,
-        pictures.AnswerOptions,
-        pictures.run_answers,
-    ),
-    "vq-image": Subject(
-        "a picture to codes and back", vision.add_options, vision.Options, vision.run_image
-    ),
-    "vq-clip": Subject(
-        "a clip of 4 frames to codes and back", vision.add_options, vision.Options, vision.run_clip
-    ),
+    "prefill": Subject("prompts into the cache", decode.PrefillOptions, decode.run_prefill),
+    "t2i": Subject("whole pictures by batch size", pictures.PictureOptions, pictures.run_pictures),
+    "vqa": Subject("answers by batch size", pictures.AnswerOptions, pictures.run_answers),
+    "vq-image": Subject("a picture to codes and back", vision.Options, vision.run_image),
+    "vq-clip": Subject("a clip of 4 frames to codes and back", vision.Options, vision.run_clip),
     "startup": Subject(
-        "a fresh process up to its first token",
-        pictures.add_startup_options,
-        pictures.StartupOptions,
-        pictures.run_startup,
+        "a fresh process up to its first token", pictures.StartupOptions, pictures.run_startup
     ),
 }
 
 
-def build_parser() -> argparse.ArgumentParser:
+def build_parser() -> shell.Parser:
     """The command's options, a set for each subject."""
-    parser = shell.make_parser("benchmark", "Measure speed.")
+    parser = shell.Parser(prog="emu3.cli.benchmark", description="Measure speed.")
     subjects = parser.add_subparsers(required=True, metavar="WHAT")
     for name, subject in SUBJECTS.items():
         words = {"help": subject.what, "description": f"Measure {subject.what}."}
         own = subjects.add_parser(name, **words)
-        subject.add_options(own)
+        shell.add_options(own, subject.kind)
         own.set_defaults(kind=subject.kind, run=subject.run)
     return parser
 

@@ -3,7 +3,6 @@
 PyTorch's on the same numbers if wanted, in turns with ours: read the ratio, not the seconds.
 """
 
-import argparse
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -12,11 +11,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from emu3.benchmarks import measure, nets
-from emu3.benchmarks.peer import Peer, PeerOptions, add_peer_options
+from emu3.benchmarks.peer import Peer, PeerOptions
 from emu3.benchmarks.table import Row, show
-from emu3.cli import options as shared
-from emu3.cli.shell import Parser, leave, run_command
+from emu3.cli.options import Device
+from emu3.cli.shell import Parser, leave, make_parser, run_command
 from emu3.errors import InputError
+from emu3.options import group, option, positive_int
 
 if TYPE_CHECKING:
     from emu3.mllm import Emu3ForCausalLM
@@ -32,13 +32,13 @@ class Options:
         InputError: as many labels as tokens.
     """
 
-    net: nets.NetOptions
-    batch_size: int
-    length: int
-    labels: int
-    repeats: int
-    against: PeerOptions
-    device: shared.Device
+    net: nets.NetOptions = group()
+    batch_size: int = option("samples of a step", 2, positive_int)
+    length: int = option("tokens of a sample", 256, positive_int)
+    labels: int = option("tokens of a sample that count, its last ones", 192, positive_int)
+    repeats: int = option("steps measured, after one that is not", 5, positive_int)
+    against: PeerOptions = group()
+    device: Device = group()
 
     def __post_init__(self) -> None:
         if self.labels >= self.length:
@@ -48,25 +48,14 @@ class Options:
             )
 
     @property
-    def training_device(self) -> shared.Device:
+    def training_device(self) -> Device:
         """The device; in graph mode unless another is asked for, as in training."""
         return replace(self.device, mode="graph") if self.device.mode == "auto" else self.device
 
 
-def build_parser() -> argparse.ArgumentParser:
+def build_parser() -> Parser:
     """The command's options."""
-    parser = Parser(prog="train.measure.step_time", description="Measure a fine-tuning step.")
-    nets.add_net_options(parser)
-    shared.add_numbers(
-        parser,
-        ("--batch-size", 2, "samples of a step"),
-        ("--length", 256, "tokens of a sample"),
-        ("--labels", 192, "tokens of a sample that count, its last ones"),
-        ("--repeats", 5, "steps measured, after one that is not"),
-    )
-    add_peer_options(parser)
-    shared.add_device_options(parser)
-    return parser
+    return make_parser("train.measure.step_time", "Measure a fine-tuning step.", Options)
 
 
 def run(options: Options) -> None:

@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from emu3.cli import options as shared
-from emu3.cli.shell import Parser, Stopwatch, leave, run_command
+from emu3.cli.shell import Parser, Stopwatch, leave, make_parser, run_command
 from emu3.files import atomic_path, writable_folder
+from emu3.options import group, option, positive_int
 from emu3.pipeline import DrawSettings, Picture, in_lists
 from train.mini.evaluation import make_prompts, make_questions, make_scenes, rates, ratio_name
 
@@ -31,57 +32,30 @@ COUNTS = {"t2i": 500, "vqa": 500, "reconstruction": 200}
 class Options:
     """Of this command."""
 
-    task: str
-    model: str
-    vq_model: str
-    count: int | None
-    batch_size: int
-    seed: int
-    output: str
-    new: bool
-    pictures: str | None
-    settings: DrawSettings
-    device: shared.Device
+    task: str = option("what to measure", positional=True, choices=[*TASKS, "all"])
+    model: str = shared.language_model()
+    vq_model: str = shared.vision_model()
+    count: int | None = option(
+        "prompts, questions or scenes (default: 500, 500 and 200)", None, positive_int
+    )
+    batch_size: int = option("items generated together", 20, positive_int)
+    seed: int = shared.seed()
+    output: str = option(
+        "JSON file for figures and single verdicts", "outputs/evaluation.json", metavar="FILE"
+    )
+    new: bool = option(
+        "t2i and vqa: scenes with the colour or shape that only fine-tuning teaches", False
+    )
+    pictures: str | None = option(
+        "also save every generated or rebuilt picture here (default: nowhere)", metavar="FOLDER"
+    )
+    settings: DrawSettings = group(leave_out=("suffix", "negative_prompt"))
+    device: shared.Device = group()
 
 
 def build_parser() -> Parser:
     """The command's options."""
-    parser = Parser(prog="train.mini.evaluate", description="Measure emu3-mini on held-out scenes.")
-    parser.add_argument("task", choices=[*TASKS, "all"], help="what to measure")
-    shared.add_language_option(parser)
-    shared.add_vision_option(parser)
-    parser.add_argument(
-        "--count",
-        type=shared.positive_int,
-        metavar="N",
-        help="prompts, questions or scenes (default: 500, 500 and 200)",
-    )
-    shared.add_numbers(parser, ("--batch-size", 20, "items generated together"))
-    parser.add_argument(
-        "--guidance",
-        type=shared.non_negative_float,
-        metavar="G",
-        help="how strongly a prompt steers; 1 is without guidance (default: the checkpoint's)",
-    )
-    parser.add_argument(
-        "--output",
-        default="outputs/evaluation.json",
-        metavar="FILE",
-        help="JSON file for figures and single verdicts (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--new",
-        action="store_true",
-        help="t2i and vqa: scenes with the colour or shape that only fine-tuning teaches",
-    )
-    parser.add_argument(
-        "--pictures", metavar="FOLDER", help="also save every generated or rebuilt picture here"
-    )
-    shared.add_sampling_options(parser, greedy=False)
-    shared.add_decoding_options(parser)
-    parser.set_defaults(suffix=None, negative_prompt=None)
-    shared.add_device_options(parser)
-    return parser
+    return make_parser("train.mini.evaluate", "Measure emu3-mini on held-out scenes.", Options)
 
 
 def run(options: Options) -> None:
@@ -250,8 +224,8 @@ def print_section(task: str, section: dict) -> None:
     """The table of one task."""
     print(f"\n{task} ({section['seconds']:.0f} s)")
     for part, groups in section["right_of_total"].items():
-        for group, (right, total) in groups.items():
-            print(f"  {part:12} {group:10} {right:4d} of {total:4d}  {100 * right / total:5.1f} %")
+        for name, (right, total) in groups.items():
+            print(f"  {part:12} {name:10} {right:4d} of {total:4d}  {100 * right / total:5.1f} %")
     if "forwards" in section:
         print(f"  {section['forwards']:.1f} forwards a picture, decoding {section['decoding']}")
     if "psnr" in section:

@@ -4,7 +4,6 @@ The evaluation's held-out prompts are drawn one after the other in every way, in
 printed are runs of the network and seconds a picture.
 """
 
-import argparse
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -13,8 +12,9 @@ from typing import TYPE_CHECKING
 from emu3.benchmarks import measure
 from emu3.benchmarks.table import Row, show
 from emu3.cli import options as shared
-from emu3.cli.shell import Parser, leave, run_command
+from emu3.cli.shell import Parser, leave, make_parser, run_command
 from emu3.loading import Emu3, load_models
+from emu3.options import group, option, positive_int
 from emu3.pipeline import DrawSettings, Picture, TextToImage
 
 if TYPE_CHECKING:
@@ -27,13 +27,19 @@ WINDOWS = (2, 4, 8, 16, 32)
 class Options:
     """Of this command."""
 
-    model: str
-    vq_model: str
-    prompts: int
-    window: list[int] | None
-    coupling: str
-    repeats: int
-    device: shared.Device
+    model: str = shared.language_model()
+    vq_model: str = shared.vision_model()
+    prompts: int = option("held-out prompts of the evaluation, one picture each", 20, positive_int)
+    window: list[int] | None = option(
+        f"may be given several times (default: {', '.join(map(str, WINDOWS))})",
+        None,
+        positive_int,
+    )
+    coupling: str = option("none, maximal, gumbel or fixed", "maximal")
+    repeats: int = option(
+        "times all pictures are made, after one that is not counted", 3, positive_int
+    )
+    device: shared.Device = group()
 
     def __post_init__(self) -> None:
         self.ways  # noqa: B018 - a window or a coupling that there is not is refused at once
@@ -51,32 +57,9 @@ class Options:
         return {settings.scheme.label: settings for settings in ways}
 
 
-def build_parser() -> argparse.ArgumentParser:
+def build_parser() -> Parser:
     """The command's options."""
-    parser = Parser(prog="train.mini.windows", description="Measure Jacobi decoding by window.")
-    shared.add_language_option(parser)
-    shared.add_vision_option(parser)
-    shared.add_numbers(
-        parser, ("--prompts", 20, "held-out prompts of the evaluation, one picture each")
-    )
-    parser.add_argument(
-        "--window",
-        type=shared.positive_int,
-        action="append",
-        metavar="L",
-        help=f"may be given several times (default: {', '.join(map(str, WINDOWS))})",
-    )
-    parser.add_argument(
-        "--coupling",
-        default="maximal",
-        metavar="NAME",
-        help="none, maximal, gumbel or fixed (default: %(default)s)",
-    )
-    shared.add_numbers(
-        parser, ("--repeats", 3, "times all pictures are made, after one that is not counted")
-    )
-    shared.add_device_options(parser)
-    return parser
+    return make_parser("train.mini.windows", "Measure Jacobi decoding by window.", Options)
 
 
 def run(options: Options) -> None:
