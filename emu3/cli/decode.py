@@ -13,6 +13,7 @@ from emu3.cli import options as shared
 from emu3.cli import shell
 from emu3.cli.outputs import (
     Codes,
+    Stopwatch,
     new_file,
     new_folder,
     save_picture,
@@ -73,7 +74,7 @@ def run(options: Options) -> None:
     for path, content in jobs:
         content.require_codebook(vision.config.codebook_size, path)
     vision = TiledVision(vision, options.tile) if options.tile else vision
-    codec, watch = VisionCodec(vision, image_processor), shell.Stopwatch()
+    codec, watch = VisionCodec(vision, image_processor), Stopwatch()
     for (path, content), folder in zip(jobs, folders):
         stem, settings = f"{path.stem}_decoded", content.settings
         if content.codes.ndim == 2:

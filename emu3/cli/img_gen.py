@@ -15,10 +15,10 @@ import numpy as np
 
 from emu3.cli import options as shared
 from emu3.cli import shell
-from emu3.cli.outputs import Codes, Progress, kept_message, new_file, save_picture
+from emu3.cli.outputs import Codes, Progress, Stopwatch, kept_message, new_file, save_picture
 from emu3.errors import InputError
 from emu3.files import writable_folder
-from emu3.loading import check_same_codes, load_language, load_vision, read_configs
+from emu3.loading import load_models, read_configs
 from emu3.mllm.generation.events import Done, RowDone
 from emu3.options import group, non_negative_int, option, positive_int
 from emu3.pipeline import (
@@ -94,25 +94,20 @@ def read_prompts(path: str) -> list[str]:
 
 def run(options: Options) -> None:
     """Make every picture."""
-    folder = writable_folder(options.output)
-    options.device.start()
+    folder, device = writable_folder(options.output), options.device
+    device.start()
     from emu3.mllm.defaults import CheckpointDefaults
-    from emu3.mllm.prompts import PromptBuilder
-    from emu3.tokenizer import VisionCodec
 
     checkpoint = CheckpointDefaults.from_pretrained(options.model)
-    settings = options.settings.filled(checkpoint)
+    settings, jit = options.settings.filled(checkpoint), device.jit
     shared.notice_if_lossy(settings.scheme)
     pictures = plan(options, settings, checkpoint)
-    device = options.device
-    model, tokenizer = load_language(options.model, device.dtype, device.attn_implementation)
-    vision, image_processor = load_vision(options.vq_model, device.dtype)
-    check_same_codes(model, vision)
-    drawing = TextToImage(model, PromptBuilder(tokenizer))
+    models = load_models(options.model, options.vq_model, device.dtype, device.attn_implementation)
+    drawing = TextToImage(models.model, models.prompts)
     batches = list(in_lists(pictures, options.batch_size))
-    requests = [drawing.request(batch, settings, device.jit) for batch in batches]
-    studio = Studio(options, settings, drawing, VisionCodec(vision, image_processor), folder)
-    watch = shell.Stopwatch()
+    requests = [drawing.request(batch, settings, jit) for batch in batches]
+    studio = Studio(options, settings, drawing, models.codec, folder)
+    watch = Stopwatch()
     with Progress(sum(picture.size[0] for picture in pictures), "row") as progress:
         for batch, request in zip(batches, requests):
             studio.make(batch, request, progress)

@@ -16,6 +16,7 @@ from emu3.cli import options as shared
 from emu3.cli import shell
 from emu3.cli.outputs import (
     Codes,
+    Stopwatch,
     kept_message,
     new_file,
     save_picture,
@@ -79,7 +80,7 @@ def run(options: Options) -> None:
     vision, image_processor = load_vision(options.vq_model, options.device.dtype)
     vision = TiledVision(vision, options.tile) if options.tile else vision
     rebuild = Reconstruction(VisionCodec(vision, image_processor), options.clip_frames)
-    studio, watch = Studio(options, rebuild, folder), shell.Stopwatch()
+    studio, watch = Studio(options, rebuild, folder), Stopwatch()
     for path in options.inputs:
         studio.clip(path) if FrameSource.is_clip(path) else studio.image(path)
     print(watch.closing_line(f"{len(options.inputs)} input(s) rebuilt"))

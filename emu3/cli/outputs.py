@@ -1,4 +1,4 @@
-"""What the commands write and show: numbered files, codes, pictures, animations, a progress bar.
+"""What the commands write and show: numbered files, codes, pictures, animations, progress, time.
 
 Legend: h w latent rows and columns, T latent frames. A code of -1 was never made.
 """
@@ -6,6 +6,7 @@ Legend: h w latent rows and columns, T latent frames. A code of -1 was never mad
 import json
 import shlex
 import sys
+import time
 import zipfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -177,6 +178,28 @@ def kept_message(kept: Sequence[Path], vq_model: str, finished: Sequence[Path] =
         command = [sys.executable, "-m", "emu3.cli.decode", *map(str, kept), "--vq-model", vq_model]
         parts.append(f"what has no picture yet is kept, decode it with: {shlex.join(command)}")
     return "; ".join(parts)
+
+
+class Stopwatch:
+    """Seconds since it was made, and the line a command ends with."""
+
+    def __init__(self) -> None:
+        self.start = time.perf_counter()
+
+    @property
+    def seconds(self) -> float:
+        """Seconds so far."""
+        return time.perf_counter() - self.start
+
+    def closing_line(self, what: str, tokens: int | None = None) -> str:
+        """`what`, seconds, tokens/s and peak memory."""
+        from emu3.runtime import peak_memory_bytes
+
+        speed = f", {tokens / self.seconds:.1f} tokens/s" if tokens else ""
+        return (
+            f"{what} in {self.seconds:.1f} s{speed}, "
+            f"peak memory {peak_memory_bytes() / 2**30:.2f} GiB"
+        )
 
 
 class Progress:

@@ -10,7 +10,6 @@ import os
 import signal
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import fields, is_dataclass
@@ -182,25 +181,3 @@ def _complain(program: str, message: str, code: int) -> int:
     word = "error: " if code == BAD_INPUT else ""
     print(f"{program}: {word}{line}", file=sys.stderr)
     return code
-
-
-class Stopwatch:
-    """Seconds since it was made, and the line a command ends with."""
-
-    def __init__(self) -> None:
-        self.start = time.perf_counter()
-
-    @property
-    def seconds(self) -> float:
-        """Seconds so far."""
-        return time.perf_counter() - self.start
-
-    def closing_line(self, what: str, tokens: int | None = None) -> str:
-        """`what`, seconds, tokens/s and peak memory."""
-        from emu3.runtime import peak_memory_bytes
-
-        speed = f", {tokens / self.seconds:.1f} tokens/s" if tokens else ""
-        return (
-            f"{what} in {self.seconds:.1f} s{speed}, "
-            f"peak memory {peak_memory_bytes() / 2**30:.2f} GiB"
-        )

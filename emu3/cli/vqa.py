@@ -9,7 +9,7 @@ import numpy as np
 from emu3 import bundled
 from emu3.cli import options as shared
 from emu3.cli import shell
-from emu3.cli.outputs import Progress
+from emu3.cli.outputs import Progress, Stopwatch
 from emu3.errors import InputError, about
 from emu3.images import open_image
 from emu3.loading import check_same_codes, load_language, load_vision
@@ -93,7 +93,7 @@ def run(options: Options) -> None:
     check_same_codes(model, codec.vision)
     prompts = PromptBuilder(tokenizer, options.template or defaults.chat_template)
     desk = Desk(options, Answers(model, prompts), options.settings.filled(defaults))
-    watch = shell.Stopwatch()
+    watch = Stopwatch()
     with Progress(None, "token") as progress:
         for batch in in_lists(enumerate(options.pairs), options.batch_size):
             desk.answer(batch, codes, progress)

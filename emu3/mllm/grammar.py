@@ -94,7 +94,7 @@ def read_sizes(sizes) -> np.ndarray:
     Raises:
         InputError: not pairs of whole numbers.
     """
-    sizes = np.atleast_2d(as_numpy(sizes))
+    sizes = np.atleast_2d(np.asarray(sizes))
     if sizes.ndim != 2 or sizes.shape[1] != 2 or (sizes != np.floor(sizes)).any():
         raise InputError(
             f"image_size has shape {sizes.shape} and dtype {sizes.dtype}; allowed: whole numbers "

@@ -125,7 +125,7 @@ def test_a_batch_that_cannot_fit_is_refused_before_anything_is_loaded(
     tiny, tmp_path, monkeypatch, capsys
 ):
     monkeypatch.setattr(runtime, "available_memory_bytes", lambda: 1000)
-    monkeypatch.setattr(img_gen, "load_language", lambda *_: pytest.fail("loaded"))
+    monkeypatch.setattr(img_gen, "load_models", lambda *_: pytest.fail("loaded"))
     arguments = ["--model", tiny[0], "--vq-model", tiny[1], "--output", str(tmp_path)]
     assert img_gen.main(arguments) == 2
     assert "need about" in capsys.readouterr().err

@@ -16,20 +16,27 @@ from pathlib import Path
 from types import CodeType, FrameType
 
 from emu3.cli import img_gen
-from emu3.cli.shell import Parser, leave, parser_with_defaults, run_command
+from emu3.cli.shell import Parser, leave, make_parser, run_command
 from emu3.errors import InputError
+from emu3.options import option
 
 PACKAGE = Path(img_gen.__file__).resolve().parents[1]
-LOADED, CHOSEN = ("loading.py", "load_vision"), ("mllm/generation/decoder.py", "choose")
-NETWORK = ("nn/", "mllm/modeling_emu3.py", "mllm/rotary.py", "mllm/configuration_emu3.py")
+LOADED, CHOSEN = ("loading.py", "load_models"), ("mllm/generation/decoder.py", "choose")
+NETWORK = (
+    "nn/",
+    "mllm/modeling_emu3.py",
+    "mllm/rotary.py",
+    "mllm/configuration_emu3.py",
+    "runtime.py",
+)
 
 
 @dataclass(frozen=True)
 class Options:
     """Of this command."""
 
-    prompt: str
-    decoding: str
+    prompt: str = option("what to draw", "a red star above a blue circle")
+    decoding: str = option("plain, jacobi or zipar", "plain")
 
 
 class Watch:
@@ -93,11 +100,8 @@ def watched(options: Options) -> Watch:
 
 
 def build_parser() -> Parser:
-    """Every option with its default."""
-    parser = parser_with_defaults("train.measure.request_path", __doc__)
-    parser.add_argument("--prompt", default="a red star above a blue circle", help="what to draw")
-    parser.add_argument("--decoding", default="plain", help="plain, jacobi or zipar")
-    return parser
+    """The command's options."""
+    return make_parser("train.measure.request_path", "Trace a picture's request.", Options)
 
 
 def run(options: Options) -> None:
@@ -105,7 +109,8 @@ def run(options: Options) -> None:
     watch = watched(options)
     network = [file for file in watch.files if file.startswith(NETWORK)]
     handling = [file for file in watch.files if file not in network]
-    for title, files in (("handle the request", handling), ("are the network", network)):
+    parts = {"handle the request": handling, "are the network and its device": network}
+    for title, files in parts.items():
         print(f"{len(files)} files {title}")
         for file in files:
             print(f"  emu3/{file:<44}{watch.files[file]:3d} functions")

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from emu3.cli import options as shared
-from emu3.cli.shell import Parser, Stopwatch, leave, make_parser, run_command
+from emu3.cli.outputs import Stopwatch
+from emu3.cli.shell import Parser, leave, make_parser, run_command
 from emu3.files import atomic_path, writable_folder
 from emu3.options import group, option, positive_int
 from emu3.pipeline import DrawSettings, Picture, in_lists

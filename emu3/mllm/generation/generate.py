@@ -103,12 +103,12 @@ def _run(store: StepStore, request: Request, streamer) -> Iterator[Event]:
         logits = decoder.start()
         prompts = sum(len(prompt) for prompt in request.rows.prompts)
         yield PrefillDone(prompts, time.perf_counter() - began)
-        decoder.choose(processed(request, decoder.tokens, logits))
+        _choose(decoder, request, logits)
         shown = _show(streamer, progress.output(decoder, whole=False), 0)
         yield from progress.events(decoder)
         while not progress.finished(decoder):
             if request.needs_host:
-                decoder.choose(processed(request, decoder.tokens, decoder.next_logits()))
+                _choose(decoder, request, decoder.next_logits())
             else:
                 decoder.advance(progress.block)
             shown = _show(streamer, progress.output(decoder, whole=False), shown)
@@ -126,6 +126,13 @@ def _run(store: StepStore, request: Request, streamer) -> Iterator[Event]:
         seeds=request.seeds,
         forwards=tuple(decoder.forwards.tolist()),
     )
+
+
+def _choose(decoder: Decoder, request: Request, logits: Tensor) -> None:
+    """One token from logits, by way of the host when processors want to see them."""
+    if request.needs_host:
+        logits = processed(request, decoder.tokens, logits)
+    decoder.choose(logits)
 
 
 def _show(streamer, output: np.ndarray, shown: int) -> int:

@@ -113,12 +113,10 @@ def _suppress(tokens: tuple[int, ...], first: int, stop: int | None) -> Processo
 
 
 def processed(request: "Request", tokens: np.ndarray, logits: Tensor) -> Tensor:
-    """Logits (N, V) after the processors of a request, by way of the host; as they are without.
+    """Logits (N, V) after the processors of a request, by way of the host.
 
     tokens (N, n) are those made so far. In a picture's grid only visual ids are possible.
     """
-    if not request.needs_host:
-        return logits
     ids = np.concatenate([request.ids, tokens], 1)
     scores = logits.asnumpy()
     if request.grid is not None:

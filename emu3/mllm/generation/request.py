@@ -15,7 +15,7 @@ import numpy as np
 
 from emu3.arrays import as_numpy
 from emu3.errors import InputError
-from emu3.mllm.generation.logits_processors import own_processors, recognise
+from emu3.mllm.generation.logits_processors import Recognised, own_processors, recognise
 from emu3.mllm.generation.prefill import Rows, make_rows
 from emu3.mllm.generation.schemes import FIELDS, Plain, fitted
 from emu3.mllm.generation.settings import Settings, resolve_settings
@@ -67,7 +67,7 @@ def make_request(
         InputError: any of them is impossible or does not fit the others.
     """
     config: Emu3Config = model.config
-    asked = recognise(logits_processor)
+    asked = recognise(logits_processor) if logits_processor else Recognised({}, [])
     own = {name: overrides.pop(name, None) for name in OWN_FIELDS}
     constraint = asked.fields.pop("constraint", None)
     if NEGATIVE in asked.fields:
@@ -223,7 +223,7 @@ def _seeds(seed, count: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
     if seed is None:
         seed = secrets.randbits(32)
     try:
-        values = tuple(int(value) for value in np.atleast_1d(as_numpy(seed)))
+        values = tuple(int(value) for value in np.atleast_1d(np.asarray(seed)))
     except (TypeError, ValueError):
         values = ()
     if not values or len(values) not in (1, count):
