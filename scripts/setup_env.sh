@@ -24,24 +24,22 @@ emu3_supported_python() {
     return 1
 }
 
-# Sets PIP to the command that installs into .venv; makes it, or repairs one whose making was cut
-# short.
-emu3_venv_pip() {
+# Makes a .venv with pip, also in place of one whose making was cut short.
+emu3_make_venv() {
     local base venv="$ROOT/.venv/bin/python"
-    PIP=("$venv" -m pip)
-    if "${PIP[@]}" --version >/dev/null 2>&1; then return; fi
+    if "$venv" -m pip --version >/dev/null 2>&1; then return; fi
     base="$(emu3_supported_python)" || return 1
-    # A pip from 22.3 on serves other Pythons too, which saves seconds of unpacking one first.
-    PIP=("$base" -m pip --python "$venv")
     "$base" -m venv --clear --without-pip "$ROOT/.venv" || return 1
-    if "${PIP[@]}" --version >/dev/null 2>&1; then return; fi
-    PIP=("$venv" -m pip)
-    "$base" -m venv --clear "$ROOT/.venv"
+    # Sooner done than venv's own way, but only a pip from 22.3 on installs into another Python.
+    "$base" -m pip --python "$venv" install --quiet --no-compile pip 2>/dev/null ||
+        "$base" -m venv --clear "$ROOT/.venv"
 }
 
 emu3_pip_install() {
-    # Modules are compiled when first imported: few of MindSpore's thousands ever are.
-    "${PIP[@]}" install --quiet --disable-pip-version-check --no-compile -c requirements.txt "$@"
+    # Not compiled: of MindSpore's thousands of modules few are ever imported. No warnings: newer
+    # pips show setuptools' general remarks on editable installs.
+    PYTHONWARNINGS=ignore "$ROOT/.venv/bin/python" -m pip install --quiet --no-compile \
+        --disable-pip-version-check -c requirements.txt "$@"
 }
 
 emu3_fill_venv() {
@@ -50,10 +48,10 @@ emu3_fill_venv() {
     echo "emu3: installing what this needs into $ROOT/.venv (once; a few minutes)" >&2
     cd "$ROOT" || return 1
     unset PYTHONPATH  # or pip would see the checkout as installed
-    emu3_venv_pip || return 1
+    emu3_make_venv || return 1
     # MindSpore's 2.4 GB take as long as all the rest, so the largest of that are unpacked meanwhile.
     # A pipe, though nothing goes through it: it waits for both, and Ctrl-C ends both.
-    emu3_pip_install --no-deps mindspore | emu3_pip_install pip scipy transformers || return 1
+    emu3_pip_install --no-deps mindspore | emu3_pip_install scipy transformers || return 1
     emu3_pip_install --editable ".${extras:+[$extras]}"
 }
 
