@@ -42,9 +42,13 @@ emu3_pip_install() {
         --disable-pip-version-check -c requirements.txt "$@"
 }
 
+# What pip calls the checkout with these extras, from its own folder: .[EXTRA,...]
+emu3_checkout() {
+    local IFS=,
+    echo ".${*:+[$*]}"
+}
+
 emu3_fill_venv() {
-    local extras
-    extras="$(IFS=,; echo "$*")"
     echo "emu3: installing what this needs into $ROOT/.venv (once; a few minutes)" >&2
     cd "$ROOT" || return 1
     unset PYTHONPATH  # or pip would see the checkout as installed
@@ -52,7 +56,7 @@ emu3_fill_venv() {
     # MindSpore's 2.4 GB take as long as all the rest, so the largest of that are unpacked meanwhile.
     # A pipe, though nothing goes through it: it waits for both, and Ctrl-C ends both.
     emu3_pip_install --no-deps mindspore | emu3_pip_install scipy transformers || return 1
-    emu3_pip_install --editable ".${extras:+[$extras]}"
+    emu3_pip_install --editable "$(emu3_checkout "$@")"
 }
 
 # Only one process at a time may fill .venv; the others wait and find it ready.
@@ -74,7 +78,7 @@ emu3_find_python() {
     if ! emu3_ready "$venv" --emu3 "$@"; then
         if ! emu3_locked_venv "$@" || ! "$venv" "$ROOT/scripts/check_env.py" --emu3 "$@" >&2; then
             echo "emu3: set-up failed; in $ROOT run by hand:" \
-                "python -m pip install -c requirements.txt -e '.[$(IFS=,; echo "$*")]'" >&2
+                "python -m pip install -c requirements.txt -e '$(emu3_checkout "$@")'" >&2
             exit 1
         fi
     fi
