@@ -14,4 +14,4 @@ MINI_LANGUAGE = ASSETS / "emu3-mini" / "language"
 MINI_VISION = ASSETS / "emu3-mini" / "vision"
 DEMO_IMAGE = ASSETS / "demo.png"
 DEMO_CLIP = ASSETS / "demo_clip"
-EXAMPLE_RECORDS = ASSETS / "training"
+EXAMPLE_RECORDS = ASSETS / "training"  # for train/, so only in a checkout

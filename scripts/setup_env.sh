@@ -1,7 +1,7 @@
 # Sourced by the other scripts: sets ROOT and defines emu3_find_python [EXTRA ...], which sets
 # PYTHON to a Python with the dependencies and those extras of setup.cfg: $PYTHON, the active
-# Python or .venv, which is made when none of them will do.
-ROOT="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
+# Python or .venv, which is made when none of them will do and has emu3 itself too.
+ROOT="$(CDPATH='' cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd)"
 export PYTHONPATH="$ROOT${PYTHONPATH:+:$PYTHONPATH}"
 export GLOG_v="${GLOG_v:-3}"
 
@@ -24,34 +24,63 @@ emu3_supported_python() {
     return 1
 }
 
+# Makes a .venv with pip, also in place of one whose making was cut short.
 emu3_make_venv() {
     local base venv="$ROOT/.venv/bin/python"
+    if "$venv" -m pip --version >/dev/null 2>&1; then return; fi
     base="$(emu3_supported_python)" || return 1
-    echo "emu3: installing the requirements into $ROOT/.venv (once; a few minutes)" >&2
-    # Also repairs a .venv whose making was cut short.
-    "$venv" -m pip --version >/dev/null 2>&1 || "$base" -m venv --clear "$ROOT/.venv" || return 1
-    "$venv" -m pip install --quiet --disable-pip-version-check -r "$ROOT/requirements.txt"
+    "$base" -m venv --clear --without-pip "$ROOT/.venv" || return 1
+    # Sooner done than venv's own way, but only a pip from 22.3 on installs into another Python.
+    "$base" -m pip --python "$venv" install --quiet --no-compile pip 2>/dev/null ||
+        "$base" -m venv --clear "$ROOT/.venv"
 }
 
-# Only one process at a time may make .venv; the others wait and find it ready.
+emu3_pip_install() {
+    # Not compiled: of MindSpore's thousands of modules few are ever imported. No warnings: newer
+    # pips show setuptools' general remarks on editable installs.
+    PYTHONWARNINGS=ignore "$ROOT/.venv/bin/python" -m pip install --quiet --no-compile \
+        --disable-pip-version-check -c requirements.txt "$@"
+}
+
+# What pip calls the checkout with these extras, from its own folder: .[EXTRA,...]
+emu3_checkout() {
+    local IFS=,
+    echo ".${*:+[$*]}"
+}
+
+emu3_fill_venv() {
+    echo "emu3: installing what this needs into $ROOT/.venv (once; a few minutes)" >&2
+    cd "$ROOT" || return 1
+    unset PYTHONPATH  # or pip would see the checkout as installed
+    emu3_make_venv || return 1
+    # MindSpore's 2.4 GB take as long as all the rest, so the largest of that are unpacked meanwhile.
+    # A pipe, though nothing goes through it: it waits for both, and Ctrl-C ends both.
+    emu3_pip_install --no-deps mindspore | emu3_pip_install scipy transformers || return 1
+    emu3_pip_install --editable "$(emu3_checkout "$@")"
+}
+
+# Only one process at a time may fill .venv; the others wait and find it ready.
 emu3_locked_venv() {
     (
         if command -v flock >/dev/null 2>&1; then flock 9; fi
-        emu3_ready "$ROOT/.venv/bin/python" "$@" || emu3_make_venv
+        emu3_ready "$ROOT/.venv/bin/python" --emu3 "$@" || emu3_fill_venv "$@"
     ) 9>"$ROOT/.venv.lock"
 }
 
 emu3_find_python() {
-    local python
-    for python in "${PYTHON:-}" python python3 "$ROOT/.venv/bin/python"; do
+    local python venv="$ROOT/.venv/bin/python"
+    for python in "${PYTHON:-}" python python3; do
         if [ -n "$python" ] && emu3_ready "$python" "$@"; then
             export PYTHON="$python"
             return
         fi
     done
-    if ! emu3_locked_venv "$@" || ! "$ROOT/.venv/bin/python" "$ROOT/scripts/check_env.py" "$@" >&2; then
-        echo "emu3: set-up failed; run 'python -m pip install -r requirements.txt' by hand" >&2
-        exit 1
+    if ! emu3_ready "$venv" --emu3 "$@"; then
+        if ! emu3_locked_venv "$@" || ! "$venv" "$ROOT/scripts/check_env.py" --emu3 "$@" >&2; then
+            echo "emu3: set-up failed; in $ROOT run by hand:" \
+                "python -m pip install -c requirements.txt -e '$(emu3_checkout "$@")'" >&2
+            exit 1
+        fi
     fi
-    export PYTHON="$ROOT/.venv/bin/python"
+    export PYTHON="$venv"
 }

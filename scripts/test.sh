@@ -2,7 +2,7 @@
 # Set up what is needed, check the style, run the tests. Arguments go to pytest.
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/setup_env.sh"
-emu3_find_python video training dev
+emu3_find_python video training original dev
 cd "$ROOT"
 "$PYTHON" -m ruff check .
 "$PYTHON" -m ruff format --check .

@@ -1,7 +1,10 @@
 """The task scripts hand environment and arguments on to the commands."""
 
+import json
 import os
+import runpy
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -76,3 +79,15 @@ def test_all_benchmarks_of_the_list_are_run_with_the_further_options(tmp_path):
         words = [*line.split(), "--repeats", "1"]
         start = found.index(words[0])
         assert found[start : start + len(words)] == words
+
+
+@pytest.mark.parametrize("moved", [False, True])
+def test_a_checkout_counts_as_installed_only_where_it_is(moved, tmp_path, monkeypatch):
+    info = tmp_path / "emu3_mindspore-0.1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: emu3-mindspore\nVersion: 0.1.0\n")
+    folder = tmp_path / "before it was moved" if moved else ROOT
+    (info / "direct_url.json").write_text(json.dumps({"url": folder.as_uri()}))
+    lacking = runpy.run_path(str(ROOT / "scripts" / "check_env.py"))["checkout_lacking"]
+    monkeypatch.setattr(sys, "path", [str(tmp_path)])
+    assert lacking("emu3-mindspore") == (f"{ROOT} is not installed" if moved else None)

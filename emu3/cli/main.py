@@ -1,0 +1,69 @@
+"""The `emu3` command: `emu3 img_gen --prompt "a red star"` is `python -m emu3.cli.img_gen ...`."""
+
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+
+from emu3 import __version__
+from emu3.cli import shell
+from emu3.errors import InputError
+
+COMMANDS = {
+    "img_gen": "draw pictures from descriptions",
+    "vqa": "answer questions about images",
+    "img_rec": "turn images and clips into codes and back",
+    "decode": "turn saved codes into pictures",
+    "estimate": "say what a generation needs in memory and time",
+    "benchmark": "measure speed",
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command that the first argument names; returns its exit code."""
+    name, *rest = (sys.argv[1:] if arguments is None else arguments) or ["--help"]
+    if name in ("-h", "--help"):
+        print(usage())
+        return 0
+    if name == "--version":
+        print(f"emu3 {__version__}")
+        return 0
+    return shell.guarded(lambda: command(name).main(rest), "emu3")
+
+
+def command(name: str):
+    """The module of a command.
+
+    Raises:
+        InputError: there is no such command.
+    """
+    if name not in COMMANDS:
+        raise InputError(
+            f"command {name!r} is unknown; allowed: {', '.join(COMMANDS)} "
+            "(emu3 --help describes them)"
+        )
+    return import_module(f"emu3.cli.{name}")
+
+
+def usage() -> str:
+    """The help text: every command with one line."""
+    lines = [f"  {name:<11} {what}" for name, what in COMMANDS.items()]
+    return "\n".join(
+        [
+            "usage: emu3 COMMAND [OPTIONS]",
+            "       emu3 --version",
+            "",
+            "Emu3 on MindSpore.",
+            "",
+            "commands (emu3 COMMAND --help lists the options):",
+            *lines,
+        ]
+    )
+
+
+def run() -> None:
+    """The console script: run the command and end the process."""
+    shell.leave(main())
+
+
+if __name__ == "__main__":
+    run()
