@@ -85,3 +85,9 @@ def test_the_installed_command_answers(installed, tmp_path):
     here = {"folder": tmp_path, "PYTHONPATH": str(installed)}
     assert run(installed / "bin" / "emu3", "--version", **here).startswith("emu3 ")
     assert "--prompt" in run(sys.executable, "-m", "emu3", "img_gen", "--help", **here)
+
+
+def test_the_installed_package_draws_in_one_line(installed, tmp_path):
+    code = "import emu3; print(emu3.load().draw('a red star').size, emu3.__file__)"
+    printed = run(sys.executable, "-c", code, folder=tmp_path, PYTHONPATH=str(installed))
+    assert printed.split("\n")[0] == f"(112, 112) {installed / 'emu3' / '__init__.py'}"
