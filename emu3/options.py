@@ -26,7 +26,7 @@ def option(
         help: what it is for, in words; says what None stands for.
         default: of the field and of the command line.
         kind: reads and checks a text; by default the field's own type.
-        more: further arguments of `argparse.add_argument`.
+        more: `also`, other names of it; `positional`; arguments of `argparse.add_argument`.
     """
     return field(default=default, metadata={"help": help, "kind": kind, **more})
 

@@ -3,7 +3,8 @@
 from dataclasses import replace
 from pathlib import Path
 
-from train.scenes import Ground, Scene, Shape, draw
+from train.mini.drawing import draw
+from train.mini.scenes import Ground, Scene, Shape
 
 ASSETS = Path(__file__).resolve().parent.parent / "assets"
 SCENE = Scene(

@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from emu3 import bundled
-from emu3.cli.options import non_negative_int, positive_int
-from emu3.cli.shell import Parser, leave, run_command
+from emu3.cli.shell import Parser, leave, make_parser, run_command
 from emu3.errors import InputError
+from emu3.options import non_negative_int, option, positive_int
 
 if TYPE_CHECKING:
     from train.data.checking import Findings
@@ -29,50 +29,36 @@ SOMETHING_WRONG = 1
 class Options:
     """What is checked, for which model, and how much of it is shown."""
 
-    folder: str
-    split: str | None
-    model: str
-    max_length: int | None
-    structure: bool
-    show: int
+    folder: str = option(
+        "feature folder, with list/SPLIT.json in it", positional=True, metavar="DIR"
+    )
+    split: str | None = option(
+        "the list to check (default: all lists of the folder)", metavar="NAME"
+    )
+    model: str = option(
+        "language model to be trained, a folder or a hub id: its tokenizer makes the samples "
+        "(default: emu3-mini)",
+        str(bundled.MINI_LANGUAGE),
+        metavar="PATH",
+    )
+    max_length: int | None = option(
+        "tokens of the longest sample training takes (default: the model's positions)",
+        None,
+        positive_int,
+    )
+    structure: bool = option(
+        "supervise the ends of rows and images too (default: visual tokens only)", False
+    )
+    show: int = option("samples of each list to decode", 2, non_negative_int)
 
 
 def build_parser() -> Parser:
     """The command's options."""
-    parser = Parser(
-        prog="train.check_data",
-        description="Show what a feature folder holds and find what is wrong with it. "
-        "Exit codes: 0 nothing wrong, 1 something is, 2 bad input.",
+    about = (
+        "Show what a feature folder holds and find what is wrong with it. "
+        "Exit codes: 0 nothing wrong, 1 something is, 2 bad input."
     )
-    add = parser.add_argument
-    add("folder", metavar="DIR", help="feature folder, with list/SPLIT.json in it")
-    add("--split", metavar="NAME", help="the list to check (default: all lists of the folder)")
-    add(
-        "--model",
-        default=str(bundled.MINI_LANGUAGE),
-        metavar="PATH",
-        help="language model to be trained, a folder or a hub id: its tokenizer makes the samples "
-        "(default: emu3-mini)",
-    )
-    add(
-        "--max-length",
-        type=positive_int,
-        metavar="N",
-        help="tokens of the longest sample training takes (default: the model's positions)",
-    )
-    add(
-        "--structure",
-        action="store_true",
-        help="supervise the ends of rows and images too (default: visual tokens only)",
-    )
-    add(
-        "--show",
-        type=non_negative_int,
-        default=2,
-        metavar="N",
-        help="samples of each list to decode (default: %(default)s)",
-    )
-    return parser
+    return make_parser("train.check_data", about, Options)
 
 
 def run(options: Options) -> int:

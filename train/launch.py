@@ -20,9 +20,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from emu3.cli.options import positive_int
-from emu3.cli.shell import INTERRUPTED, Parser, leave, parser_with_defaults, run_command
+from emu3.cli.shell import INTERRUPTED, Parser, leave, make_parser, run_command
 from emu3.files import writable_folder
+from emu3.options import option, positive_int
 
 GRACE = 20.0  # seconds that workers have to end by themselves once one of them failed
 POLL = 0.2
@@ -35,11 +35,11 @@ SCHEDULER = (
 class Options:
     """What is started, how often, and where it writes."""
 
-    processes: int
-    port: int | None
-    logs: str
-    module: str
-    arguments: list[str]
+    processes: int = option("how many", 1, positive_int, also=("-n",))
+    port: int | None = option("of the scheduler (default: a free one)", None, positive_int)
+    logs: str = option("folder of the other ranks' output", "outputs/logs", metavar="FOLDER")
+    module: str = option("Python module to run", positional=True)
+    arguments: list[str] = option("what it is given", positional=True, nargs=argparse.REMAINDER)
 
 
 def free_port() -> int:
@@ -152,14 +152,8 @@ def run(command: Sequence[str], processes: int, port: int | None, logs: Path) ->
 
 
 def build_parser() -> Parser:
-    """Every option with its default."""
-    parser = parser_with_defaults("train.launch", __doc__)
-    parser.add_argument("-n", "--processes", type=positive_int, default=1, help="how many")
-    parser.add_argument("--port", type=positive_int, help="of the scheduler (default: a free one)")
-    parser.add_argument("--logs", default="outputs/logs", help="folder of the other ranks' output")
-    parser.add_argument("module", help="Python module to run")
-    parser.add_argument("arguments", nargs=argparse.REMAINDER, help="what it is given")
-    return parser
+    """The command's options."""
+    return make_parser("train.launch", "Start a module in several processes here.", Options)
 
 
 def launch(options: Options) -> int:

@@ -13,9 +13,7 @@ if not __package__:  # started by its path
 from collections.abc import Sequence
 from pathlib import Path
 
-from emu3.bundled import MINI_VISION
-from emu3.cli.options import add_numbers, non_negative_int
-from emu3.cli.shell import Parser, leave, parser_with_defaults, run_command
+from emu3.cli.shell import Parser, leave, make_parser, run_command
 from emu3.errors import InputError
 from emu3.files import read_json, writable_folder, write_json
 from train.mini.options import SCENE_TASKS, SceneOptions
@@ -51,28 +49,12 @@ def claim(options: SceneOptions) -> None:
 
 
 def build_parser() -> Parser:
-    """Every option with its default."""
-    parser = parser_with_defaults("train.prepare_scene_data", __doc__)
-    add = parser.add_argument
-    add("--vq-model", default=str(MINI_VISION), help="vision tokenizer")
-    add(
-        "--codes",
-        choices=("encoded", "named"),
-        default="encoded",
-        help="of the vision tokenizer, or those it is taught to give (train.mini.cells)",
+    """The command's options."""
+    return make_parser(
+        "train.prepare_scene_data",
+        "Draw scenes, encode them and write feature folders.",
+        SceneOptions,
     )
-    add("--output", default="outputs/scenes", help="folder to write")
-    add("--tasks", nargs="+", choices=SCENE_TASKS, default=list(SCENE_TASKS), help="what to draw")
-    add("--new", action="store_true", help="teach a new colour and kind, among what is known")
-    add("--held-back", type=non_negative_int, default=200, help="pictures of the test lists")
-    add("--seed", type=non_negative_int, default=0, help="seed of scenes and texts")
-    add_numbers(
-        parser,
-        ("--scenes", 20000, "pictures to draw"),
-        ("--wordings", 6, "captions per picture"),
-        ("--batch", 32, "pictures encoded at once"),
-    )
-    return parser
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -9,19 +9,26 @@ if not __package__:  # started by its path
     by_path.run_as_module(__file__)
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from emu3.cli.shell import Parser, leave, run_command
-from train.data.options import TextOptions, make_parser
+from train.data.options import Files, files_of, preparing_parser
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the command line asks for."""
+
+    files: Files = files_of("text")
 
 
 def build_parser() -> Parser:
     """The command's options."""
-    return make_parser(
-        "prepare_text_data", "Write text conversations as features for training answers.", "text"
-    )
+    about = "Write text conversations as features for training answers."
+    return preparing_parser("prepare_text_data", about, Options)
 
 
-def run(options: TextOptions) -> int:
+def run(options: Options) -> int:
     """Write the feature folder; returns the exit code."""
     from train.data.preparing import prepare
     from train.data.records import text_record
@@ -31,7 +38,7 @@ def run(options: TextOptions) -> int:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit code."""
-    return run_command(run, TextOptions, build_parser(), arguments)
+    return run_command(run, Options, build_parser(), arguments)
 
 
 if __name__ == "__main__":

@@ -9,21 +9,28 @@ if not __package__:  # started by its path
     by_path.run_as_module(__file__)
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from emu3.cli.shell import Parser, leave, run_command
-from train.data.options import ImageOptions, add_image_options, make_parser
+from emu3.options import group
+from train.data.options import Encoding, Files, files_of, preparing_parser
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the command line asks for."""
+
+    files: Files = files_of("vqa")
+    encoding: Encoding = group()
 
 
 def build_parser() -> Parser:
     """The command's options."""
-    parser = make_parser(
-        "prepare_vqa_data", "Encode conversations about images for training answers.", "vqa"
-    )
-    add_image_options(parser)
-    return parser
+    about = "Encode conversations about images for training answers."
+    return preparing_parser("prepare_vqa_data", about, Options)
 
 
-def run(options: ImageOptions) -> int:
+def run(options: Options) -> int:
     """Write the feature folder; returns the exit code."""
     from train.data.preparing import prepare
     from train.data.records import conversation_record
@@ -33,7 +40,7 @@ def run(options: ImageOptions) -> int:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit code."""
-    return run_command(run, ImageOptions, build_parser(), arguments)
+    return run_command(run, Options, build_parser(), arguments)
 
 
 if __name__ == "__main__":

@@ -46,31 +46,37 @@ def make_parser(program: str, description: str, kind: type, underscores: bool = 
     return parser
 
 
-def add_options(parser, kind: type, about: Mapping[str, Any] | None = None, underscores=False):
+def add_options(
+    parser: argparse.ArgumentParser,
+    kind: type,
+    about: Mapping[str, Any] | None = None,
+    underscores: bool = False,
+    rows: Any = None,
+) -> None:
     """Add an option for each field of a dataclass made of `emu3.options.option`.
 
-    A field that is a dataclass itself becomes a group of options; `about` is what
+    A field that is a dataclass itself becomes a group of options, `rows`; `about` is what
     `emu3.options.group` says of it.
     """
     types, about = get_type_hints(kind), about or {}
     for field in fields(kind):
         inner = types[field.name]
         if is_dataclass(inner):
-            rows = parser.add_argument_group(field.name.replace("_", " "))
-            add_options(rows, inner, field.metadata, underscores)
+            group = parser.add_argument_group(field.name.replace("_", " "))
+            add_options(parser, inner, field.metadata, underscores, group)
         elif field.name in about.get("leave_out", ()):
             parser.set_defaults(**{field.name: field.default})
         else:
             default = about.get("defaults", {}).get(field.name, field.default)
-            _add_option(parser, field.name, inner, default, dict(field.metadata), underscores)
+            more = dict(field.metadata)
+            _add_option(rows or parser, field.name, inner, default, more, underscores)
 
 
-def _add_option(parser, name: str, kind: type, default: Any, about: dict, underscores: bool):
+def _add_option(rows, name: str, kind: type, default: Any, about: dict, underscores: bool) -> None:
     """One option; a list may be given several times unless `nargs` says otherwise."""
-    text, read = about.pop("help"), about.pop("kind")
-    flag = f"--{name if underscores else name.replace('_', '-')}"
+    text, read, also = about.pop("help"), about.pop("kind"), about.pop("also", ())
     if about.pop("positional", False):
-        parser.add_argument(name, help=text, **about)
+        rows.add_argument(name, help=text, **about)
         return
     (plain,) = (part for part in _alternatives(kind) if part is not NoneType)
     if get_origin(plain) in (list, tuple):
@@ -85,7 +91,8 @@ def _add_option(parser, name: str, kind: type, default: Any, about: dict, unders
             about.setdefault("metavar", METAVARS[plain])
     if default is not None and "(default" not in text:
         text += " (default: %(default)s)"
-    parser.add_argument(flag, default=default, help=text, **about)
+    flag = f"--{name if underscores else name.replace('_', '-')}"
+    rows.add_argument(*also, flag, dest=name, default=default, help=text, **about)
 
 
 def _alternatives(kind: type) -> tuple[type, ...]:

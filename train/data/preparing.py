@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 from mindspore import Tensor
 from tqdm import tqdm
 
-from emu3.cli.shell import Interrupted, Stopwatch
+from emu3.cli.outputs import Stopwatch
+from emu3.cli.shell import Interrupted
 from emu3.errors import InputError
 from emu3.files import atomic_path, writable_folder
 from train.data.features import list_entries, read_feature, write_feature, write_list

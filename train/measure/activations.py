@@ -17,10 +17,10 @@ import numpy as np
 from mindspore import Tensor
 
 from emu3 import runtime
-from emu3.cli.options import positive_int
-from emu3.cli.shell import Parser, leave, parser_with_defaults, run_command
+from emu3.cli.shell import Parser, leave, make_parser, run_command
 from emu3.mllm import Emu3Config, Emu3ForCausalLM
 from emu3.mllm.modeling_emu3 import IGNORED_LABEL
+from emu3.options import option, positive_int
 from emu3.parallel.mesh import Mesh, make_mesh, started_by_launcher
 from emu3.parallel.sequence import share_sequence
 from train.data.batches import DataSettings, localise
@@ -35,10 +35,10 @@ VOCABULARY, SHORT = 512, 64
 class Options:
     """Of this command."""
 
-    tokens: int
-    processes: int
-    mode: str
-    measure: bool
+    tokens: int = option("length of the sequence", 2048, positive_int)
+    processes: int = option("that share it; divides 8", 4, positive_int)
+    mode: str = option("mode", "graph", choices=("pynative", "graph"))
+    measure: bool = option("measure this process alone (default: both)", False)
 
 
 def new_model(tokens: int) -> Emu3ForCausalLM:
@@ -94,15 +94,12 @@ def measured(options: Options, processes: int) -> int:
 
 
 def build_parser() -> Parser:
-    """Every option with its default."""
-    parser = parser_with_defaults("train.measure.activations", __doc__)
-    parser.add_argument("--tokens", type=positive_int, default=2048, help="length of the sequence")
-    parser.add_argument(
-        "--processes", type=positive_int, default=4, help="that share it; divides 8"
+    """The command's options."""
+    return make_parser(
+        "train.measure.activations",
+        "Measure a process's activations, alone and sharing a sequence.",
+        Options,
     )
-    parser.add_argument("--mode", choices=("pynative", "graph"), default="graph", help="mode")
-    parser.add_argument("--measure", action="store_true", help="measure this process alone")
-    return parser
 
 
 def run(options: Options) -> int:

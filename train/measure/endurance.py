@@ -18,9 +18,9 @@ import numpy as np
 from safetensors.numpy import load_file
 
 from emu3.bundled import MINI_LANGUAGE
-from emu3.cli.options import non_negative_float, non_negative_int, positive_int
-from emu3.cli.shell import Parser, leave, parser_with_defaults, run_command
+from emu3.cli.shell import Parser, leave, make_parser, run_command
 from emu3.errors import InputError
+from emu3.options import non_negative_float, non_negative_int, option, positive_int
 from train.tuning.checkpoints import STATE, checkpoints
 
 LIMIT = 1e-5  # relative difference of a tensor, norm(a - b) / norm(b)
@@ -30,13 +30,13 @@ LIMIT = 1e-5  # relative difference of a tensor, norm(a - b) / norm(b)
 class Options:
     """Of this command."""
 
-    data: str
-    model: str
-    output: str
-    kills: int
-    span: float
-    steps: int
-    seed: int
+    data: str = option("feature folder", "outputs/new_scenes/t2i", metavar="FOLDER")
+    model: str = option("start model", str(MINI_LANGUAGE), metavar="PATH")
+    output: str = option("folder of the runs", "outputs/endurance", metavar="FOLDER")
+    kills: int = option("how often", 20, positive_int)
+    span: float = option("seconds after a step, at most", 0.6, non_negative_float)
+    steps: int = option("steps of the run", 100, positive_int)
+    seed: int = option("seed of the moments", 0, non_negative_int)
 
 
 def start(output: Path, options: Options) -> subprocess.Popen:
@@ -78,18 +78,10 @@ def kill_once(output: Path, options: Options, rng: random.Random) -> tuple[str, 
 
 
 def build_parser() -> Parser:
-    """Every option with its default."""
-    parser = parser_with_defaults("train.measure.endurance", __doc__)
-    parser.add_argument("--data", default="outputs/new_scenes/t2i", help="feature folder")
-    parser.add_argument("--model", default=str(MINI_LANGUAGE), help="start model")
-    parser.add_argument("--output", default="outputs/endurance", help="folder of the runs")
-    parser.add_argument("--kills", type=positive_int, default=20, help="how often")
-    parser.add_argument(
-        "--span", type=non_negative_float, default=0.6, help="seconds after a step, at most"
+    """The command's options."""
+    return make_parser(
+        "train.measure.endurance", "Kill a run at random moments and see that it goes on.", Options
     )
-    parser.add_argument("--steps", type=positive_int, default=100, help="steps of the run")
-    parser.add_argument("--seed", type=non_negative_int, default=0, help="seed of the moments")
-    return parser
 
 
 def run(options: Options) -> int:

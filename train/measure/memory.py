@@ -16,20 +16,9 @@ import numpy as np
 from mindspore import Parameter, Tensor, nn, ops
 
 from emu3 import runtime
-from emu3.cli.options import positive_int
-from emu3.cli.shell import Parser, leave, parser_with_defaults, run_command
+from emu3.cli.shell import Parser, leave, make_parser, run_command
+from emu3.options import option, positive_int
 from train.tuning.loss import LOGITS_AT_ONCE, HeadLoss
-
-
-@dataclass(frozen=True)
-class Options:
-    """Of this command."""
-
-    tokens: int
-    classes: int
-    width: int
-    mode: str
-    way: str | None
 
 
 class Head(nn.Cell):
@@ -57,6 +46,19 @@ class Whole(Head):
 
 
 WAYS = {"chunked": (Head, LOGITS_AT_ONCE), "whole": (Whole, 0)}
+
+
+@dataclass(frozen=True)
+class Options:
+    """Of this command."""
+
+    tokens: int = option("labels", 4200, positive_int)
+    classes: int = option("vocabulary", 184622, positive_int)
+    width: int = option("hidden width", 256, positive_int)
+    mode: str = option("mode", "pynative", choices=("pynative", "graph"))
+    way: str | None = option(
+        "measure this way alone, in this process (default: compare both)", choices=WAYS
+    )
 
 
 def gradients(way: str, tokens: int, classes: int, width: int) -> tuple[np.ndarray, np.ndarray]:
@@ -91,14 +93,10 @@ def measured(way: str, tokens: int, options: Options) -> int:
 
 
 def build_parser() -> Parser:
-    """Every option with its default."""
-    parser = parser_with_defaults("train.measure.memory", __doc__)
-    parser.add_argument("--tokens", type=positive_int, default=4200, help="labels")
-    parser.add_argument("--classes", type=positive_int, default=184622, help="vocabulary")
-    parser.add_argument("--width", type=positive_int, default=256, help="hidden width")
-    parser.add_argument("--mode", choices=("pynative", "graph"), default="pynative", help="mode")
-    parser.add_argument("--way", choices=WAYS, help="measure this way alone, in this process")
-    return parser
+    """The command's options."""
+    return make_parser(
+        "train.measure.memory", "Measure the peak memory of the head and its loss.", Options
+    )
 
 
 def run(options: Options) -> int:

@@ -16,10 +16,11 @@ import numpy as np
 from mindspore import Tensor
 
 from emu3 import runtime
-from emu3.cli.shell import Parser, parser_with_defaults, run_command
+from emu3.cli.shell import Parser, make_parser, run_command
 from emu3.files import atomic_path
 from emu3.mllm import Emu3Config, Emu3ForCausalLM
 from emu3.mllm.modeling_emu3 import IGNORED_LABEL
+from emu3.options import option
 from emu3.parallel.mesh import ALONE, Mesh, make_mesh
 from emu3.parallel.sequence import share_sequence
 from train.data.batches import DataSettings, localise
@@ -37,8 +38,8 @@ LIMIT = 1e-5
 class Options:
     """Of this command."""
 
-    mode: str
-    output: str | None
+    mode: str = option("mode", "pynative", choices=("pynative", "graph"))
+    output: str | None = option("JSON file for the figures (default: none)", metavar="FILE")
 
 
 @dataclass(frozen=True)
@@ -128,11 +129,10 @@ def difference(a: dict[str, np.ndarray], b: dict[str, np.ndarray]) -> float:
 
 
 def build_parser() -> Parser:
-    """Every option with its default."""
-    parser = parser_with_defaults("train.measure.parity", __doc__)
-    parser.add_argument("--mode", choices=("pynative", "graph"), default="pynative", help="mode")
-    parser.add_argument("--output", help="JSON file for the figures")
-    return parser
+    """The command's options."""
+    return make_parser(
+        "train.measure.parity", "Compare training in several processes with one.", Options
+    )
 
 
 def run(options: Options) -> int:

@@ -5,15 +5,13 @@ Stopping loses at most the steps since the last save; the same command goes on.
 
 from collections.abc import Sequence
 
-from emu3.cli.shell import Parser, leave, parser_with_defaults, run_command
-from train.mini.options import LanguageOptions, add_language_options
+from emu3.cli.shell import Parser, leave, make_parser, run_command
+from train.mini.options import LanguageOptions
 
 
 def build_parser() -> Parser:
-    """Every option with its default."""
-    parser = parser_with_defaults("train.mini", __doc__)
-    add_language_options(parser)
-    return parser
+    """The command's options."""
+    return make_parser("train.mini", "Train emu3-mini's language model on scenes.", LanguageOptions)
 
 
 def run(options: LanguageOptions) -> None:

@@ -1,18 +1,20 @@
 """What the commands of emu3-mini's world and training are told."""
 
-import argparse
 from dataclasses import dataclass
+from typing import Any
 
-from emu3.cli.options import (
-    add_numbers,
+from emu3.bundled import MINI_VISION
+from emu3.errors import InputError
+from emu3.names import DTYPES
+from emu3.options import (
     below_one,
+    group,
     non_negative_float,
     non_negative_int,
+    option,
     positive_int,
     share,
 )
-from emu3.errors import InputError
-from emu3.names import DTYPES
 from train.mini.scenes import RATIOS
 
 MOST_CELLS = max(rows * cols for rows, cols in RATIOS.values())
@@ -25,23 +27,30 @@ SCENE_TASKS = (*TASKS, "text")
 class RunOptions:
     """Where a run saves, how often, and when it stops."""
 
-    output: str
-    state: str
-    save_every: float
-    save_dtype: str
-    minutes: float
-    seed: int
+    output: str = option("folder of the trained model", "", metavar="FOLDER")
+    state: str = option("resume file", "", metavar="FILE")
+    save_every: float = option("seconds between saves of it", 90, non_negative_float)
+    save_dtype: str = option("dtype of the saved weights", "float16", choices=tuple(DTYPES))
+    minutes: float = option("stop (and save) after so many", 1e9, non_negative_float)
+    seed: int = option("seed of weights and of all that is drawn", 0, non_negative_int)
+
+
+def run_of(name: str) -> Any:
+    """The `RunOptions` of a model of that name."""
+    return group(output=f"outputs/{name}", state=f"outputs/{name}_state.safetensors")
 
 
 @dataclass(frozen=True)
 class StartOptions:
     """What a run starts from."""
 
-    model: str
-    add_layers: int
-    config: str
-    vq_model: str
-    tokenizer: str
+    model: str = option("folder to start from; empty = from scratch with --config", "")
+    add_layers: int = option("new layers between --model's own", 0, non_negative_int)
+    config: str = option(
+        "sizes of a model from scratch (without --model)", "configs/emu3_mini.json"
+    )
+    vq_model: str = option("folder whose codebook a model from scratch starts from", "")
+    tokenizer: str = option("tokenizer folder; empty = the one of --model", "")
 
     def __post_init__(self) -> None:
         if self.add_layers and not self.model:
@@ -56,30 +65,42 @@ class StartOptions:
 class StepOptions:
     """How many steps, and how large each is."""
 
-    steps: int
-    lr: float
-    floor: float
-    warmup: int
-    weight_decay: float
-    dropout: float | None
-    dropout_tasks: list[str]
+    steps: int = option("optimizer steps in all", 9000, positive_int)
+    lr: float = option("peak learning rate", 1.5e-3, non_negative_float)
+    floor: float = option("last learning rate as a share of the peak", 0.02, share)
+    warmup: int = option("steps of linear warm-up", 100, non_negative_int)
+    weight_decay: float = option("decoupled, of matrices", 0.05, non_negative_float)
+    dropout: float | None = option(
+        "share of activations dropped in training (default: what the model's config states)",
+        None,
+        below_one,
+    )
+    dropout_tasks: tuple[str, ...] = option(
+        "tasks whose steps drop activations", TASKS, nargs="+", choices=TASKS
+    )
 
 
 @dataclass(frozen=True)
 class DrawnOptions:
     """What the batches hold."""
 
-    cycle: int
-    vqa_share: int
-    small: float
-    counts: list[float]
-    null_prompt_prob: float
-    t2i_batch: int
-    t2i_length: int
-    t2i_labels: int
-    vqa_batch: int
-    vqa_length: int
-    vqa_labels: int
+    cycle: int = option("steps of a cycle over the tasks", 2, positive_int)
+    vqa_share: int = option("steps of it that ask questions", 1, non_negative_int)
+    small: float = option("questions' scenes of 4 x 4 to 5 x 4 cells", 0.0, share)
+    counts: tuple[float, ...] = option(
+        "pictures of 1, 2 and 3 shapes",
+        (0.2, 0.4, 0.4),
+        non_negative_float,
+        nargs=3,
+        metavar="SHARE",
+    )
+    null_prompt_prob: float = option("chance to drop a caption", 0.1, share)
+    t2i_batch: int = option("pictures a step", 32, positive_int)
+    t2i_length: int = option("tokens of a T2I row", 96, positive_int)
+    t2i_labels: int = option("labels a T2I row may hold", 49, positive_int)
+    vqa_batch: int = option("conversations a step", 8, positive_int)
+    vqa_length: int = option("tokens of a conversation row", 320, positive_int)
+    vqa_labels: int = option("labels a conversation row may hold", 96, positive_int)
 
     def __post_init__(self) -> None:
         if self.vqa_share > self.cycle:
@@ -101,42 +122,46 @@ class DrawnOptions:
 class LanguageOptions:
     """Of `python -m train.mini`."""
 
-    drawn: DrawnOptions
-    step: StepOptions
-    start: StartOptions
-    run: RunOptions
+    drawn: DrawnOptions = group()
+    step: StepOptions = group()
+    start: StartOptions = group()
+    run: RunOptions = run_of("language")
 
 
 @dataclass(frozen=True)
 class VisionOptions:
     """Of `python -m train.mini.vision_tokenizer`."""
 
-    config: str
-    run: RunOptions
-    taught: float
-    naming: float
-    lr: float
-    encoder_lr: float
-    encoder_steps: int
-    steps: int
-    batch: int
-    encoder_batch: int
+    config: str = option("sizes", "configs/emu3_mini_vision.json")
+    run: RunOptions = run_of("vision")
+    taught: float = option("first share: encoder and decoder apart", 0.7, share)
+    naming: float = option("weight of the loss that names codes", 0.2, non_negative_float)
+    lr: float = option("peak learning rate", 2e-3, non_negative_float)
+    encoder_lr: float = option("peak learning rate of further steps", 1e-3, non_negative_float)
+    encoder_steps: int = option("further, of the encoder alone", 1000, non_negative_int)
+    steps: int = option("optimizer steps in all", 2200, positive_int)
+    batch: int = option("small pictures a step; later half as many, larger", 8, positive_int)
+    encoder_batch: int = option("pictures of a further step", 16, positive_int)
 
 
 @dataclass(frozen=True)
 class SceneOptions:
     """Of `python -m train.prepare_scene_data`: what is drawn, and how it becomes codes."""
 
-    vq_model: str
-    codes: str
-    output: str
-    tasks: list[str]
-    new: bool
-    held_back: int
-    seed: int
-    scenes: int
-    wordings: int
-    batch: int
+    vq_model: str = option("vision tokenizer", str(MINI_VISION), metavar="PATH")
+    codes: str = option(
+        "of the vision tokenizer, or those it is taught to give (train.mini.cells)",
+        "encoded",
+        choices=("encoded", "named"),
+    )
+    output: str = option("folder to write", "outputs/scenes", metavar="FOLDER")
+    tasks: tuple[str, ...] = option("what to draw", SCENE_TASKS, nargs="+", choices=SCENE_TASKS)
+    new: bool = option("teach a new colour and kind, among what is known", False)
+    held_back: int = option("pictures of the test lists", 200, non_negative_int)
+    seed: int = option("seed of scenes and texts", 0, non_negative_int)
+    scenes: int = option("pictures to draw", 20000, positive_int)
+    wordings: int = option("captions per picture", 6, positive_int)
+    batch: int = option("pictures encoded at once", 32, positive_int)
 
     def __post_init__(self) -> None:
         if self.held_back >= self.scenes:
@@ -144,81 +169,3 @@ class SceneOptions:
                 f"{self.held_back} of {self.scenes} scenes held back; allowed: fewer than "
                 "--scenes; change --held-back"
             )
-
-
-def add_run_options(group: argparse._ArgumentGroup, name: str) -> None:
-    """The options of `RunOptions`."""
-    add = group.add_argument
-    add("--output", default=f"outputs/{name}", help="folder of the trained model")
-    add("--state", default=f"outputs/{name}_state.safetensors", help="resume file")
-    add("--save-every", type=non_negative_float, default=90, help="seconds between saves of it")
-    add("--save-dtype", choices=tuple(DTYPES), default="float16", help="dtype of the saved weights")
-    add("--minutes", type=non_negative_float, default=1e9, help="stop (and save) after so many")
-    add("--seed", type=non_negative_int, default=0, help="seed of weights and of all that is drawn")
-
-
-def add_language_options(parser: argparse.ArgumentParser) -> None:
-    """The options of `LanguageOptions`."""
-    _add_files(parser.add_argument_group("model and files"))
-    _add_steps(parser.add_argument_group("steps"))
-    _add_drawn(parser.add_argument_group("what is drawn"))
-
-
-def _add_files(group: argparse._ArgumentGroup) -> None:
-    add = group.add_argument
-    add("--model", default="", help="folder to start from; empty = from scratch with --config")
-    add("--add-layers", type=non_negative_int, default=0, help="new layers between --model's own")
-    add(
-        "--config",
-        default="configs/emu3_mini.json",
-        help="sizes of a model from scratch (without --model)",
-    )
-    add("--vq-model", default="", help="folder whose codebook a model from scratch starts from")
-    add("--tokenizer", default="", help="tokenizer folder; empty = the one of --model")
-    add_run_options(group, "language")
-
-
-def _add_steps(group: argparse._ArgumentGroup) -> None:
-    add = group.add_argument
-    add("--steps", type=positive_int, default=9000, help="optimizer steps in all")
-    add("--lr", type=non_negative_float, default=1.5e-3, help="peak learning rate")
-    add("--floor", type=share, default=0.02, help="last learning rate as a share of the peak")
-    add("--warmup", type=non_negative_int, default=100, help="steps of linear warm-up")
-    add("--weight-decay", type=non_negative_float, default=0.05, help="decoupled, of matrices")
-    add(
-        "--dropout",
-        type=below_one,
-        help="share of activations dropped in training; None = what the model's config states",
-    )
-    add(
-        "--dropout-tasks",
-        nargs="+",
-        choices=TASKS,
-        default=TASKS,
-        help="tasks whose steps drop activations",
-    )
-
-
-def _add_drawn(group: argparse._ArgumentGroup) -> None:
-    add = group.add_argument
-    add("--cycle", type=positive_int, default=2, help="steps of a cycle over the tasks")
-    add("--vqa-share", type=non_negative_int, default=1, help="steps of it that ask questions")
-    add("--small", type=share, default=0.0, help="questions' scenes of 4 x 4 to 5 x 4 cells")
-    add(
-        "--counts",
-        type=non_negative_float,
-        nargs=3,
-        default=[0.2, 0.4, 0.4],
-        metavar="SHARE",
-        help="pictures of 1, 2 and 3 shapes",
-    )
-    add("--null-prompt-prob", type=share, default=0.1, help="chance to drop a caption")
-    add_numbers(
-        group,
-        ("--t2i-batch", 32, "pictures a step"),
-        ("--t2i-length", 96, "tokens of a T2I row"),
-        ("--t2i-labels", 49, "labels a T2I row may hold"),
-        ("--vqa-batch", 8, "conversations a step"),
-        ("--vqa-length", 320, "tokens of a conversation row"),
-        ("--vqa-labels", 96, "labels a conversation row may hold"),
-    )

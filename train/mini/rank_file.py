@@ -11,12 +11,12 @@ from pathlib import Path
 import numpy as np
 from tokenizers import Regex, Tokenizer, models, pre_tokenizers, trainers
 
-from emu3.cli.options import non_negative_int, positive_int
-from emu3.cli.shell import Parser, leave, parser_with_defaults, run_command
+from emu3.cli.shell import Parser, leave, make_parser, run_command
 from emu3.files import atomic_path
 from emu3.mllm.prompts import CHAT_TEMPLATES
 from emu3.mllm.tokenization_emu3 import PATTERN, VOCAB_FILES_NAMES, Emu3Tokenizer
 from emu3.mllm.vocabulary import VISUAL_TEMPLATE
+from emu3.options import non_negative_int, option, positive_int
 from train.mini.language import caption, describe, questions
 from train.mini.scenes import FULL, random_scene
 
@@ -27,11 +27,11 @@ MARKERS = ("<|image token|>", "<|image start|>", "<|image end|>")
 class Options:
     """Of this command."""
 
-    output: str
-    ranks: int
-    codes: int
-    scenes: int
-    seed: int
+    output: str = option("folder to write", "outputs/tokenizer", metavar="FOLDER")
+    ranks: int = option("number of byte-pair ranks", 900, positive_int)
+    codes: int = option("codebook size of the vision model", 693, positive_int)
+    scenes: int = option("scenes whose texts are read", 2000, positive_int)
+    seed: int = option("seed of those scenes", 0, non_negative_int)
 
 
 def scene_texts(count: int, seed: int) -> Iterator[str]:
@@ -85,18 +85,8 @@ def write_tokenizer(folder: str | Path, ranks: list[bytes], codes: int) -> Emu3T
 
 
 def build_parser() -> Parser:
-    """Every option with its default."""
-    parser = parser_with_defaults("train.mini.rank_file", __doc__)
-    parser.add_argument("--output", default="outputs/tokenizer", help="folder to write")
-    parser.add_argument("--ranks", type=positive_int, default=900, help="number of byte-pair ranks")
-    parser.add_argument(
-        "--codes", type=positive_int, default=693, help="codebook size of the vision model"
-    )
-    parser.add_argument(
-        "--scenes", type=positive_int, default=2000, help="scenes whose texts are read"
-    )
-    parser.add_argument("--seed", type=non_negative_int, default=0, help="seed of those scenes")
-    return parser
+    """The command's options."""
+    return make_parser("train.mini.rank_file", "Make emu3-mini's tokenizer.", Options)
 
 
 def run(options: Options) -> None:

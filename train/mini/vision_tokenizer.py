@@ -8,38 +8,17 @@ codes.
 
 from collections.abc import Sequence
 
-from emu3.cli.options import add_numbers, non_negative_float, non_negative_int, share
-from emu3.cli.shell import Parser, leave, parser_with_defaults, run_command
-from train.mini.options import VisionOptions, add_run_options
+from emu3.cli.shell import Parser, leave, make_parser, run_command
+from train.mini.options import VisionOptions
 
 
 def build_parser() -> Parser:
-    """Every option with its default."""
-    parser = parser_with_defaults("train.mini.vision_tokenizer", __doc__)
-    add = parser.add_argument
-    add("--config", default="configs/emu3_mini_vision.json", help="sizes")
-    add_run_options(parser, "vision")
-    add("--taught", type=share, default=0.7, help="first share: encoder and decoder apart")
-    add(
-        "--naming", type=non_negative_float, default=0.2, help="weight of the loss that names codes"
+    """The command's options."""
+    return make_parser(
+        "train.mini.vision_tokenizer",
+        "Train emu3-mini's vision tokenizer on drawn scenes.",
+        VisionOptions,
     )
-    add("--lr", type=non_negative_float, default=2e-3, help="peak learning rate")
-    add(
-        "--encoder-lr",
-        type=non_negative_float,
-        default=1e-3,
-        help="peak learning rate of further steps",
-    )
-    add(
-        "--encoder-steps", type=non_negative_int, default=1000, help="further, of the encoder alone"
-    )
-    add_numbers(
-        parser,
-        ("--steps", 2200, "optimizer steps in all"),
-        ("--batch", 8, "small pictures a step; later half as many, larger"),
-        ("--encoder-batch", 16, "pictures of a further step"),
-    )
-    return parser
 
 
 def run(options: VisionOptions) -> None:

@@ -1,4 +1,7 @@
-"""Options of the fine-tuning command, from the command line or a YAML file in configs/."""
+"""Options of the fine-tuning command, from the command line or a YAML file in configs/.
+
+Names are those of the original scripts.
+"""
 
 import argparse
 from collections.abc import Sequence
@@ -8,22 +11,45 @@ from typing import Any
 
 import yaml
 
-from emu3.cli.shell import Parser, read_options
+from emu3.bundled import MINI_LANGUAGE
+from emu3.cli.shell import Parser, make_parser, read_options
 from emu3.errors import InputError
-from train.tuning.parser import build_parser
+from emu3.names import DTYPES
+from emu3.options import (
+    below_one,
+    group,
+    non_negative_float,
+    non_negative_int,
+    option,
+    positive_float,
+    positive_int,
+    share,
+)
+
+STAGES = (0, 1, 2, 3)  # of ZeRO; `train.tuning.zero` says what each shares
+SCALERS = ("none", "static", "dynamic")
+YES_OR_NO = argparse.BooleanOptionalAction
 
 
 @dataclass(frozen=True)
 class ModelOptions:
     """What is trained."""
 
-    model_name_or_path: str
-    trainable_hidden_layers: int | None
-    lora_rank: int
-    lora_alpha: float
-    lora_new_rows: bool
-    attn_implementation: str | None
-    dtype: str | None
+    model_name_or_path: str = option("folder or hub id to start from", str(MINI_LANGUAGE))
+    trainable_hidden_layers: int | None = option(
+        "train this many last layers, norm and head (default: everything)"
+    )
+    lora_rank: int = option("train adapters of this rank; 0 = the weights", 0)
+    lora_alpha: float = option("adapters count alpha / rank times", 16.0)
+    lora_new_rows: bool = option(
+        "beside adapters, train the tables' rows of ids that the model has never met",
+        False,
+        action=YES_OR_NO,
+    )
+    attn_implementation: str | None = option(
+        "eager, sdpa or flash_attention_2 (default: device's best)"
+    )
+    dtype: str | None = option("float32, bfloat16 or float16 (default: the device's)")
 
     def __post_init__(self) -> None:
         if self.lora_new_rows and not self.lora_rank:
@@ -36,13 +62,23 @@ class ModelOptions:
 class DataOptions:
     """What it learns from."""
 
-    train_data_path: list[str] | None
-    eval_data_path: str | None
-    max_position_embeddings: int | None
-    image_area: int | None
-    null_prompt_prob: float
-    supervise_structure: bool
-    pad_to_multiple: int
+    train_data_path: list[str] | None = option(
+        "feature folders or list files; several are mixed by weight (default: none)",
+        nargs="+",
+        metavar="LIST[:WEIGHT]",
+    )
+    eval_data_path: str | None = option(
+        "feature folder (its test list) or list file held back (default: none)"
+    )
+    max_position_embeddings: int | None = option(
+        "longest row (default: the model's)", None, positive_int
+    )
+    image_area: int | None = option(
+        "stored as the new model's image area (default: the model's)", None, positive_int
+    )
+    null_prompt_prob: float = option("chance that a caption is dropped", 0.05, share)
+    supervise_structure: bool = option("T2I: also eol, eof, eoi and eos", False)
+    pad_to_multiple: int = option("row lengths are multiples of it", 64, positive_int)
 
     def __post_init__(self) -> None:
         if not self.train_data_path:
@@ -53,70 +89,88 @@ class DataOptions:
 class ScheduleOptions:
     """How many steps, and how large each is."""
 
-    num_train_epochs: float
-    max_steps: int
-    per_device_train_batch_size: int
-    gradient_accumulation_steps: int
-    learning_rate: float
-    min_learning_rate: float
-    warmup_steps: int
-    attention_dropout: float | None
-    weight_decay: float
-    adam_beta1: float
-    adam_beta2: float
-    adam_epsilon: float
-    max_grad_norm: float
-    loss_scaler_type: str
-    init_loss_scale: float
-    loss_scale_factor: float
-    scale_window: int
-    seed: int
+    num_train_epochs: float = option("passes over the data", 4.0, non_negative_float)
+    max_steps: int = option("optimizer steps; -1 = by the epochs", -1)
+    per_device_train_batch_size: int = option("rows a pass", 1, positive_int)
+    gradient_accumulation_steps: int = option("passes a step", 1, positive_int)
+    learning_rate: float = option("peak learning rate", 1e-5, non_negative_float)
+    min_learning_rate: float = option("last learning rate of the cosine", 1e-6, non_negative_float)
+    warmup_steps: int = option("optimizer steps of linear warm-up", 30, non_negative_int)
+    attention_dropout: float | None = option(
+        "share of activations dropped (default: what the model's config states)", None, below_one
+    )
+    weight_decay: float = option("decoupled decay of matrices", 0.1, non_negative_float)
+    adam_beta1: float = option("decay of the first moment", 0.9, below_one)
+    adam_beta2: float = option("decay of the second moment", 0.95, below_one)
+    adam_epsilon: float = option("AdamW's epsilon", 1e-6, positive_float)
+    max_grad_norm: float = option("gradients' largest global norm", 5.0, positive_float)
+    loss_scaler_type: str = option("for float16: dynamic", "none", choices=SCALERS)
+    init_loss_scale: float = option("first or fixed loss scale", 1024.0, positive_float)
+    loss_scale_factor: float = option("a dynamic scale's change", 2.0, positive_float)
+    scale_window: int = option("good steps before it grows", 1000, positive_int)
+    seed: int = option("seed of data order, dropped captions and dropout", 42, non_negative_int)
 
 
 @dataclass(frozen=True)
 class ParallelOptions:
     """What the processes share, and what each computes on."""
 
-    sequence_parallel_shards: int
-    ms_zero_stage: int
-    gradient_checkpointing: bool
-    mode: str
-    device: str
-    threads: int | None
+    sequence_parallel_shards: int = option("processes a sequence", 1, positive_int)
+    ms_zero_stage: int = option("what processes share", 0, choices=STAGES)
+    gradient_checkpointing: bool = option(
+        "recompute layers in the backward pass: less memory, more time",
+        False,
+        action=YES_OR_NO,
+    )
+    mode: str = option("compiled or not", "graph", choices=("graph", "pynative"))
+    device: str = option("auto, CPU or Ascend", "auto")
+    threads: int | None = option(
+        "threads of this process (default: by processes)", None, positive_int
+    )
 
 
 @dataclass(frozen=True)
 class OutputOptions:
     """What is written, how often, and what is gone on from."""
 
-    output_dir: str
-    save_dtype: str | None
-    save_steps: int
-    save_total_limit: int
-    eval_steps: int
-    logging_steps: int
-    resume: str
-    dry_run: bool
+    output_dir: str = option("folder of checkpoints, log and settings", "outputs/sft")
+    save_dtype: str | None = option(
+        "dtype of saved weights (default: what training computes in)", choices=tuple(DTYPES)
+    )
+    save_steps: int = option("steps between checkpoints", 500, positive_int)
+    save_total_limit: int = option("checkpoints kept", 3, positive_int)
+    eval_steps: int = option("steps between evaluations", 500, positive_int)
+    logging_steps: int = option("steps between printed lines", 1, positive_int)
+    resume: str = option("auto, none or a checkpoint folder", "auto")
+    dry_run: bool = option("print the plan and stop", False)
 
 
 @dataclass(frozen=True)
 class Options:
     """All of them; `config` is the YAML file that some came from."""
 
-    config: str | None
-    model: ModelOptions
-    data: DataOptions
-    schedule: ScheduleOptions
-    parallel: ParallelOptions
-    output: OutputOptions
+    config: str | None = option(
+        "YAML file of these options; the command line wins (default: none)", metavar="FILE"
+    )
+    model: ModelOptions = group()
+    data: DataOptions = group()
+    schedule: ScheduleOptions = group()
+    parallel: ParallelOptions = group()
+    output: OutputOptions = group()
 
     def settings(self) -> dict[str, Any]:
         """Every option by its own name, for settings.json."""
         groups = asdict(self)
         flat = {"config": groups.pop("config")}
-        for group in groups.values():
-            flat |= group
+        for fields in groups.values():
+            flat |= fields
         return flat
+
+
+def build_parser() -> Parser:
+    """The command's options."""
+    about = "Fine-tune an Emu3 language model."
+    return make_parser("train.train_seq_parallel", about, Options, underscores=True)
 
 
 def parse(arguments: Sequence[str] | None = None) -> Options:
