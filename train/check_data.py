@@ -9,13 +9,12 @@ if not __package__:  # started by its path
 
     by_path.run_as_module(__file__)
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from emu3 import bundled
-from emu3.cli.shell import Parser, leave, make_parser, run_command
+from emu3.cli.shell import command, leave
 from emu3.errors import InputError
 from emu3.options import non_negative_int, option, positive_int
 
@@ -50,15 +49,6 @@ class Options:
         "supervise the ends of rows and images too (default: visual tokens only)", False
     )
     show: int = option("samples of each list to decode", 2, non_negative_int)
-
-
-def build_parser() -> Parser:
-    """The command's options."""
-    about = (
-        "Show what a feature folder holds and find what is wrong with it. "
-        "Exit codes: 0 nothing wrong, 1 something is, 2 bad input."
-    )
-    return make_parser("train.check_data", about, Options)
 
 
 def run(options: Options) -> int:
@@ -102,10 +92,13 @@ def _print(path: Path, findings: "Findings", max_length: int) -> None:
         print(f"problem: {problem}")
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command; returns its exit code."""
-    return run_command(run, Options, build_parser(), arguments)
-
+build_parser, main = command(
+    "train.check_data",
+    "Show what a feature folder holds and find what is wrong with it. "
+    "Exit codes: 0 nothing wrong, 1 something is, 2 bad input.",
+    Options,
+    run,
+)
 
 if __name__ == "__main__":
     leave(main())

@@ -20,7 +20,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from emu3.cli.shell import INTERRUPTED, Parser, leave, make_parser, run_command
+from emu3.cli.shell import INTERRUPTED, command, leave
 from emu3.files import writable_folder
 from emu3.options import option, positive_int
 
@@ -151,11 +151,6 @@ def run(command: Sequence[str], processes: int, port: int | None, logs: Path) ->
             signal.signal(number, handler)
 
 
-def build_parser() -> Parser:
-    """The command's options."""
-    return make_parser("train.launch", "Start a module in several processes here.", Options)
-
-
 def launch(options: Options) -> int:
     """Run the module; returns the job's exit code."""
     command = [sys.executable, "-m", options.module, *options.arguments]
@@ -163,10 +158,9 @@ def launch(options: Options) -> int:
     return run(command, options.processes, options.port, logs)
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command; returns its exit code."""
-    return run_command(launch, Options, build_parser(), arguments)
-
+build_parser, main = command(
+    "train.launch", "Start a module in several processes here.", Options, launch
+)
 
 if __name__ == "__main__":
     leave(main())

@@ -10,10 +10,9 @@ if not __package__:  # started by its path
 
     by_path.run_as_module(__file__)
 
-from collections.abc import Sequence
 from pathlib import Path
 
-from emu3.cli.shell import Parser, leave, make_parser, run_command
+from emu3.cli.shell import command, leave
 from emu3.errors import InputError
 from emu3.files import read_json, writable_folder, write_json
 from train.mini.options import SCENE_TASKS, SceneOptions
@@ -48,19 +47,12 @@ def claim(options: SceneOptions) -> None:
     write_json(path, ours)
 
 
-def build_parser() -> Parser:
-    """The command's options."""
-    return make_parser(
-        "train.prepare_scene_data",
-        "Draw scenes, encode them and write feature folders.",
-        SceneOptions,
-    )
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command; returns its exit code."""
-    return run_command(run, SceneOptions, build_parser(), arguments)
-
+build_parser, main = command(
+    "train.prepare_scene_data",
+    "Draw scenes, encode them and write feature folders.",
+    SceneOptions,
+    run,
+)
 
 if __name__ == "__main__":
     leave(main())

@@ -8,11 +8,10 @@ if not __package__:  # started by its path
 
     by_path.run_as_module(__file__)
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
-from emu3.cli.shell import Parser, leave, run_command
-from train.data.options import Files, files_of, preparing_parser
+from emu3.cli.shell import leave
+from train.data.options import Files, files_of, preparing_command
 
 
 @dataclass(frozen=True)
@@ -20,12 +19,6 @@ class Options:
     """What the command line asks for."""
 
     files: Files = files_of("text")
-
-
-def build_parser() -> Parser:
-    """The command's options."""
-    about = "Write text conversations as features for training answers."
-    return preparing_parser("prepare_text_data", about, Options)
 
 
 def run(options: Options) -> int:
@@ -36,10 +29,9 @@ def run(options: Options) -> int:
     return prepare(options.files, text_record)
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command; returns its exit code."""
-    return run_command(run, Options, build_parser(), arguments)
-
+build_parser, main = preparing_command(
+    "prepare_text_data", "Write text conversations as features for training answers.", Options, run
+)
 
 if __name__ == "__main__":
     leave(main())

@@ -8,12 +8,11 @@ if not __package__:  # started by its path
 
     by_path.run_as_module(__file__)
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
-from emu3.cli.shell import Parser, leave, run_command
+from emu3.cli.shell import leave
 from emu3.options import group
-from train.data.options import Encoding, Files, files_of, preparing_parser
+from train.data.options import Encoding, Files, files_of, preparing_command
 
 
 @dataclass(frozen=True)
@@ -24,12 +23,6 @@ class Options:
     encoding: Encoding = group()
 
 
-def build_parser() -> Parser:
-    """The command's options."""
-    about = "Encode conversations about images for training answers."
-    return preparing_parser("prepare_vqa_data", about, Options)
-
-
 def run(options: Options) -> int:
     """Write the feature folder; returns the exit code."""
     from train.data.preparing import prepare
@@ -38,10 +31,9 @@ def run(options: Options) -> int:
     return prepare(options.files, conversation_record, options.encoding)
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command; returns its exit code."""
-    return run_command(run, Options, build_parser(), arguments)
-
+build_parser, main = preparing_command(
+    "prepare_vqa_data", "Encode conversations about images for training answers.", Options, run
+)
 
 if __name__ == "__main__":
     leave(main())

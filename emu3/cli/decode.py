@@ -4,7 +4,6 @@ Decodes what img_gen and img_rec saved, also a picture that Ctrl-C cut short: it
 decoded, the others stay grey.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
@@ -56,13 +55,6 @@ class Options:
         return jobs
 
 
-def build_parser() -> shell.Parser:
-    """The command's options."""
-    return shell.make_parser(
-        "emu3.cli.decode", "Decode saved codes (.npz) into PNG files.", Options
-    )
-
-
 def run(options: Options) -> None:
     """Decode every file; prints what was written."""
     jobs = options.jobs
@@ -97,10 +89,9 @@ def frames(codec, content: Codes):
         yield from chunk
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command; returns its exit code."""
-    return shell.run_command(run, Options, build_parser(), arguments)
-
+build_parser, main = shell.command(
+    "emu3.cli.decode", "Decode saved codes (.npz) into PNG files.", Options, run
+)
 
 if __name__ == "__main__":
     shell.leave(main())

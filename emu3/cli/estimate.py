@@ -3,7 +3,6 @@
 Sizes come from a folder's config.json, from a JSON file, or are those of the released models.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from emu3.cli import shell
@@ -53,12 +52,6 @@ class Options:
                 f"{self.tokens_per_step:g} tokens per step with a window of {self.window}; "
                 f"allowed: 1 to {self.window}; change --tokens-per-step or --window"
             )
-
-
-def build_parser() -> shell.Parser:
-    """The command's options."""
-    about = "Say what a generation needs in memory and time."
-    return shell.make_parser("emu3.cli.estimate", about, Options)
 
 
 def run(options: Options) -> None:
@@ -132,10 +125,9 @@ def lines(needed, work, vision, options: Options) -> list[str]:
     return [f"{name:<22}{value}" for name, value in text]
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command; returns its exit code."""
-    return shell.run_command(run, Options, build_parser(), arguments)
-
+build_parser, main = shell.command(
+    "emu3.cli.estimate", "Say what a generation needs in memory and time.", Options, run
+)
 
 if __name__ == "__main__":
     shell.leave(main())

@@ -5,7 +5,6 @@ alone. Its codes are in an .npz file from its first row on, its PNG carries prom
 """
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -69,11 +68,6 @@ class Options:
             InputError: the file cannot be read or holds no prompt.
         """
         return [*(self.prompt or []), *(read_prompts(self.prompt_file) if self.prompt_file else [])]
-
-
-def build_parser() -> shell.Parser:
-    """The command's options."""
-    return shell.make_parser("emu3.cli.img_gen", "Make pictures from text.", Options)
 
 
 def read_prompts(path: str) -> list[str]:
@@ -265,10 +259,7 @@ def keep_codes(sheets: list[Sheet]) -> list[Path]:
     return kept
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command; returns its exit code."""
-    return shell.run_command(run, Options, build_parser(), arguments)
-
+build_parser, main = shell.command("emu3.cli.img_gen", "Make pictures from text.", Options, run)
 
 if __name__ == "__main__":
     shell.leave(main())

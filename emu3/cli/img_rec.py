@@ -4,7 +4,7 @@ An input is an image, a folder of frames or a video file. Its codes are saved fi
 rebuilt pixels, and PSNR and SSIM say how close they come to the input as the model sees it.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -63,12 +63,6 @@ class Options:
     def inputs(self) -> list[Path]:
         """What to rebuild."""
         return [Path(path) for path in self.input or (bundled.DEMO_IMAGE, bundled.DEMO_CLIP)]
-
-
-def build_parser() -> shell.Parser:
-    """The command's options."""
-    about = "Encode images and clips into codes and rebuild them."
-    return shell.make_parser("emu3.cli.img_rec", about, Options)
 
 
 def run(options: Options) -> None:
@@ -192,10 +186,9 @@ def report(name: str, scores: list[tuple[float, float]]) -> None:
     print(f"{name}  PSNR {psnr:.2f} dB  SSIM {ssim:.4f}")
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command; returns its exit code."""
-    return shell.run_command(run, Options, build_parser(), arguments)
-
+build_parser, main = shell.command(
+    "emu3.cli.img_rec", "Encode images and clips into codes and rebuild them.", Options, run
+)
 
 if __name__ == "__main__":
     shell.leave(main())

@@ -117,23 +117,31 @@ def read_options(kind: type[Options], arguments: argparse.Namespace) -> Options:
     return kind(**values)
 
 
-def run_command(
-    run: Callable[[Any], int | None],
-    kind: type,
-    parser: argparse.ArgumentParser,
-    arguments: Sequence[str] | None,
-) -> int:
-    """Parse, run with the options as a `kind`, and turn bad input into one line and an exit code.
+def command(
+    program: str,
+    description: str,
+    kind: type[Options],
+    run: Callable[[Options], int | None],
+    underscores: bool = False,
+) -> tuple[Callable[[], Parser], Callable[..., int]]:
+    """`build_parser` and `main` of the command `python -m <program>`.
 
-    Returns:
-        What `run` returns, 0 for None; 2 for bad input, 130 after Ctrl-C.
+    `main` parses arguments, runs with them as a `kind`, and turns bad input into one line; it
+    returns what `run` returns, 0 for None; 2 for bad input, 130 after Ctrl-C.
     """
-    parsed = parser.parse_args(arguments)
-    return guarded(lambda: run(read_options(kind, parsed)), parser.prog)
+
+    def build_parser() -> Parser:
+        return make_parser(program, description, kind, underscores)
+
+    def main(arguments: Sequence[str] | None = None) -> int:
+        parsed = build_parser().parse_args(arguments)
+        return guarded(lambda: run(read_options(kind, parsed)), program)
+
+    return build_parser, main
 
 
 def run_subcommand(parser: argparse.ArgumentParser, arguments: Sequence[str] | None) -> int:
-    """`run_command` with the `run` and `kind` that are defaults of the subparser chosen."""
+    """The exit code of a command whose subparsers have defaults `run` and `kind`."""
     parsed = parser.parse_args(arguments)
     return guarded(lambda: parsed.run(read_options(parsed.kind, parsed)), parser.prog)
 

@@ -1,6 +1,5 @@
 """Questions about images: `python -m emu3.cli.vqa --image photo.png --question "What is it?"`."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -55,11 +54,6 @@ class Options:
         return pair_up(
             self.image or [str(bundled.DEMO_IMAGE)], self.question or list(EXAMPLE_QUESTIONS)
         )
-
-
-def build_parser() -> shell.Parser:
-    """The command's options."""
-    return shell.make_parser("emu3.cli.vqa", "Answer questions about images.", Options)
 
 
 def pair_up(images: list[str], questions: list[str]) -> list[tuple[str, str]]:
@@ -143,10 +137,7 @@ class Desk:
                 print(f"{path}\n  Q: {question}\n  A: {self.answers.text(row)}")
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command; returns its exit code."""
-    return shell.run_command(run, Options, build_parser(), arguments)
-
+build_parser, main = shell.command("emu3.cli.vqa", "Answer questions about images.", Options, run)
 
 if __name__ == "__main__":
     shell.leave(main())

@@ -25,14 +25,17 @@ class Options:
     """Of a command without options."""
 
 
-PARSER = shell.make_parser("emu3.cli.test", "", Options)
+def main_of(run, kind: type = Options):
+    """The main function of a command."""
+    _, main = shell.command("emu3.cli.test", "", kind, run)
+    return main
 
 
 def outcome(error: BaseException) -> int:
     def run(options: Options) -> None:
         raise error
 
-    return shell.run_command(run, Options, PARSER, [])
+    return main_of(run)([])
 
 
 def test_bad_input_is_one_line_and_code_2(capsys):
@@ -56,7 +59,7 @@ def test_sigterm_counts_as_an_interruption(capsys):
         time.sleep(5)
 
     before = signal.getsignal(signal.SIGTERM)
-    assert shell.run_command(run, Options, PARSER, []) == 130
+    assert main_of(run)([]) == 130
     assert signal.getsignal(signal.SIGTERM) == before
 
 
@@ -67,7 +70,7 @@ def test_a_defect_of_ours_is_not_called_bad_input():
 
 def test_an_unknown_option_is_one_line_and_code_2(capsys):
     with pytest.raises(SystemExit) as stop:
-        shell.run_command(print, Options, PARSER, ["--nonsense"])
+        main_of(print)(["--nonsense"])
     assert stop.value.code == 2
     assert capsys.readouterr().err.count("\n") == 1
 
@@ -165,9 +168,7 @@ def test_fields_left_out_are_no_options():
 
 
 def test_what_a_dataclass_refuses_ends_with_code_2_before_the_command_runs(capsys):
-    parser = shell.make_parser("emu3.cli.test", "", Inner)
-    refuse = shell.run_command(lambda _: pytest.fail("ran"), Inner, parser, ["--width", "0"])
-    assert refuse == 2
+    assert main_of(lambda _: pytest.fail("ran"), Inner)(["--width", "0"]) == 2
     assert "change --width" in capsys.readouterr().err
 
 

@@ -2,12 +2,13 @@
 
 import argparse
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from emu3 import bundled
 from emu3.cli.options import Device
-from emu3.cli.shell import Parser, make_parser
+from emu3.cli.shell import command
 from emu3.options import group, option, positive_int
 
 
@@ -60,7 +61,7 @@ def files_of(kind: str) -> Any:
     return group(data_path=str(records), output_path=f"outputs/features/{kind}")
 
 
-def preparing_parser(name: str, description: str, kind: type) -> Parser:
-    """The parser of `python -m train.<name>`."""
+def preparing_command(name: str, description: str, kind: type, run: Callable[[Any], int]) -> tuple:
+    """`build_parser` and `main` of `python -m train.<name>`."""
     codes = "Exit codes: 0 every record is in, 1 some were skipped, 2 bad input."
-    return make_parser(f"train.{name}", f"{description} {codes}", kind)
+    return command(f"train.{name}", f"{description} {codes}", kind, run)

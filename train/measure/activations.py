@@ -17,7 +17,7 @@ import numpy as np
 from mindspore import Tensor
 
 from emu3 import runtime
-from emu3.cli.shell import Parser, leave, make_parser, run_command
+from emu3.cli.shell import command, leave
 from emu3.mllm import Emu3Config, Emu3ForCausalLM
 from emu3.mllm.modeling_emu3 import IGNORED_LABEL
 from emu3.options import option, positive_int
@@ -93,15 +93,6 @@ def measured(options: Options, processes: int) -> int:
     return json.loads(done.stdout.splitlines()[-1])["bytes"]
 
 
-def build_parser() -> Parser:
-    """The command's options."""
-    return make_parser(
-        "train.measure.activations",
-        "Measure a process's activations, alone and sharing a sequence.",
-        Options,
-    )
-
-
 def run(options: Options) -> int:
     """Print both figures and their ratio."""
     if options.measure or started_by_launcher():
@@ -116,5 +107,12 @@ def run(options: Options) -> int:
     return 0
 
 
+build_parser, main = command(
+    "train.measure.activations",
+    "Measure a process's activations, alone and sharing a sequence.",
+    Options,
+    run,
+)
+
 if __name__ == "__main__":
-    leave(run_command(run, Options, build_parser(), None))
+    leave(main())

@@ -18,7 +18,7 @@ import numpy as np
 from safetensors.numpy import load_file
 
 from emu3.bundled import MINI_LANGUAGE
-from emu3.cli.shell import Parser, leave, make_parser, run_command
+from emu3.cli.shell import command, leave
 from emu3.errors import InputError
 from emu3.options import non_negative_float, non_negative_int, option, positive_int
 from train.tuning.checkpoints import STATE, checkpoints
@@ -77,13 +77,6 @@ def kill_once(output: Path, options: Options, rng: random.Random) -> tuple[str, 
     return note, all(whole(path) for path in found)
 
 
-def build_parser() -> Parser:
-    """The command's options."""
-    return make_parser(
-        "train.measure.endurance", "Kill a run at random moments and see that it goes on.", Options
-    )
-
-
 def run(options: Options) -> int:
     """Print a line a kill; returns 1 when anything was damaged."""
     rng, output = random.Random(options.seed), Path(options.output)
@@ -109,5 +102,9 @@ def run(options: Options) -> int:
     return int(damaged > 0 or ends[0].name != ends[1].name or apart > LIMIT)
 
 
+build_parser, main = command(
+    "train.measure.endurance", "Kill a run at random moments and see that it goes on.", Options, run
+)
+
 if __name__ == "__main__":
-    leave(run_command(run, Options, build_parser(), None))
+    leave(main())

@@ -16,7 +16,7 @@ import numpy as np
 from mindspore import Parameter, Tensor, nn, ops
 
 from emu3 import runtime
-from emu3.cli.shell import Parser, leave, make_parser, run_command
+from emu3.cli.shell import command, leave
 from emu3.options import option, positive_int
 from train.tuning.loss import LOGITS_AT_ONCE, HeadLoss
 
@@ -92,13 +92,6 @@ def measured(way: str, tokens: int, options: Options) -> int:
     return int(done.stdout.split()[-1])
 
 
-def build_parser() -> Parser:
-    """The command's options."""
-    return make_parser(
-        "train.measure.memory", "Measure the peak memory of the head and its loss.", Options
-    )
-
-
 def run(options: Options) -> int:
     """Measure both ways and print the comparison."""
     if options.way:
@@ -119,5 +112,9 @@ def run(options: Options) -> int:
     return 0
 
 
+build_parser, main = command(
+    "train.measure.memory", "Measure the peak memory of the head and its loss.", Options, run
+)
+
 if __name__ == "__main__":
-    leave(run_command(run, Options, build_parser(), None))
+    leave(main())

@@ -16,7 +16,7 @@ import numpy as np
 from mindspore import Tensor
 
 from emu3 import runtime
-from emu3.cli.shell import Parser, make_parser, run_command
+from emu3.cli.shell import command
 from emu3.files import atomic_path
 from emu3.mllm import Emu3Config, Emu3ForCausalLM
 from emu3.mllm.modeling_emu3 import IGNORED_LABEL
@@ -128,13 +128,6 @@ def difference(a: dict[str, np.ndarray], b: dict[str, np.ndarray]) -> float:
     return max(float(np.linalg.norm(a[n] - b[n]) / np.linalg.norm(b[n])) for n in b)
 
 
-def build_parser() -> Parser:
-    """The command's options."""
-    return make_parser(
-        "train.measure.parity", "Compare training in several processes with one.", Options
-    )
-
-
 def run(options: Options) -> int:
     """Print a line a case; returns 1 when one differs by more than LIMIT."""
     runtime.setup(mode=options.mode)
@@ -163,8 +156,12 @@ def run(options: Options) -> int:
     return int(worst > LIMIT)
 
 
+build_parser, main = command(
+    "train.measure.parity", "Compare training in several processes with one.", Options, run
+)
+
 if __name__ == "__main__":
-    code = run_command(run, Options, build_parser(), None)
+    code = main()
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)  # all is written, and MindSpore has crashed (SIGSEGV) while it was taken down

@@ -16,7 +16,7 @@ from pathlib import Path
 from types import CodeType, FrameType
 
 from emu3.cli import img_gen
-from emu3.cli.shell import Parser, leave, make_parser, run_command
+from emu3.cli.shell import command, leave
 from emu3.errors import InputError
 from emu3.options import option
 
@@ -99,11 +99,6 @@ def watched(options: Options) -> Watch:
     return watch
 
 
-def build_parser() -> Parser:
-    """The command's options."""
-    return make_parser("train.measure.request_path", "Trace a picture's request.", Options)
-
-
 def run(options: Options) -> None:
     """Print the files in order of first entry, with totals."""
     watch = watched(options)
@@ -117,5 +112,9 @@ def run(options: Options) -> None:
     print(f"{len(watch.entered)} functions entered")
 
 
+build_parser, main = command(
+    "train.measure.request_path", "Trace a picture's request.", Options, run
+)
+
 if __name__ == "__main__":
-    leave(run_command(run, Options, build_parser(), None))
+    leave(main())

@@ -3,7 +3,7 @@
 PyTorch's on the same numbers if wanted, in turns with ours: read the ratio, not the seconds.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -14,7 +14,7 @@ from emu3.benchmarks import measure, nets
 from emu3.benchmarks.peer import Peer, PeerOptions
 from emu3.benchmarks.table import Row, show
 from emu3.cli.options import Device
-from emu3.cli.shell import Parser, leave, make_parser, run_command
+from emu3.cli.shell import command, leave
 from emu3.errors import InputError
 from emu3.options import group, option, positive_int
 
@@ -51,11 +51,6 @@ class Options:
     def training_device(self) -> Device:
         """The device; in graph mode unless another is asked for, as in training."""
         return replace(self.device, mode="graph") if self.device.mode == "auto" else self.device
-
-
-def build_parser() -> Parser:
-    """The command's options."""
-    return make_parser("train.measure.step_time", "Measure a fine-tuning step.", Options)
 
 
 def run(options: Options) -> None:
@@ -151,10 +146,7 @@ def rows(
     return lines
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command; returns its exit code."""
-    return run_command(run, Options, build_parser(), arguments)
-
+build_parser, main = command("train.measure.step_time", "Measure a fine-tuning step.", Options, run)
 
 if __name__ == "__main__":
     leave(main())

@@ -3,15 +3,8 @@
 Stopping loses at most the steps since the last save; the same command goes on.
 """
 
-from collections.abc import Sequence
-
-from emu3.cli.shell import Parser, leave, make_parser, run_command
+from emu3.cli.shell import command, leave
 from train.mini.options import LanguageOptions
-
-
-def build_parser() -> Parser:
-    """The command's options."""
-    return make_parser("train.mini", "Train emu3-mini's language model on scenes.", LanguageOptions)
 
 
 def run(options: LanguageOptions) -> None:
@@ -23,10 +16,9 @@ def run(options: LanguageOptions) -> None:
     train(options)
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command; returns its exit code."""
-    return run_command(run, LanguageOptions, build_parser(), arguments)
-
+build_parser, main = command(
+    "train.mini", "Train emu3-mini's language model on scenes.", LanguageOptions, run
+)
 
 if __name__ == "__main__":
     leave(main())

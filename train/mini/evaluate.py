@@ -7,7 +7,7 @@ table; a JSON file holds it too, with every single prompt, question and verdict.
 
 import json
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,7 +16,7 @@ import numpy as np
 
 from emu3.cli import options as shared
 from emu3.cli.outputs import Stopwatch
-from emu3.cli.shell import Parser, leave, make_parser, run_command
+from emu3.cli.shell import command, leave
 from emu3.files import atomic_path, writable_folder
 from emu3.options import group, option, positive_int
 from emu3.pipeline import DrawSettings, Picture, in_lists
@@ -52,11 +52,6 @@ class Options:
     )
     settings: DrawSettings = group(leave_out=("suffix", "negative_prompt"))
     device: shared.Device = group()
-
-
-def build_parser() -> Parser:
-    """The command's options."""
-    return make_parser("train.mini.evaluate", "Measure emu3-mini on held-out scenes.", Options)
 
 
 def run(options: Options) -> None:
@@ -233,10 +228,9 @@ def print_section(task: str, section: dict) -> None:
         print(f"  PSNR {section['psnr']:.2f} dB, SSIM {section['ssim']:.4f}")
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command; returns its exit code."""
-    return run_command(run, Options, build_parser(), arguments)
-
+build_parser, main = command(
+    "train.mini.evaluate", "Measure emu3-mini on held-out scenes.", Options, run
+)
 
 if __name__ == "__main__":
     leave(main())

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from tokenizers import Regex, Tokenizer, models, pre_tokenizers, trainers
 
-from emu3.cli.shell import Parser, leave, make_parser, run_command
+from emu3.cli.shell import command, leave
 from emu3.files import atomic_path
 from emu3.mllm.prompts import CHAT_TEMPLATES
 from emu3.mllm.tokenization_emu3 import PATTERN, VOCAB_FILES_NAMES, Emu3Tokenizer
@@ -84,11 +84,6 @@ def write_tokenizer(folder: str | Path, ranks: list[bytes], codes: int) -> Emu3T
     return tokenizer
 
 
-def build_parser() -> Parser:
-    """The command's options."""
-    return make_parser("train.mini.rank_file", "Make emu3-mini's tokenizer.", Options)
-
-
 def run(options: Options) -> None:
     """Learn the ranks and write the folder."""
     ranks = learn_ranks(scene_texts(options.scenes, options.seed), options.ranks)
@@ -96,5 +91,7 @@ def run(options: Options) -> None:
     print(f"{options.output}: {len(ranks)} ranks, vocabulary {tokenizer.vocab_size}")
 
 
+build_parser, main = command("train.mini.rank_file", "Make emu3-mini's tokenizer.", Options, run)
+
 if __name__ == "__main__":
-    leave(run_command(run, Options, build_parser(), None))
+    leave(main())

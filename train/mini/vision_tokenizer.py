@@ -6,19 +6,8 @@ the decoder learns to draw them; then both are trained together, straight throug
 codes.
 """
 
-from collections.abc import Sequence
-
-from emu3.cli.shell import Parser, leave, make_parser, run_command
+from emu3.cli.shell import command, leave
 from train.mini.options import VisionOptions
-
-
-def build_parser() -> Parser:
-    """The command's options."""
-    return make_parser(
-        "train.mini.vision_tokenizer",
-        "Train emu3-mini's vision tokenizer on drawn scenes.",
-        VisionOptions,
-    )
 
 
 def run(options: VisionOptions) -> None:
@@ -30,10 +19,12 @@ def run(options: VisionOptions) -> None:
     train(options)
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command; returns its exit code."""
-    return run_command(run, VisionOptions, build_parser(), arguments)
-
+build_parser, main = command(
+    "train.mini.vision_tokenizer",
+    "Train emu3-mini's vision tokenizer on drawn scenes.",
+    VisionOptions,
+    run,
+)
 
 if __name__ == "__main__":
     leave(main())

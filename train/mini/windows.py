@@ -4,7 +4,6 @@ The evaluation's held-out prompts are drawn one after the other in every way, in
 printed are runs of the network and seconds a picture.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING
 from emu3.benchmarks import measure
 from emu3.benchmarks.table import Row, show
 from emu3.cli import options as shared
-from emu3.cli.shell import Parser, leave, make_parser, run_command
+from emu3.cli.shell import command, leave
 from emu3.loading import Emu3, load_models
 from emu3.options import group, option, positive_int
 from emu3.pipeline import DrawSettings, Picture, TextToImage
@@ -55,11 +54,6 @@ class Options:
         for window in self.window or WINDOWS:
             ways.append(DrawSettings(decoding="jacobi", window=window, coupling=self.coupling))
         return {settings.scheme.label: settings for settings in ways}
-
-
-def build_parser() -> Parser:
-    """The command's options."""
-    return make_parser("train.mini.windows", "Measure Jacobi decoding by window.", Options)
 
 
 def run(options: Options) -> None:
@@ -112,10 +106,9 @@ def rows(timings: dict[str, measure.Timing], runs: dict[str, float], precision: 
     return lines
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command; returns its exit code."""
-    return run_command(run, Options, build_parser(), arguments)
-
+build_parser, main = command(
+    "train.mini.windows", "Measure Jacobi decoding by window.", Options, run
+)
 
 if __name__ == "__main__":
     leave(main())
