@@ -18,6 +18,7 @@ from mindspore import Parameter, Tensor, ops
 
 from emu3.mllm.generation.prefill import prefill
 from emu3.mllm.generation.sampling import uniforms
+from emu3.mllm.generation.schemes import part
 from emu3.mllm.generation.step import StepKind
 from emu3.mllm.generation.step_weights import StepWeights
 from emu3.nn.attention import MASKED
@@ -73,8 +74,7 @@ class CompiledStep:
 
     def __init__(self, model, weights: StepWeights, kind: StepKind, jit: bool) -> None:
         self.kind, self.jit = kind, jit
-        step_class, _ = kind.scheme.parts()
-        self.step = step_class(model, weights, kind).set_train(False)
+        self.step = part(kind.scheme.step)(model, weights, kind).set_train(False)
         self.block = self._function(self.step.construct)
         if hasattr(self.step, "logits"):
             self.next_logits = self._function(self.step.logits)

@@ -17,8 +17,10 @@ from mindspore import Tensor
 from emu3.arrays import as_numpy
 from emu3.mllm.generation.decoder import Decoder, StepStore
 from emu3.mllm.generation.events import Done, Event, PrefillDone, RowDone, TextPiece
-from emu3.mllm.generation.logits_processors import processed
+from emu3.mllm.generation.logits_processors import FORBIDDEN, apply_foreign
 from emu3.mllm.generation.request import Request, make_request
+from emu3.mllm.generation.schemes import part
+from emu3.mllm.vocabulary import FREE
 
 if TYPE_CHECKING:
     from transformers.generation.configuration_utils import GenerationConfig
@@ -96,8 +98,7 @@ class GenerationMixin:
 
 def _run(store: StepStore, request: Request, streamer) -> Iterator[Event]:
     began = time.perf_counter()
-    _, decoder_class = request.settings.scheme.parts()
-    decoder = decoder_class(store, request)
+    decoder = part(request.settings.scheme.decoder)(store, request)
     progress = Texts(request) if request.grid is None else Pictures(request)
     try:
         logits = decoder.start()
@@ -129,10 +130,31 @@ def _run(store: StepStore, request: Request, streamer) -> Iterator[Event]:
 
 
 def _choose(decoder: Decoder, request: Request, logits: Tensor) -> None:
-    """One token from logits, by way of the host when processors want to see them."""
+    """One token from logits (N, V), by way of the host when processors want to see them."""
     if request.needs_host:
-        logits = processed(request, decoder.tokens, logits)
+        logits = _processed(request, decoder.tokens, logits)
     decoder.choose(logits)
+
+
+def _processed(request: Request, tokens: np.ndarray, logits: Tensor) -> Tensor:
+    """Logits (N, V) after the processors of a request, by way of the host.
+
+    tokens (N, n) are those made so far. In a picture's grid only visual ids are possible.
+    """
+    ids = np.concatenate([request.ids, tokens], 1)
+    scores = logits.asnumpy()
+    if request.grid is not None:
+        visual = np.full_like(scores, FORBIDDEN)
+        vocabulary = request.grid.vocabulary
+        span = slice(vocabulary.visual_start, vocabulary.visual_end)
+        visual[:, span] = scores[:, span]
+        free = request.forced[:, tokens.shape[1], None] == FREE
+        scores = np.where(free, visual, scores)
+    for processor in request.own:
+        scores = processor(ids, scores)
+    for processor in request.foreign:
+        scores = apply_foreign(processor, ids, scores)
+    return Tensor(scores)
 
 
 def _show(streamer, output: np.ndarray, shown: int) -> int:

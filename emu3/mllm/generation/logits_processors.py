@@ -10,7 +10,6 @@ Shapes: N sequences, T tokens so far, V vocabulary.
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import mindspore as ms
 import numpy as np
@@ -19,11 +18,7 @@ from mindspore import Tensor
 from emu3.arrays import as_numpy
 from emu3.errors import InputError
 from emu3.mllm.generation.settings import Settings
-from emu3.mllm.vocabulary import FREE
 from emu3.runtime import device_target
-
-if TYPE_CHECKING:
-    from emu3.mllm.generation.request import Request
 
 GUIDANCE = "UnbatchedClassifierFreeGuidanceLogitsProcessor"
 CONSTRAINT = "PrefixConstrainedLogitsProcessor"
@@ -110,27 +105,6 @@ def _suppress(tokens: tuple[int, ...], first: int, stop: int | None) -> Processo
         return scores
 
     return suppressed_tokens
-
-
-def processed(request: "Request", tokens: np.ndarray, logits: Tensor) -> Tensor:
-    """Logits (N, V) after the processors of a request, by way of the host.
-
-    tokens (N, n) are those made so far. In a picture's grid only visual ids are possible.
-    """
-    ids = np.concatenate([request.ids, tokens], 1)
-    scores = logits.asnumpy()
-    if request.grid is not None:
-        visual = np.full_like(scores, FORBIDDEN)
-        vocabulary = request.grid.vocabulary
-        span = slice(vocabulary.visual_start, vocabulary.visual_end)
-        visual[:, span] = scores[:, span]
-        free = request.forced[:, tokens.shape[1], None] == FREE
-        scores = np.where(free, visual, scores)
-    for processor in request.own:
-        scores = processor(ids, scores)
-    for processor in request.foreign:
-        scores = apply_foreign(processor, ids, scores)
-    return Tensor(scores)
 
 
 def apply_foreign(processor: Callable, ids: np.ndarray, scores: np.ndarray) -> np.ndarray:

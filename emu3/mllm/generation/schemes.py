@@ -1,19 +1,18 @@
 """Ways of decoding pictures: Plain, Jacobi (exact) and ZipAR (lossy), their options and parts.
 
-Each names its step and its decoder, which are imported when a picture is made: to choose a scheme
-needs none of them. A new scheme is a class here, a step and a decoder.
+Each names its step and its decoder by file and class; they are imported when a picture is made,
+for to choose a scheme needs none of them. A new scheme is a class here, a step and a decoder.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from importlib import import_module
 from numbers import Integral
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from emu3.errors import InputError
 
 if TYPE_CHECKING:
-    from emu3.mllm.generation.decoder import Decoder
-    from emu3.mllm.generation.step import StepNetwork
     from emu3.mllm.grammar import Grid
 
 WINDOW, START_AFTER = 16, 16
@@ -27,6 +26,8 @@ class Plain:
 
     name: ClassVar[str] = "plain"
     options: ClassVar[tuple[str, ...]] = ()
+    step: ClassVar[str] = "step.Step"
+    decoder: ClassVar[str] = "decoder.Decoder"
     lossy: ClassVar[bool] = False  # whether pictures have another distribution than plain's
 
     @classmethod
@@ -38,13 +39,6 @@ class Plain:
     def label(self) -> str:
         """The scheme and its options in words."""
         return self.name
-
-    def parts(self) -> "tuple[type[StepNetwork], type[Decoder]]":
-        """Its compiled step, and the decoder that runs it."""
-        from emu3.mllm.generation.decoder import Decoder
-        from emu3.mllm.generation.step import Step
-
-        return Step, Decoder
 
     def places(self, height: int, width: int) -> int:
         """Places of a picture of height x width codes that one run takes."""
@@ -68,6 +62,8 @@ class Jacobi:
 
     name: ClassVar[str] = "jacobi"
     options: ClassVar[tuple[str, ...]] = ("window", "coupling")
+    step: ClassVar[str] = "jacobi.JacobiStep"
+    decoder: ClassVar[str] = "jacobi_decoder.JacobiDecoder"
     lossy: ClassVar[bool] = False
 
     @classmethod
@@ -84,13 +80,6 @@ class Jacobi:
     def label(self) -> str:
         """The scheme and its options in words."""
         return f"{self.name}, window {self.window}, coupling {self.coupling}"
-
-    def parts(self) -> "tuple[type[StepNetwork], type[Decoder]]":
-        """Its compiled step, and the decoder that runs it."""
-        from emu3.mllm.generation.jacobi import JacobiStep
-        from emu3.mllm.generation.jacobi_decoder import JacobiDecoder
-
-        return JacobiStep, JacobiDecoder
 
     def places(self, height: int, width: int) -> int:
         """Places of a picture of height x width codes that one run takes."""
@@ -124,6 +113,8 @@ class ZipAR:
 
     name: ClassVar[str] = "zipar"
     options: ClassVar[tuple[str, ...]] = ("zipar_window",)
+    step: ClassVar[str] = "zipar.ZipStep"
+    decoder: ClassVar[str] = "zipar.ZipDecoder"
     lossy: ClassVar[bool] = True
 
     @classmethod
@@ -139,12 +130,6 @@ class ZipAR:
     def label(self) -> str:
         """The scheme and its options in words."""
         return f"{self.name}, window {self.start_after} (lossy)"
-
-    def parts(self) -> "tuple[type[StepNetwork], type[Decoder]]":
-        """Its compiled step, and the decoder that runs it."""
-        from emu3.mllm.generation.zipar import ZipDecoder, ZipStep
-
-        return ZipStep, ZipDecoder
 
     def places(self, height: int, width: int) -> int:
         """Rows of a picture of height x width codes that are under way at one time."""
@@ -164,6 +149,12 @@ class ZipAR:
 Scheme = Plain | Jacobi | ZipAR
 SCHEMES: dict[str, type[Scheme]] = {scheme.name: scheme for scheme in (Plain, Jacobi, ZipAR)}
 OWNERS = {option: scheme.name for scheme in SCHEMES.values() for option in scheme.options}
+
+
+def part(name: str) -> type:
+    """The class that a scheme names as its step or its decoder."""
+    module, _, kind = name.partition(".")
+    return getattr(import_module(f"emu3.mllm.generation.{module}"), kind)
 
 
 def merged(stated: Mapping[str, Any], asked: Mapping[str, Any]) -> dict[str, Any]:
