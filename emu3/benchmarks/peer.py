@@ -58,6 +58,11 @@ class Peer:
         model,
         arrays: dict[str, np.ndarray] | None = None,
     ) -> None:
+        if not Path(__file__).with_name("peers_torch.py").exists():
+            raise InputError(
+                "--peer torch needs the peers, which an installed wheel leaves out; allowed: a "
+                "checkout of the repository; leave --peer out"
+            )
         self.python = python
         self.folder = tempfile.TemporaryDirectory()
         folder = Path(self.folder.name)
