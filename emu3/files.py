@@ -34,6 +34,24 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+def require_file(path: str | Path, what: str, flag: str) -> None:
+    """Refuse what is no regular file: a pipe or a device may never end.
+
+    Raises:
+        InputError: there is none, or it is something else; names `flag`.
+    """
+    path = Path(path)
+    try:
+        found, regular = path.exists(), path.is_file()
+    except (OSError, ValueError) as error:  # a name too long, or with a zero byte
+        reason = getattr(error, "strerror", None) or error
+        raise InputError(f"no {what} {str(path)[:200]}: {reason}; change {flag}") from None
+    if not found:
+        raise InputError(f"no {what} {path}; change {flag}")
+    if not regular:
+        raise InputError(f"{path} is no regular file; allowed: a file with a {what}; change {flag}")
+
+
 def writable_folder(folder: str | Path, flag: str = "--output") -> Path:
     """Create `folder` if needed and return it.
 

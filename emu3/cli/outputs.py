@@ -19,8 +19,9 @@ from tqdm import tqdm
 from emu3 import __version__
 from emu3.errors import InputError
 from emu3.files import atomic_path, numbered_path, writable_folder
-from emu3.images import open_image, pyav
+from emu3.images import open_image
 from emu3.tokenizer.codes import finished_rows
+from emu3.videos import pyav
 
 # What numpy raises for a file that is no .npz, or a damaged one; TypeError for an .npy file.
 UNREADABLE = (OSError, KeyError, ValueError, TypeError, EOFError, zipfile.BadZipFile, zlib.error)
