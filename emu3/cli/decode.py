@@ -12,7 +12,6 @@ from pathlib import Path
 from emu3.cli import options as shared
 from emu3.cli import shell
 from emu3.cli.outputs import (
-    Codes,
     Stopwatch,
     new_file,
     new_folder,
@@ -20,7 +19,9 @@ from emu3.cli.outputs import (
     write_animation,
     write_frames,
 )
-from emu3.files import writable_folder
+from emu3.codesfile import Codes
+from emu3.files import own_folder
+from emu3.images import DEFAULT_FPS
 from emu3.loading import load_vision
 from emu3.options import group, option
 
@@ -66,7 +67,7 @@ def build_parser() -> shell.Parser:
 def run(options: Options) -> None:
     """Decode every file; prints what was written."""
     jobs = options.jobs
-    folders = [writable_folder(options.output or path.parent) for path, _ in jobs]
+    folders = [own_folder(options.output or path.parent) for path, _ in jobs]
     options.device.start()
     from emu3.tokenizer import TiledVision, VisionCodec
 
@@ -83,7 +84,7 @@ def run(options: Options) -> None:
             continue
         target = new_folder(folder, stem)
         files = [file for file, _ in write_frames(target, frames(codec, content), settings)]
-        write_animation(files, target, options.animation, settings.get("fps"))
+        write_animation(files, target, options.animation, settings.get("fps", DEFAULT_FPS))
         print(target)
     print(watch.closing_line(f"{len(jobs)} file(s) decoded"))
 
@@ -91,8 +92,8 @@ def run(options: Options) -> None:
 def frames(codec, content: Codes):
     """The frames of a clip, as many as were encoded, in the chunks they were encoded in."""
     factor = codec.config.temporal_downsample_factor
-    count = int(content.settings.get("frames", len(content.codes) * factor))
-    clip_frames = int(content.settings.get("clip_frames", factor))
+    count = content.settings.get("frames", len(content.codes) * factor)
+    clip_frames = content.settings.get("clip_frames", factor)
     for chunk in codec.frames(content.codes, clip_frames, count):
         yield from chunk
 

@@ -15,9 +15,10 @@ import numpy as np
 
 from emu3.cli import options as shared
 from emu3.cli import shell
-from emu3.cli.outputs import Codes, Progress, Stopwatch, kept_message, new_file, save_picture
+from emu3.cli.outputs import Progress, Stopwatch, kept_message, new_file, save_picture
+from emu3.codesfile import Codes
 from emu3.errors import InputError
-from emu3.files import writable_folder
+from emu3.files import own_folder
 from emu3.loading import load_models, read_configs
 from emu3.mllm.generation.events import Done, RowDone
 from emu3.options import group, non_negative_int, option, positive_int
@@ -94,7 +95,7 @@ def read_prompts(path: str) -> list[str]:
 
 def run(options: Options) -> None:
     """Make every picture."""
-    folder, device = writable_folder(options.output), options.device
+    folder, device = own_folder(options.output), options.device
     device.start()
     from emu3.mllm.defaults import CheckpointDefaults
 

@@ -15,7 +15,6 @@ from emu3 import bundled
 from emu3.cli import options as shared
 from emu3.cli import shell
 from emu3.cli.outputs import (
-    Codes,
     Stopwatch,
     kept_message,
     new_file,
@@ -23,8 +22,9 @@ from emu3.cli.outputs import (
     write_animation,
     write_frames,
 )
+from emu3.codesfile import Codes
 from emu3.errors import InputError, about
-from emu3.files import writable_folder
+from emu3.files import own_folder
 from emu3.images import FrameSource, open_image
 from emu3.loading import load_vision
 from emu3.options import group, option, positive_int
@@ -73,7 +73,7 @@ def build_parser() -> shell.Parser:
 
 def run(options: Options) -> None:
     """Rebuild every input; prints files, PSNR and SSIM."""
-    folder = writable_folder(options.output)
+    folder = own_folder(options.output)
     options.device.start()
     from emu3.tokenizer import TiledVision, VisionCodec
 

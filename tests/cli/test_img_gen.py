@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from emu3.cli import img_gen
-from emu3.cli.outputs import Codes
+from emu3.codesfile import Codes
 from tests.cli.pictures import codes, copied, generate
 
 
