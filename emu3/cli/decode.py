@@ -23,7 +23,7 @@ from emu3.codesfile import Codes
 from emu3.files import own_folder
 from emu3.images import DEFAULT_FPS
 from emu3.loading import load_vision
-from emu3.options import group, option
+from emu3.options import group, option, path_text
 
 
 @dataclass(frozen=True)
@@ -31,11 +31,15 @@ class Options:
     """What the command line asks for."""
 
     codes: list[str] = option(
-        ".npz files of img_gen, img_rec", positional=True, nargs="+", metavar="CODES"
+        ".npz files of img_gen, img_rec",
+        kind=path_text,
+        positional=True,
+        nargs="+",
+        metavar="CODES",
     )
     vq_model: str = shared.vision_model()
     output: str | None = option(
-        "folder for the pictures (default: beside each file)", metavar="FOLDER"
+        "folder for the pictures (default: beside each file)", None, path_text, metavar="FOLDER"
     )
     tile: int | None = shared.tile()
     animation: str = shared.animation()

@@ -27,7 +27,7 @@ from emu3.errors import InputError, about
 from emu3.files import own_folder
 from emu3.images import FrameSource, open_image
 from emu3.loading import load_vision
-from emu3.options import group, option, positive_int
+from emu3.options import group, option, path_text, whole
 from emu3.pipeline import Reconstruction, in_lists
 
 
@@ -38,17 +38,22 @@ class Options:
     input: list[str] | None = option(
         "an image, a folder of frames or a video file; may be given several times "
         "(default: a bundled image and a bundled clip)",
+        None,
+        path_text,
         metavar="PATH",
     )
     vq_model: str = shared.vision_model()
     output: str = option(
-        "folder for codes and pictures, numbered rec_0000 ...", "outputs", metavar="FOLDER"
+        "folder for codes and pictures, numbered rec_0000 ...",
+        "outputs",
+        path_text,
+        metavar="FOLDER",
     )
     clip_frames: int = option(
         "frames coded together, a multiple of the model's 4; more share context over time and "
         "need more memory",
         4,
-        positive_int,
+        whole(1, 10_000),
     )
     tile: int | None = shared.tile()
     animation: str = shared.animation()
@@ -151,8 +156,10 @@ class Studio:
             yield from codec.seen(np.stack(chunk))
 
     def _settings(self, path: Path) -> dict:
-        options = self.options
-        return {"input": str(path), "vq_model": options.vq_model, "tile": options.tile}
+        names = {"input": str(path), "vq_model": self.options.vq_model}
+        return {key: shared.public_name(name) for key, name in names.items()} | {
+            "tile": self.options.tile
+        }
 
 
 def frame_pixels(source: FrameSource, codec) -> Iterator[np.ndarray]:

@@ -14,7 +14,7 @@ from emu3.errors import InputError, about
 from emu3.images import open_image
 from emu3.loading import check_same_codes, load_language, load_vision
 from emu3.mllm.generation.events import TextPiece
-from emu3.options import group, option, positive_int
+from emu3.options import group, option, path_text, whole, words
 from emu3.pipeline import Answers, AskSettings, in_lists
 
 EXAMPLE_QUESTIONS = ("Please describe the image", "请描述该图片")
@@ -28,17 +28,23 @@ class Options:
     vq_model: str = shared.vision_model()
     image: list[str] | None = option(
         "image to ask about; one for all questions or one a question (default: a bundled image)",
+        None,
+        path_text,
         metavar="FILE",
     )
     question: list[str] | None = option(
         "may be given several times; one for all images or one an image "
-        "(default: asks for a description in English and in Chinese)"
+        "(default: asks for a description in English and in Chinese)",
+        None,
+        words,
     )
     template: str | None = option(
-        "chat, stage1, or a text with {image_prompt} and {text_prompt} (default: the checkpoint's)"
+        "chat, stage1, or a text with {image_prompt} and {text_prompt} (default: the checkpoint's)",
+        None,
+        words,
     )
     settings: AskSettings = group()
-    batch_size: int = option("questions answered together", 4, positive_int)
+    batch_size: int = option("questions answered together", 4, whole(1, 10_000))
     seed: int = shared.seed()
     device: shared.Device = group()
 
