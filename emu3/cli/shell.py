@@ -17,7 +17,7 @@ from dataclasses import fields, is_dataclass
 from types import NoneType, UnionType
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
-from emu3.errors import InputError
+from emu3.errors import InputError, shown
 
 BAD_INPUT = 2
 INTERRUPTED = 130
@@ -148,7 +148,7 @@ def guarded(work: Callable[[], int | None], program: str) -> int:
             stream.reconfigure(errors="backslashreplace")
     try:
         with interruptible():
-            require_working_directory()
+            require_surroundings()
             code = work() or 0
             sys.stdout.flush()
             return code
@@ -172,16 +172,19 @@ def quiet() -> None:
     warnings.filterwarnings("ignore", "Image size .* exceeds limit")  # images.py has its own
 
 
-def require_working_directory() -> None:
-    """Refuse to work in a folder that is gone, before a library fails of it.
+def require_surroundings() -> None:
+    """Refuse surroundings in which a library would fail or abort the process.
 
     Raises:
-        InputError: it was deleted.
+        InputError: the working directory was deleted, or DEVICE_ID is no number.
     """
     try:
         os.getcwd()
     except FileNotFoundError:
         raise InputError("the working directory is gone; change into another folder") from None
+    device = os.environ.get("DEVICE_ID", "0")
+    if not (device.isascii() and device.isdigit() and len(device) < 5):
+        raise InputError(f"DEVICE_ID is {shown(device)}; allowed: a whole number from 0; change it")
 
 
 def _drop_output() -> None:

@@ -257,3 +257,10 @@ def test_a_home_folder_is_written_as_a_tilde(monkeypatch):
     monkeypatch.setenv("HOME", "/home/ann")
     assert options.path_text("~/pictures") == "/home/ann/pictures"
     assert options.path_text("BAAI/Emu3-Gen") == "BAAI/Emu3-Gen"
+
+
+@pytest.mark.parametrize("device", ["-1", "", "x", "1" * 400])
+def test_a_device_number_on_which_the_library_aborts_is_refused(device, monkeypatch, capsys):
+    monkeypatch.setenv("DEVICE_ID", device)
+    assert outcome(RuntimeError("started")) == 2
+    assert "DEVICE_ID" in capsys.readouterr().err
