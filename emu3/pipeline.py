@@ -347,8 +347,11 @@ class Reconstruction:
         Raises:
             InputError: a picture of a size that cannot be coded.
         """
-        pixels = self.codec.pixels(image)[None]
-        return self.codec.encode(pixels)[0], self.codec.seen(pixels)[0]
+        return self.encode_pixels(self.codec.pixels(image))
+
+    def encode_pixels(self, pixels: np.ndarray) -> "tuple[np.ndarray, Image.Image]":
+        """`encode_image` of pixel values (3, H, W)."""
+        return self.codec.encode(pixels[None])[0], self.codec.seen(pixels[None])[0]
 
     def image(self, codes: np.ndarray) -> "Image.Image":
         """The picture of codes (h, w)."""

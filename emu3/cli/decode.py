@@ -19,7 +19,9 @@ from emu3.cli.outputs import (
     write_animation,
     write_frames,
 )
+from emu3.cli.room import require_room_for_pixels
 from emu3.codesfile import Codes
+from emu3.errors import about
 from emu3.files import own_folder
 from emu3.images import DEFAULT_FPS
 from emu3.loading import load_vision
@@ -78,6 +80,9 @@ def run(options: Options) -> None:
     vision, image_processor = load_vision(options.vq_model, options.device.dtype)
     for path, content in jobs:
         content.require_codebook(vision.config.codebook_size, path)
+        with about(path, "the file"):
+            grid = content.codes.shape[-2:]
+            require_room_for_pixels(vision.config, grid, options.device.dtype, options.tile)
     vision = TiledVision(vision, options.tile) if options.tile else vision
     codec, watch = VisionCodec(vision, image_processor), Stopwatch()
     for (path, content), folder in zip(jobs, folders):

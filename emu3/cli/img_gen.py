@@ -17,6 +17,7 @@ import numpy as np
 from emu3.cli import options as shared
 from emu3.cli import shell
 from emu3.cli.outputs import Progress, Stopwatch, kept_message, new_file, save_picture
+from emu3.cli.room import width_of
 from emu3.codesfile import Codes
 from emu3.errors import InputError
 from emu3.files import own_folder, require_file
@@ -146,7 +147,7 @@ def plan(options: Options, settings: DrawSettings, checkpoint) -> list[Picture]:
         InputError: sizes or counts that do not fit, or more memory than there is.
     """
     from emu3 import runtime
-    from emu3.estimate import WIDTHS, Work, check_fits
+    from emu3.estimate import Work, check_fits
 
     config, vision = read_configs(options.model, options.vq_model)
     prompts = options.prompts or [checkpoint.example_prompt]
@@ -160,7 +161,7 @@ def plan(options: Options, settings: DrawSettings, checkpoint) -> list[Picture]:
         guided=settings.guidance != 1,
         grid=max(sizes, key=math.prod),
         scheme=settings.scheme,
-        width=WIDTHS[str(runtime.resolve_dtype(options.device.dtype)).lower()],
+        width=width_of(options.device.dtype),
     )
     check_fits(config, vision, work, runtime.available_memory_bytes())
     return [Picture(prompt, size, options.seed + i) for i, (prompt, size) in enumerate(pairs)]

@@ -22,6 +22,7 @@ from emu3.cli.outputs import (
     write_animation,
     write_frames,
 )
+from emu3.cli.room import require_room_for_pixels
 from emu3.codesfile import Codes
 from emu3.errors import InputError, about
 from emu3.files import own_folder
@@ -101,7 +102,9 @@ class Studio:
         """Rebuild one image."""
         picture = open_image(path, "--input")
         with about(path, "--input"):
-            codes, seen = self.rebuild.encode_image(picture)
+            pixels = self.rebuild.codec.pixels(picture)
+            self._require_room(pixels)
+            codes, seen = self.rebuild.encode_pixels(pixels)
         content = Codes(codes, self._settings(path))
         target = new_file(self.folder, "rec", ".npz", content.save).with_suffix(".png")
         rebuilt = self.rebuild.image(codes)
@@ -132,7 +135,7 @@ class Studio:
         """
         parts, count, interrupted = [], 0, False
         try:
-            chunks = self.rebuild.encode_clip(frame_pixels(source, self.rebuild.codec))
+            chunks = self.rebuild.encode_clip(self._checked(source))
             for codes, frames in tqdm(chunks, desc="encode", unit="chunk"):
                 parts.append(codes)
                 count += frames
@@ -154,6 +157,22 @@ class Studio:
         codec = self.rebuild.codec
         for chunk in in_lists(frame_pixels(source, codec), self.rebuild.clip_frames):
             yield from codec.seen(np.stack(chunk))
+
+    def _checked(self, source: FrameSource) -> Iterator[np.ndarray]:
+        """The pixel values of a clip's frames, once it is clear that a chunk has room."""
+        for number, pixels in enumerate(frame_pixels(source, self.rebuild.codec)):
+            if number == 0:
+                with about(source.path, "--input"):
+                    self._require_room(pixels, self.options.clip_frames)
+            yield pixels
+
+    def _require_room(self, pixels: np.ndarray, frames: int = 1) -> None:
+        """Refuse pixel values (3, H, W), so many frames together, that memory cannot hold."""
+        config, options = self.rebuild.codec.config, self.options
+        grid = tuple(side // config.spatial_scale_factor for side in pixels.shape[1:])
+        together = -(-frames // config.temporal_downsample_factor)
+        remedy = "a smaller picture, a lower --clip-frames, or --tile"
+        require_room_for_pixels(config, grid, options.device.dtype, options.tile, together, remedy)
 
     def _settings(self, path: Path) -> dict:
         names = {"input": str(path), "vq_model": self.options.vq_model}

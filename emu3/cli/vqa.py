@@ -10,9 +10,10 @@ from emu3 import bundled
 from emu3.cli import options as shared
 from emu3.cli import shell
 from emu3.cli.outputs import Progress, Stopwatch
+from emu3.cli.room import require_room_for_answers, require_room_for_pixels
 from emu3.errors import InputError, about
 from emu3.images import open_image
-from emu3.loading import check_same_codes, load_language, load_vision
+from emu3.loading import check_same_codes, load_language, load_vision, read_configs
 from emu3.mllm.generation.events import TextPiece
 from emu3.options import group, option, path_text, whole, words
 from emu3.pipeline import Answers, AskSettings, in_lists
@@ -94,7 +95,9 @@ def run(options: Options) -> None:
 
     defaults = CheckpointDefaults.from_pretrained(options.model)
     codec = VisionCodec(*load_vision(options.vq_model, device.dtype))
-    codes = {path: encoded(codec, path, image) for path, image in images.items()}
+    codes = {path: encoded(codec, path, image, device.dtype) for path, image in images.items()}
+    config, _ = read_configs(options.model, options.vq_model)
+    require_room(options, config, codec.config, codes)
     model, tokenizer = load_language(options.model, device.dtype, device.attn_implementation)
     check_same_codes(model, codec.vision)
     prompts = PromptBuilder(tokenizer, options.template or defaults.chat_template)
@@ -106,14 +109,28 @@ def run(options: Options) -> None:
     print(watch.closing_line(f"{len(options.pairs)} answer(s)", progress.tokens))
 
 
-def encoded(codec, path: str, image) -> np.ndarray:
+def encoded(codec, path: str, image, dtype: str | None) -> np.ndarray:
     """The codes (h, w) of a picture.
 
     Raises:
-        InputError: it cannot be coded; names its file.
+        InputError: it cannot be coded, or not in this memory; names its file.
     """
     with about(path, "--image"):
-        return codec.encode(codec.pixels(image)[None])[0]
+        pixels = codec.pixels(image)
+        h, w = (side // codec.config.spatial_scale_factor for side in pixels.shape[1:])
+        require_room_for_pixels(codec.config, (h, w), dtype, remedy="a smaller picture")
+        return codec.encode(pixels[None])[0]
+
+
+def require_room(options: Options, config, vision, codes: dict[str, np.ndarray]) -> None:
+    """Refuse questions that memory cannot hold together, before the language model is loaded.
+
+    Raises:
+        InputError: gives the estimate.
+    """
+    pictures = [codes[path].shape for path, _ in options.pairs]
+    prompts = sorted(h * (w + 1) for h, w in pictures)[-options.batch_size :]
+    require_room_for_answers(config, vision, prompts, options.device.dtype)
 
 
 class Desk:
