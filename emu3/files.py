@@ -22,6 +22,9 @@ def temporary_path(folder: Path, suffix: str = "") -> Iterator[Path]:
     """Yield the path of a new hidden file in `folder` that is gone after the block.
 
     `own_folder` removes it where the process is killed.
+
+    Raises:
+        OSError: of that file; names `folder`, for nobody knows the hidden one.
     """
     prefix = f".emu3-{HOST}-{os.getpid()}-"
     handle, name = tempfile.mkstemp(prefix=prefix, suffix=suffix, dir=folder)
@@ -32,6 +35,10 @@ def temporary_path(folder: Path, suffix: str = "") -> Iterator[Path]:
         os.umask(mask)
         temporary.chmod(0o666 & ~mask)
         yield temporary
+    except OSError as error:
+        if error.filename != name:
+            raise
+        raise OSError(error.errno, error.strerror, str(folder)) from None
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -106,7 +113,7 @@ def require_file(path: str | Path, what: str, flag: str) -> None:
     if not found:
         raise InputError(f"no {what} {path}; change {flag}")
     if not regular:
-        raise InputError(f"{path} is no regular file; allowed: a file with a {what}; change {flag}")
+        raise InputError(f"{path} is no regular file; allowed: a file on disk; change {flag}")
 
 
 def writable_folder(folder: str | Path, flag: str = "--output") -> Path:

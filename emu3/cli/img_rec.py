@@ -171,7 +171,7 @@ class Studio:
         config, options = self.rebuild.codec.config, self.options
         grid = tuple(side // config.spatial_scale_factor for side in pixels.shape[1:])
         together = -(-frames // config.temporal_downsample_factor)
-        remedy = "a smaller picture, a lower --clip-frames, or --tile"
+        remedy = "a smaller picture, a lower --clip-frames, --tile"
         require_room_for_pixels(config, grid, options.device.dtype, options.tile, together, remedy)
 
     def _settings(self, path: Path) -> dict:

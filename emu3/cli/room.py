@@ -20,7 +20,7 @@ def require_room_for_pixels(
     dtype: str | None,
     tile: int | None = None,
     together: int = 1,
-    remedy: str = "a smaller picture, or --tile",
+    remedy: str = "a smaller picture, --tile",
 ) -> None:
     """Refuse to code `together` pictures or latent frames of (h, w), in tiles of so many pixels.
 

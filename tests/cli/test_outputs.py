@@ -1,5 +1,7 @@
 """Numbered files, codes files, and what a picture's metadata holds."""
 
+import errno
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -7,6 +9,7 @@ from PIL import Image
 from emu3.cli.outputs import new_file, new_folder, save_picture
 from emu3.codesfile import Codes
 from emu3.errors import InputError
+from emu3.files import atomic_path
 from emu3.tokenizer.codes import finished_rows
 
 
@@ -87,3 +90,14 @@ def test_what_utf_8_cannot_hold_is_escaped_in_a_pictures_settings(tmp_path):
     save_picture(Image.new("RGB", (8, 8)), {"input": "caf\udce9.png"}, tmp_path / "a.png")
     with Image.open(tmp_path / "a.png") as image:
         assert image.text["input"] == r"caf\udce9.png"
+
+
+def test_a_full_disk_names_the_folder_of_a_new_file(tmp_path):
+    def full(path) -> None:
+        with atomic_path(path):
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    with pytest.raises(OSError) as error:
+        new_file(tmp_path, "image", ".npz", full)
+    assert error.value.filename == str(tmp_path)
+    assert not list(tmp_path.iterdir())
