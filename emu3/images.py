@@ -6,6 +6,7 @@ natural order (2 before 10), an animated GIF, PNG or WebP, or a video file, what
 """
 
 import math
+import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -119,7 +120,7 @@ class FrameSource:
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
         self.files = []
-        if self.path.is_dir():
+        if os.path.isdir(self.path):  # unlike Path's, never fails
             named = sorted(self.path.iterdir(), key=natural_order)
             shown = [p for p in named if not p.name.startswith(".")]
             self.files = [p for p in shown if p.suffix.lower() in IMAGE_SUFFIXES]
@@ -131,7 +132,7 @@ class FrameSource:
     def is_clip(path: str | Path) -> bool:
         """Whether `path` is a folder, an animation or a video file, by its content."""
         path = Path(path)
-        if path.is_dir():
+        if os.path.isdir(path):
             return True
         require_file(path, "image, folder or video", "--input")
         animated = _animation_in(path)

@@ -79,20 +79,23 @@ class Video:
 
     def _read(self, child: subprocess.Popen) -> Iterator[tuple[bytes, int, int, bytes]]:
         while True:
-            head = child.stdout.read(RECORD.size)
-            if len(head) < RECORD.size:
-                raise InputError(
-                    f"{self.path} cannot be read as a video: the decoder ended with code "
-                    f"{child.wait()}, the file may be damaged; {AGAIN}"
-                )
-            kind, first, second, length = RECORD.unpack(head)
-            content = child.stdout.read(length)
+            kind, first, second, length = RECORD.unpack(self._whole(child, RECORD.size))
+            content = self._whole(child, length)
             if kind == b"D":
                 return
             if kind == b"E":
                 reason = content.decode(errors="replace")
                 raise InputError(f"{self.path} cannot be read as a video: {reason}; {AGAIN}")
             yield kind, first, second, content
+
+    def _whole(self, child: subprocess.Popen, count: int) -> bytes:
+        content = child.stdout.read(count)
+        if len(content) == count:
+            return content
+        raise InputError(
+            f"{self.path} cannot be read as a video: the decoder ended with code "
+            f"{child.wait()}, the file may be damaged; {AGAIN}"
+        )
 
 
 def send(name: str, max_pixels: int) -> None:

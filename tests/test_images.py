@@ -144,3 +144,8 @@ def test_a_pipe_is_no_picture(tmp_path):
     os.mkfifo(tmp_path / "pipe.png")
     with pytest.raises(InputError, match=r"pipe\.png is no regular file.*change --image"):
         open_image(tmp_path / "pipe.png")
+
+
+def test_a_name_too_long_is_no_clip():
+    with pytest.raises(InputError, match=r"change --input"):
+        FrameSource.is_clip("x" * 5000)

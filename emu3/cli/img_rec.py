@@ -6,6 +6,7 @@ rebuilt pixels, and PSNR and SSIM say how close they come to the input as the mo
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -61,14 +62,21 @@ class Options:
     device: shared.Device = group(leave_out=("attn_implementation",))
 
     def __post_init__(self) -> None:
-        for path in self.inputs:
-            if not path.exists():
-                raise InputError(f"no image, folder or video {path}; change --input")
+        self.clips  # noqa: B018 - paths that lead to nothing are refused at once
 
     @property
     def inputs(self) -> list[Path]:
         """What to rebuild."""
         return [Path(path) for path in self.input or (bundled.DEMO_IMAGE, bundled.DEMO_CLIP)]
+
+    @cached_property
+    def clips(self) -> list[bool]:
+        """Whether each input is a clip, by its content.
+
+        Raises:
+            InputError: no file and no folder.
+        """
+        return [FrameSource.is_clip(path) for path in self.inputs]
 
 
 def build_parser() -> shell.Parser:
@@ -87,8 +95,8 @@ def run(options: Options) -> None:
     vision = TiledVision(vision, options.tile) if options.tile else vision
     rebuild = Reconstruction(VisionCodec(vision, image_processor), options.clip_frames)
     studio, watch = Studio(options, rebuild, folder), Stopwatch()
-    for path in options.inputs:
-        studio.clip(path) if FrameSource.is_clip(path) else studio.image(path)
+    for path, clip in zip(options.inputs, options.clips):
+        studio.clip(path) if clip else studio.image(path)
     print(watch.closing_line(f"{len(options.inputs)} input(s) rebuilt"))
 
 

@@ -14,6 +14,8 @@ from emu3.files import atomic_path, numbered_path, place_new, temporary_path, wr
 from emu3.images import open_image
 from emu3.videos import pyav
 
+SHORTEST_FRAME = 20  # ms: browsers show a GIF's shorter ones for 100
+
 
 def new_file(folder: Path, stem: str, suffix: str, write: Callable[[Path], None]) -> Path:
     """Write `folder/stem_NNNN.suffix` under the first free number, even beside other processes."""
@@ -79,7 +81,7 @@ def _write_gif(frames: list[Path], path: Path, fps: float) -> None:
         format="GIF",
         save_all=True,
         append_images=rest,
-        duration=round(1000 / fps),
+        duration=max(SHORTEST_FRAME, round(1000 / fps)),
         loop=0,
     )
 
