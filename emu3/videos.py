@@ -11,6 +11,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from threading import Timer
 from typing import TYPE_CHECKING
 
 from emu3.errors import InputError
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 RECORD = struct.Struct("<cIIQ")
 # The child finds modules where this process does, not in its working directory.
 START = "import sys; sys.path[:] = {path!r}; from emu3.videos import send; send({name!r}, {most})"
+LONGEST_SILENCE = 60.0  # seconds for a frame, after which the decoder hangs
 AGAIN = "allowed: a whole video file with pictures; change --input"
 
 
@@ -89,7 +91,10 @@ class Video:
             yield kind, first, second, content
 
     def _whole(self, child: subprocess.Popen, count: int) -> bytes:
+        watch = Timer(LONGEST_SILENCE, child.kill)
+        watch.start()
         content = child.stdout.read(count)
+        watch.cancel()
         if len(content) == count:
             return content
         raise InputError(

@@ -95,3 +95,10 @@ def test_a_decoder_that_dies_is_bad_input_not_our_end(tmp_path, monkeypatch):
     monkeypatch.setattr("emu3.videos.START", "import os; os.abort() # {path} {name} {most}")
     with pytest.raises(InputError, match="decoder ended with code -6"):
         list(FrameSource(clip(tmp_path / "a.mp4")).frames())
+
+
+def test_a_decoder_that_hangs_is_ended(tmp_path, monkeypatch):
+    monkeypatch.setattr("emu3.videos.LONGEST_SILENCE", 0.5)
+    monkeypatch.setattr("emu3.videos.START", "import time; time.sleep(60) # {path} {name} {most}")
+    with pytest.raises(InputError, match="decoder ended with code -9"):
+        list(FrameSource(clip(tmp_path / "a.mp4")).frames())
