@@ -35,6 +35,7 @@ from emu3.tokenizer.codes import NOT_MADE, finished_rows
 
 SECONDS_BETWEEN_SAVES = 10.0
 LARGEST_PROMPT_FILE = 2**24
+MOST_PICTURES = 100_000
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,7 @@ class Options:
         metavar="FOLDER",
     )
     images_per_prompt: int = option(
-        "pictures of each prompt, each with a seed of its own", 1, whole(1, 100_000)
+        "pictures of each prompt, each with a seed of its own", 1, whole(1, MOST_PICTURES)
     )
     batch_size: int = option("pictures made together", 4, whole(1, 10_000))
     preview: int = option(
@@ -70,7 +71,12 @@ class Options:
     device: shared.Device = group()
 
     def __post_init__(self) -> None:
-        self.prompts  # noqa: B018 - a file that cannot be read is refused at once
+        count = max(1, len(self.prompts)) * self.images_per_prompt
+        if count > MOST_PICTURES:
+            raise InputError(
+                f"{count} pictures; allowed: up to {MOST_PICTURES} a run; change "
+                "--images-per-prompt or --prompt-file"
+            )
 
     @cached_property
     def prompts(self) -> list[str]:
@@ -124,13 +130,13 @@ def run(options: Options) -> None:
     pictures = plan(options, settings, checkpoint)
     models = load_models(options.model, options.vq_model, device.dtype, device.attn_implementation)
     drawing = TextToImage(models.model, models.prompts)
-    batches = list(in_lists(pictures, options.batch_size))
-    requests = [drawing.request(batch, settings, jit) for batch in batches]
+    for picture in {(p.prompt, p.size): p for p in pictures}.values():
+        drawing.request([picture], settings, jit)  # one that is too long is refused before any
     studio = Studio(options, settings, drawing, models.codec, folder)
     watch = Stopwatch()
     with Progress(sum(picture.size[0] for picture in pictures), "row") as progress:
-        for batch, request in zip(batches, requests):
-            studio.make(batch, request, progress)
+        for batch in in_lists(pictures, options.batch_size):
+            studio.make(batch, drawing.request(batch, settings, jit), progress)
     for path in studio.finished:
         print(path)
     print(

@@ -102,6 +102,12 @@ def test_a_prompt_file_that_cannot_be_read_is_named(content, reason, tmp_path):
         img_gen.read_prompts(str(file))
 
 
+def test_more_pictures_than_a_run_may_make_are_refused_at_once(tiny, tmp_path, capsys):
+    words = ["--prompt", "a", "--prompt", "b", "--images-per-prompt", "60000"]
+    assert generate(tiny, tmp_path, *words) == 2
+    assert "120000 pictures; allowed: up to 100000 a run" in capsys.readouterr().err
+
+
 def test_a_device_without_end_is_no_prompt_file():
     with pytest.raises(InputError, match=r"/dev/zero is no regular file.*--prompt-file"):
         img_gen.read_prompts("/dev/zero")
