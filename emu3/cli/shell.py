@@ -149,9 +149,10 @@ def guarded(work: Callable[[], int | None], program: str) -> int:
     try:
         with interruptible():
             require_surroundings()
-            code = work() or 0
-            sys.stdout.flush()
-            return code
+            try:
+                return work() or 0
+            finally:
+                _flush()  # here, where a reader that is gone has an answer
     except InputError as error:
         return _complain(program, str(error), BAD_INPUT)
     except BrokenPipeError:
@@ -159,6 +160,10 @@ def guarded(work: Callable[[], int | None], program: str) -> int:
         return READER_GONE
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
+        try:
+            _flush()
+        except OSError:  # it was the output that failed
+            _drop_output()
         return _complain(program, f"{where}{error.strerror or error}", BAD_INPUT)
     except KeyboardInterrupt as interruption:
         return _complain(program, str(interruption) or "interrupted", INTERRUPTED)
@@ -187,9 +192,14 @@ def require_surroundings() -> None:
         raise InputError(f"DEVICE_ID is {shown(device)}; allowed: a whole number from 0; change it")
 
 
+def _flush() -> None:
+    if sys.stdout is not None:
+        sys.stdout.flush()
+
+
 def _drop_output() -> None:
-    """Let nothing more be written to a pipe that nobody reads."""
-    with suppress(OSError, ValueError):  # no real file
+    """Let nothing more be written to where it fails, as Python would do when it ends."""
+    with suppress(OSError, ValueError, AttributeError):  # no real file
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 

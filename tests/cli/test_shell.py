@@ -264,3 +264,23 @@ def test_a_device_number_on_which_the_library_aborts_is_refused(device, monkeypa
     monkeypatch.setenv("DEVICE_ID", device)
     assert outcome(RuntimeError("started")) == 2
     assert "DEVICE_ID" in capsys.readouterr().err
+
+
+def test_help_to_a_reader_that_is_gone_ends_quietly():
+    done = subprocess.run(
+        ["bash", "-c", f"{sys.executable} -m emu3 --help | true; exit ${{PIPESTATUS[0]}}"],
+        cwd=ROOT,
+        capture_output=True,
+        timeout=60,
+    )
+    assert done.stderr == b""
+    assert done.returncode in (0, 141)  # it may have been heard
+
+
+def test_an_output_that_is_full_is_one_line():
+    done = ended("print('x' * 99999)", "$RUN > /dev/full")
+    assert (done.returncode, done.stderr) == (2, b"test: error: No space left on device\n")
+
+
+def test_a_closed_output_is_no_mistake():
+    assert ended("print(1)", "$RUN >&-").returncode == 0
