@@ -284,3 +284,20 @@ def test_an_output_that_is_full_is_one_line():
 
 def test_a_closed_output_is_no_mistake():
     assert ended("print(1)", "$RUN >&-").returncode == 0
+
+
+def test_a_first_screen_shows_progress_and_no_remarks_of_libraries(tiny, image_file):
+    quiet = ("GLOG_v", "TRANSFORMERS_VERBOSITY", "TRANSFORMERS_NO_ADVISORY_WARNINGS")
+    kept = {name: value for name, value in os.environ.items() if name not in quiet}
+    words = ["--model", tiny[0], "--vq-model", tiny[1], "--image", image_file]
+    done = subprocess.run(
+        [sys.executable, "-m", "emu3.cli.vqa", *words, "--question", "x", "--max-new-tokens", "2"],
+        cwd=ROOT,
+        env=kept,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0
+    shown = [line for line in done.stderr.replace("\r", "\n").splitlines() if line.strip()]
+    assert shown and all("token [" in line for line in shown), done.stderr
