@@ -188,7 +188,17 @@ class Emu3:
 
 
 def _picture(image: "Image.Image | str | Path") -> "Image.Image":
-    return open_image(image, "image") if isinstance(image, str | Path) else upright_rgb(image)
+    from PIL import Image
+
+    if isinstance(image, str | Path):
+        return open_image(image, "image")
+    if not isinstance(image, Image.Image):
+        return image  # an array is as it is
+    try:
+        return upright_rgb(image)
+    except OSError as error:  # a file that was opened and is read only now
+        name = getattr(image, "filename", "") or "image"
+        raise InputError(f"{name} cannot be read: {error}; replace it") from None
 
 
 def _settings(kind: type[Settings], given: dict[str, Any]) -> Settings:
