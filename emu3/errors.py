@@ -9,6 +9,12 @@ class InputError(ValueError):
     """Bad input. The message names the value, what is allowed, and the flag to change."""
 
 
+def shown(text: str, most: int = 60) -> str:
+    """A text in quotes, cut where it is long."""
+    cut = text if len(text) <= most else f"{text[:most]}... ({len(text)} characters)"
+    return repr(cut)
+
+
 @contextmanager
 def about(what: str | Path, flag: str) -> Iterator[None]:
     """Let an InputError also name what it is about and the flag that gave it.

@@ -256,7 +256,11 @@ def _levels(config: Emu3VisionVQConfig, before: list[int], blocks: int, latent: 
 
 
 def check_fits(
-    config: Emu3Config, vision: Emu3VisionVQConfig, work: Work, available: int | None
+    config: Emu3Config,
+    vision: Emu3VisionVQConfig,
+    work: Work,
+    available: int | None,
+    flags: str = "--image-area or --model",
 ) -> None:
     """Refuse work whose peak exceeds `available` bytes; None means nobody knows, and passes.
 
@@ -276,9 +280,7 @@ def check_fits(
         if work.window > 1:
             allowed += " or --window"
     else:
-        allowed = (
-            "a smaller picture, prompt or model, or more memory; change --image-area or --model"
-        )
+        allowed = f"a smaller picture, prompt or model, or more memory; change {flags}"
     raise InputError(
         f"{work.sequences} sequence(s) in {work.rows * work.window} rows need about "
         f"{gib(needed.peak)} of memory (weights {gib(needed.weights + needed.copies)}, cache "

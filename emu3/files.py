@@ -1,8 +1,9 @@
 """Files that are never half-written: a temporary name first, then one rename; JSON objects."""
 
-import glob
 import json
 import os
+import re
+import socket
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,6 +12,36 @@ from typing import Any
 
 from emu3.errors import InputError
 
+# Hidden files under way: who wrote them, and on which machine.
+HOST = re.sub(r"[^A-Za-z0-9]", "", socket.gethostname())[:40]
+TEMPORARY = re.compile(r"\.emu3-([A-Za-z0-9]*)-([0-9]+)-")
+
+
+@contextmanager
+def temporary_path(folder: Path, suffix: str = "") -> Iterator[Path]:
+    """Yield the path of a new hidden file in `folder` that is gone after the block.
+
+    `own_folder` removes it where the process is killed.
+
+    Raises:
+        OSError: of that file; names `folder`, for nobody knows the hidden one.
+    """
+    prefix = f".emu3-{HOST}-{os.getpid()}-"
+    handle, name = tempfile.mkstemp(prefix=prefix, suffix=suffix, dir=folder)
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        mask = os.umask(0)
+        os.umask(mask)
+        temporary.chmod(0o666 & ~mask)
+        yield temporary
+    except OSError as error:
+        if error.filename != name:
+            raise
+        raise OSError(error.errno, error.strerror, str(folder)) from None
+    finally:
+        temporary.unlink(missing_ok=True)
+
 
 @contextmanager
 def atomic_path(path: str | Path) -> Iterator[Path]:
@@ -18,20 +49,71 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
 
     Raises:
         InputError: the folder cannot be created or written.
+        OSError: names `path` where the system names no file, as for a full disk.
     """
     path = Path(path)
-    writable_folder(path.parent)
-    handle, name = tempfile.mkstemp(prefix=f".{path.stem}.", suffix=path.suffix, dir=path.parent)
-    os.close(handle)
-    temporary = Path(name)
+    with temporary_path(writable_folder(path.parent), path.suffix) as temporary:
+        try:
+            yield temporary
+            os.replace(temporary, path)
+        except OSError as error:
+            if error.errno is not None and error.filename in (None, str(temporary)):
+                raise OSError(error.errno, error.strerror, str(path)) from None
+            raise
+
+
+def place_new(temporary: Path, path: Path) -> None:
+    """Give a finished file its name, never over another one.
+
+    Raises:
+        FileExistsError: there is one.
+    """
     try:
-        yield temporary
-        mask = os.umask(0)
-        os.umask(mask)
-        temporary.chmod(0o666 & ~mask)
+        os.link(temporary, path)
+    except FileExistsError:
+        raise
+    except OSError:  # a file system without links
+        path.touch(exist_ok=False)
         os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+
+
+def own_folder(folder: str | Path, flag: str = "--output") -> Path:
+    """`writable_folder`, without what killed processes of ours left half-written in it."""
+    folder = writable_folder(folder, flag)
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            found = TEMPORARY.match(entry.name)
+            if found and found[1] == HOST and not _is_alive(int(found[2])):
+                Path(entry.path).unlink(missing_ok=True)
+    return folder
+
+
+def _is_alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except (OSError, OverflowError):
+        pass  # another user's
+    return True
+
+
+def require_file(path: str | Path, what: str, flag: str) -> None:
+    """Refuse what is no regular file: a pipe or a device may never end.
+
+    Raises:
+        InputError: there is none, or it is something else; names `flag`.
+    """
+    path = Path(path)
+    try:
+        found, regular = path.exists(), path.is_file()
+    except (OSError, ValueError) as error:  # a name too long, or with a zero byte
+        reason = getattr(error, "strerror", None) or error
+        raise InputError(f"no {what} {str(path)[:200]}: {reason}; change {flag}") from None
+    if not found:
+        raise InputError(f"no {what} {path}; change {flag}")
+    if not regular:
+        raise InputError(f"{path} is no regular file; allowed: a file on disk; change {flag}")
 
 
 def writable_folder(folder: str | Path, flag: str = "--output") -> Path:
@@ -53,11 +135,11 @@ def writable_folder(folder: str | Path, flag: str = "--output") -> Path:
 
 
 def numbered_path(folder: Path, stem: str, suffix: str) -> Path:
-    """The first `stem_NNNN.suffix` in `folder` that does not exist yet."""
-    taken = {p.name for p in folder.glob(f"{glob.escape(stem)}_*")}
-    number = 0
-    while any(name.startswith(f"{stem}_{number:04d}") for name in taken):
-        number += 1
+    """The first `stem_NNNN.suffix` in `folder` of whose number there is no file yet."""
+    pattern = re.compile(re.escape(stem) + "_([0-9]{4,})")
+    found = (pattern.match(name) for name in os.listdir(folder))
+    taken = {int(match[1]) for match in found if match}
+    number = next(number for number in range(len(taken) + 1) if number not in taken)
     return folder / f"{stem}_{number:04d}{suffix}"
 
 

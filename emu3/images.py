@@ -1,39 +1,117 @@
-"""The one reader of pictures and clips: files and folders to RGB PIL images."""
+"""The one reader of pictures and clips: files and folders to RGB PIL images of 8 bits.
 
+A picture stands as its EXIF orientation says, what is transparent is white, and its values become
+8 bits: 16-bit ones by 257, 32-bit ones as `eight_bits` tells. A clip is a folder of pictures in
+natural order (2 before 10), an animated GIF, PNG or WebP, or a video file, whatever its suffix.
+"""
+
+import math
+import os
+import re
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from emu3.errors import InputError
+from emu3.files import require_file
 
 if TYPE_CHECKING:
+    import numpy as np
     from PIL import Image
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff", ".ppm")
 VIDEO_SUFFIXES = (".mp4", ".mov", ".avi", ".mkv", ".webm", ".m4v", ".gif")
+# Read by Pillow itself: others start programs (EPS) or are documents.
+FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "PPM", "JPEG2000", "AVIF")
+ANIMATED = ("GIF", "PNG", "WEBP", "AVIF")  # a TIFF's further pages are not frames
+WITH_ALPHA = ("LA", "La", "PA", "RGBA", "RGBa")
+MAX_PIXELS = 2**27  # the largest cameras make 102 million
 DEFAULT_FPS = 8.0
+ORIENTATION = 0x0112
+# Starts of video files: Matroska, AVI, MPEG, Ogg, Flash; MP4 and MOV say so from byte 4 on.
+VIDEO_MAGIC = (b"\x1aE\xdf\xa3", b"RIFF", b"\x00\x00\x01\xba", b"\x00\x00\x01\xb3", b"OggS", b"FLV")
+MP4_BOXES = (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip")
 
 
 def open_image(path: str | Path, flag: str = "--image") -> "Image.Image":
-    """The image in `path` as an RGB PIL image.
+    """The picture in `path`, upright, as an RGB PIL image.
 
     Raises:
-        InputError: no such file, or no image; names `flag`.
+        InputError: no such file, no picture, one too large, or an animation; names `flag`.
     """
+    with _opened(path, flag) as image:
+        if _is_animated(image):
+            raise InputError(
+                f"{path} is an animation of {image.n_frames} frames; allowed: one picture; save "
+                f"one of its frames as a PNG, or change {flag}"
+            )
+        return upright_rgb(image)
+
+
+def image_size(path: str | Path, flag: str = "--image") -> tuple[int, int]:
+    """The (width, height) of the picture in `path` as `open_image` gives it, from its header.
+
+    Raises:
+        InputError: no such file, no picture, or one too large; names `flag`.
+    """
+    with _opened(path, flag) as image:
+        # Pillow gives a TIFF's size as it will stand.
+        turned = _orientation(image) >= 5 and image.format != "TIFF"
+        return image.size[::-1] if turned else image.size
+
+
+def upright_rgb(image: "Image.Image") -> "Image.Image":
+    """A PIL image turned as its EXIF orientation says, 8 bits, on white, as RGB."""
     from PIL import Image
 
-    try:
-        with Image.open(path) as image:
-            return image.convert("RGB")
-    except FileNotFoundError:
-        raise InputError(f"no image {path}; change {flag}") from None
-    # A damaged file makes Pillow raise nearly anything, SyntaxError and struct.error included.
-    except Exception as error:
-        raise InputError(f"{path} cannot be read as an image: {error}; change {flag}") from None
+    image.load()
+    way = Image.Transpose
+    turns = [way.FLIP_LEFT_RIGHT, way.ROTATE_180, way.FLIP_TOP_BOTTOM, way.TRANSPOSE]
+    turns += [way.ROTATE_270, way.TRANSVERSE, way.ROTATE_90]
+    if (orientation := _orientation(image)) > 1:
+        image = image.transpose(turns[orientation - 2])
+    if image.mode in ("I", "F") or image.mode.startswith("I;"):
+        import numpy as np
+
+        image = Image.fromarray(eight_bits(np.asarray(image)))
+    if image.mode in WITH_ALPHA or "transparency" in image.info:
+        white = Image.new("RGBA", image.size, "white")
+        white.alpha_composite(image.convert("RGBA"))
+        image = white
+    return image.convert("RGB")
+
+
+def eight_bits(values: "np.ndarray") -> "np.ndarray":
+    """Grey values of 16 or 32 bits as uint8.
+
+    Whole numbers up to 255 stay, up to 65535 are divided by 257; other ranges are spread from the
+    smallest to the largest value. Numbers with fractions: 0..1 times 255, 0..255 stay, others are
+    spread.
+
+    Raises:
+        InputError: values that are no numbers.
+    """
+    import numpy as np
+
+    whole = values.dtype.kind in "iu"
+    low, high = float(values.min()), float(values.max())
+    if not math.isfinite(low + high):
+        raise InputError("it holds values that are infinite or no numbers; allowed: finite ones")
+    if values.dtype.itemsize == 2:
+        start, divisor = 0.0, 257.0
+    elif low < 0 or high > (65535 if whole else 255):
+        start, divisor = low, max(high - low, 1e-30) / 255
+    elif whole:
+        start, divisor = 0.0, 257.0 if high > 255 else 1.0
+    else:
+        start, divisor = 0.0, 1.0 if high > 1 else 1 / 255
+    scaled = (values.astype(np.float32) - np.float32(start)) / np.float32(divisor)
+    return np.clip(np.rint(scaled), 0, 255).astype(np.uint8)
 
 
 class FrameSource:
-    """The frames of a folder of images or of a video file, as often as they are asked for.
+    """The frames of a folder of pictures, an animation or a video, as often as they are asked for.
 
     Raises:
         InputError: no such path, no frames, or a video file without PyAV to read it.
@@ -42,60 +120,121 @@ class FrameSource:
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
         self.files = []
-        if self.path.is_dir():
-            named = sorted(p for p in self.path.iterdir() if not p.name.startswith("."))
-            self.files = [p for p in named if p.suffix.lower() in IMAGE_SUFFIXES]
+        if os.path.isdir(self.path):  # unlike Path's, never fails
+            named = sorted(self.path.iterdir(), key=natural_order)
+            shown = [p for p in named if not p.name.startswith(".")]
+            self.files = [p for p in shown if p.suffix.lower() in IMAGE_SUFFIXES]
             if not self.files:
                 raise InputError(f"folder {path} holds no image; change --input")
+        self.animation = not self.files and _animation_in(self.path)
 
     @staticmethod
     def is_clip(path: str | Path) -> bool:
-        """Whether `path` is a folder or named like a video file."""
-        return Path(path).is_dir() or Path(path).suffix.lower() in VIDEO_SUFFIXES
+        """Whether `path` is a folder, an animation or a video file, by its content."""
+        path = Path(path)
+        if os.path.isdir(path):
+            return True
+        require_file(path, "image, folder or video", "--input")
+        animated = _animation_in(path)
+        return _looks_like_video(path) if animated is None else animated
 
     def frames(self) -> Iterator["Image.Image"]:
         """RGB PIL images in order."""
         if self.files:
             return (open_image(file, "--input") for file in self.files)
-        return self._video_frames()
+        if self.animation:
+            return self._animation_frames()
+        return self._video().frames()
 
     def name(self, number: int) -> str:
         """The frame of that number, for messages."""
         return str(self.files[number]) if self.files else f"{self.path}, frame {number}"
 
-    def _video_frames(self) -> Iterator["Image.Image"]:
-        if not self.path.exists():
-            raise InputError(f"no video {self.path}; change --input")
-        av = pyav(f"reading {self.path}")
-        try:
-            with av.open(str(self.path)) as container:
-                for frame in container.decode(video=0):
-                    yield frame.to_image()
-        except (av.error.FFmpegError, IndexError) as error:
-            raise InputError(
-                f"{self.path} cannot be read as a video: {error}; change --input"
-            ) from None
-
     def fps(self) -> float:
-        """Frames a second as the video file states it, or a default."""
+        """Frames a second as the file states it, or a default."""
         if self.files:
             return DEFAULT_FPS
-        with pyav(f"reading {self.path}").open(str(self.path)) as container:
-            rate = container.streams.video[0].average_rate
-        return float(rate) if rate else DEFAULT_FPS
+        return (self._animation_rate() if self.animation else self._video().rate()) or DEFAULT_FPS
+
+    def _video(self):
+        from emu3.videos import Video
+
+        return Video(self.path, MAX_PIXELS)
+
+    def _animation_frames(self) -> Iterator["Image.Image"]:
+        from PIL import ImageSequence
+
+        with _opened(self.path, "--input") as image:
+            for frame in ImageSequence.Iterator(image):
+                yield upright_rgb(frame)
+
+    def _animation_rate(self) -> float | None:
+        """Frames a second by the mean time that frames are shown."""
+        from PIL import ImageSequence
+
+        with _opened(self.path, "--input") as image:
+            times = []
+            for frame in ImageSequence.Iterator(image):
+                frame.load()  # WebP tells a frame's time only then
+                times.append(frame.info.get("duration") or 0)
+        return 1000 * len(times) / sum(times) if sum(times) > 0 else None
 
 
-def pyav(purpose: str):
-    """The library that reads and writes video files.
+def natural_order(path: Path) -> tuple:
+    """A key by which frame2 comes before frame10."""
+    parts = re.split(r"([0-9]+)", path.name)
+    return ([int(p) if i % 2 else p.casefold() for i, p in enumerate(parts)], path.name)
 
-    Raises:
-        InputError: it is not installed; says what for it is needed.
-    """
+
+@contextmanager
+def _opened(path: str | Path, flag: str) -> Iterator["Image.Image"]:
+    from PIL import Image
+
+    require_file(path, "image", flag)
     try:
-        import av
-    except ImportError:
-        raise InputError(
-            f"{purpose} needs PyAV; install it with: pip install av, or use a folder of frames "
-            "and --animation gif"
-        ) from None
-    return av
+        Image.init()
+        with Image.open(path, formats=[name for name in FORMATS if name in Image.OPEN]) as image:
+            width, height = image.size
+            if width * height > MAX_PIXELS:
+                raise InputError(
+                    f"{path} has {width}x{height} pixels; allowed: {MAX_PIXELS} in all; make it "
+                    f"smaller or change {flag}"
+                )
+            yield image
+    except InputError as error:
+        known = str(error).startswith(str(path))
+        raise error if known else InputError(f"{path}: {error}; change {flag}") from None
+    # A damaged file makes Pillow raise nearly anything, SyntaxError and struct.error included.
+    except Exception as error:
+        raise InputError(f"{path} cannot be read as an image: {error}; change {flag}") from None
+
+
+def _orientation(image: "Image.Image") -> int:
+    try:
+        value = image.getexif().get(ORIENTATION, 1)
+    except Exception:  # damaged EXIF leaves the picture as it is stored
+        return 1
+    return value if value in range(1, 9) else 1
+
+
+def _is_animated(image: "Image.Image") -> bool:
+    return image.format in ANIMATED and getattr(image, "n_frames", 1) > 1
+
+
+def _animation_in(path: Path) -> bool | None:
+    """Whether a file is an animation or a picture; None where it is neither."""
+    try:
+        with _opened(path, "--input") as image:
+            return _is_animated(image)
+    except InputError:
+        return None
+
+
+def _looks_like_video(path: Path) -> bool:
+    with open(path, "rb") as file:
+        start = file.read(16)
+    if start[4:8] in MP4_BOXES:
+        return start[8:12] not in (b"heic", b"heix", b"mif1", b"avif")
+    if start.startswith(b"RIFF"):
+        return start[8:12] == b"AVI "
+    return start.startswith(VIDEO_MAGIC) or path.suffix.lower() in VIDEO_SUFFIXES

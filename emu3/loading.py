@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from emu3 import bundled
 from emu3.errors import InputError
-from emu3.images import open_image
+from emu3.images import open_image, upright_rgb
 from emu3.names import check_name
 from emu3.pipeline import (
     Answers,
@@ -175,8 +175,7 @@ class Emu3:
         Raises:
             InputError: no such picture, or a value that cannot be.
         """
-        image = open_image(image, "image") if isinstance(image, str | Path) else image
-        codes = self.codec.encode(self.codec.pixels(image)[None])
+        codes = self.codec.encode(self.codec.pixels(_picture(image))[None])
         asked = _settings(AskSettings, settings).filled(self.defaults)
         answers = Answers(self.model, self.prompts)
         (answer,) = answers.texts(answers.request([question], codes, asked, [seed]))
@@ -184,9 +183,22 @@ class Emu3:
 
     def rebuild(self, image: "Image.Image | str | Path") -> "Image.Image":
         """A picture, or the file of one, after its way to codes and back."""
-        image = open_image(image, "image") if isinstance(image, str | Path) else image
         rebuild = Reconstruction(self.codec)
-        return rebuild.image(rebuild.encode_image(image)[0])
+        return rebuild.image(rebuild.encode_image(_picture(image))[0])
+
+
+def _picture(image: "Image.Image | str | Path") -> "Image.Image":
+    from PIL import Image
+
+    if isinstance(image, str | Path):
+        return open_image(image, "image")
+    if not isinstance(image, Image.Image):
+        return image  # an array is as it is
+    try:
+        return upright_rgb(image)
+    except OSError as error:  # a file that was opened and is read only now
+        name = getattr(image, "filename", "") or "image"
+        raise InputError(f"{name} cannot be read: {error}; replace it") from None
 
 
 def _settings(kind: type[Settings], given: dict[str, Any]) -> Settings:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from emu3.errors import InputError
+from emu3.errors import InputError, shown
 
 DEVICES = {"auto": "auto", "cpu": "CPU", "ascend": "Ascend"}
 MODES = ("pynative", "graph")
@@ -25,5 +25,5 @@ def check_name(what: str, value: str, allowed: Iterable[str], flag: str) -> str:
     """
     if value not in allowed:
         names = ", ".join(allowed)
-        raise InputError(f"{what} {value!r} is unknown; allowed: {names}; change {flag}")
+        raise InputError(f"{what} {shown(value)} is unknown; allowed: {names}; change {flag}")
     return value

@@ -16,12 +16,19 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from emu3.errors import InputError
+from emu3.errors import InputError, shown
 from emu3.mllm.generation.events import Done, Event, RowDone, TextPiece
 from emu3.mllm.generation.schemes import FIELDS, Scheme, merged, read_scheme
 from emu3.mllm.grammar import latent_size, read_ratio
 from emu3.mllm.vocabulary import MAX_GRID_SIDE
-from emu3.options import non_negative_float, option, positive_int, probability
+from emu3.options import (
+    non_negative_float,
+    option,
+    plain_text,
+    positive_int,
+    probability,
+    temperature_number,
+)
 from emu3.tokenizer.codes import NOT_MADE
 
 if TYPE_CHECKING:
@@ -33,6 +40,8 @@ if TYPE_CHECKING:
     from emu3.mllm.prompts import PromptBuilder
     from emu3.tokenizer import VisionCodec
 
+LONGEST_RATIO = 20  # characters
+
 
 @dataclass(frozen=True)
 class Sampling:
@@ -41,7 +50,7 @@ class Sampling:
     temperature: float | None = option(
         "0 takes the likeliest token, higher is more varied (default: the checkpoint's)",
         None,
-        non_negative_float,
+        temperature_number,
     )
     top_k: int | None = option(
         "sample among the K likeliest tokens (default: the checkpoint's)", None, positive_int
@@ -71,9 +80,13 @@ class DrawSettings(Sampling):
     """
 
     suffix: str | None = option(
-        'added to every prompt as it is; "" for none (default: the checkpoint\'s)'
+        'added to every prompt as it is; "" for none (default: the checkpoint\'s)',
+        None,
+        plain_text,
     )
-    negative_prompt: str | None = option("what to steer away from (default: the checkpoint's)")
+    negative_prompt: str | None = option(
+        "what to steer away from (default: the checkpoint's)", None, plain_text
+    )
     guidance: float | None = option(
         "how strongly the prompt steers; 1 is without guidance, at half the cost "
         "(default: the checkpoint's)",
@@ -125,7 +138,7 @@ class AskSettings(Sampling):
     """How questions are answered: by the likeliest tokens, unless there is a temperature."""
 
     temperature: float | None = option(
-        "0 takes the likeliest token, higher is more varied (default: 0)", 0.0, non_negative_float
+        "0 takes the likeliest token, higher is more varied (default: 0)", 0.0, temperature_number
     )
     max_new_tokens: int = option("longest answer in tokens", 1024, positive_int)
 
@@ -167,6 +180,10 @@ class PictureSize:
         if self.height is not None and self.ratio:
             raise InputError("--ratio and --height, --width exclude each other; give one of them")
         for ratio in self.ratio or ():
+            if len(ratio) > LONGEST_RATIO:
+                raise InputError(
+                    f"ratio {shown(ratio)}; allowed: width:height such as 16:9; change --ratio"
+                )
             read_ratio(ratio)
 
     def grids(self, count: int, image_area: int, factor: int) -> list[tuple[int, int]]:
@@ -330,8 +347,11 @@ class Reconstruction:
         Raises:
             InputError: a picture of a size that cannot be coded.
         """
-        pixels = self.codec.pixels(image)[None]
-        return self.codec.encode(pixels)[0], self.codec.seen(pixels)[0]
+        return self.encode_pixels(self.codec.pixels(image))
+
+    def encode_pixels(self, pixels: np.ndarray) -> "tuple[np.ndarray, Image.Image]":
+        """`encode_image` of pixel values (3, H, W)."""
+        return self.codec.encode(pixels[None])[0], self.codec.seen(pixels[None])[0]
 
     def image(self, codes: np.ndarray) -> "Image.Image":
         """The picture of codes (h, w)."""

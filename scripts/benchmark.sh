@@ -5,7 +5,7 @@
 # `all` runs every line of BENCHMARKS, a module and options, goes on after one that fails, and adds
 # further options to each. PEER_PYTHON is a Python with torch and transformers, for --peer.
 set -euo pipefail
-source "$(dirname "${BASH_SOURCE[0]}")/setup_env.sh"
+source "$(dirname -- "$(readlink -f -- "${BASH_SOURCE[0]}")")/setup_env.sh"
 BENCHMARKS="${BENCHMARKS:-$ROOT/configs/benchmarks.txt}"
 emu3_find_python training
 PEER_PYTHON="${PEER_PYTHON:-$PYTHON}"
@@ -15,7 +15,7 @@ shift || true
 run() {
     local peer=()
     if [[ " $* " == *" --peer "* ]]; then peer=(--peer-python "$PEER_PYTHON"); fi
-    "$PYTHON" -m "$@" ${peer[@]+"${peer[@]}"}
+    "${RUN[@]}" "$@" ${peer[@]+"${peer[@]}"}
 }
 
 case "$SUBJECT" in

@@ -4,9 +4,9 @@
 #   MODEL=BAAI/Emu3-Gen VQ_MODEL=BAAI/Emu3-VisionTokenizer bash scripts/infer_img_gen.sh
 # On Ascend DEVICE_ID counts within ASCEND_RT_VISIBLE_DEVICES when that is set.
 set -euo pipefail
-source "$(dirname "${BASH_SOURCE[0]}")/setup_env.sh"
+source "$(dirname -- "$(readlink -f -- "${BASH_SOURCE[0]}")")/setup_env.sh"
 emu3_find_python
 export DEVICE_ID="${DEVICE_ID:-0}"
 MODEL="${MODEL:-$ROOT/assets/emu3-mini/language}"
 VQ_MODEL="${VQ_MODEL:-$ROOT/assets/emu3-mini/vision}"
-exec "$PYTHON" -m emu3.cli.img_gen --model "$MODEL" --vq-model "$VQ_MODEL" "$@"
+exec "${RUN[@]}" emu3.cli.img_gen --model "$MODEL" --vq-model "$VQ_MODEL" "$@"

@@ -1,9 +1,30 @@
 # Sourced by the other scripts: sets ROOT and defines emu3_find_python [EXTRA ...], which sets
-# PYTHON to a Python with the dependencies and those extras of setup.cfg: $PYTHON, the active
-# Python or .venv, which is made when none of them will do and has emu3 itself too.
-ROOT="$(CDPATH='' cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd)"
+# PYTHON to a Python with the dependencies and those extras of setup.cfg: $PYTHON where it is given,
+# else the active Python or .venv, which is made when neither will do and has emu3 itself too; and
+# RUN, which starts a module with it.
+unset CDPATH  # with it `cd` may go elsewhere, and prints where
+ROOT="$(dirname -- "$(dirname -- "$(readlink -f -- "${BASH_SOURCE[0]}")")")"
+if [[ "$ROOT" == *:* ]]; then
+    echo "emu3: the folder $ROOT has a ':' in its name, at which Python splits paths; rename it" >&2
+    exit 2
+fi
 export PYTHONPATH="$ROOT${PYTHONPATH:+:$PYTHONPATH}"
 export GLOG_v="${GLOG_v:-3}"
+# Python is not to take modules from the working directory, which may hold an emu3/ or queue.py.
+export PYTHONSAFEPATH=1
+
+# Sets RUN so that "${RUN[@]}" MODULE [ARGUMENT ...] is `python -m` which heeds that before 3.11, too.
+emu3_set_run() {
+    local code=0
+    "$PYTHON" -c 'import sys; sys.exit(3 if sys.version_info < (3, 11) else 0)' >/dev/null 2>&1 ||
+        code=$?
+    RUN=("$PYTHON" -m)
+    if [ "$code" = 3 ]; then
+        RUN=("$PYTHON" -c 'import sys; del sys.path[0], sys.argv[0]; import runpy
+runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)')
+    fi
+    [ "$code" = 0 ] || [ "$code" = 3 ]
+}
 
 emu3_ready() {
     local python="$1"
@@ -68,10 +89,32 @@ emu3_locked_venv() {
 }
 
 emu3_find_python() {
+    emu3_choose_python "$@"
+    export PYTHON
+    emu3_set_run
+}
+
+# $PYTHON as it was given, or not at all.
+emu3_given_python() {
+    if ! command -v "$PYTHON" >/dev/null 2>&1 || ! emu3_set_run; then
+        echo "emu3: PYTHON is $PYTHON, which is no Python; correct or unset it" >&2
+        exit 2
+    fi
+    if ! "$PYTHON" "$ROOT/scripts/check_env.py" "$@" >&2; then
+        echo "emu3: PYTHON is $PYTHON, which lacks the above; install it there, or unset PYTHON" >&2
+        exit 2
+    fi
+}
+
+emu3_choose_python() {
     local python venv="$ROOT/.venv/bin/python"
-    for python in "${PYTHON:-}" python python3; do
-        if [ -n "$python" ] && emu3_ready "$python" "$@"; then
-            export PYTHON="$python"
+    if [ -n "${PYTHON:-}" ]; then
+        emu3_given_python "$@"
+        return
+    fi
+    for python in python python3; do
+        if emu3_ready "$python" "$@"; then
+            PYTHON="$python"
             return
         fi
     done
@@ -82,5 +125,5 @@ emu3_find_python() {
             exit 1
         fi
     fi
-    export PYTHON="$venv"
+    PYTHON="$venv"
 }

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Set up what is needed, check the style, run the tests. Arguments go to pytest.
 set -euo pipefail
-source "$(dirname "${BASH_SOURCE[0]}")/setup_env.sh"
+source "$(dirname -- "$(readlink -f -- "${BASH_SOURCE[0]}")")/setup_env.sh"
 emu3_find_python video training original dev
 cd "$ROOT"
 "$PYTHON" -m ruff check .

@@ -160,3 +160,22 @@ def test_the_facade_draws_what_the_command_draws(emu3, tmp_path):
 def test_an_unknown_setting_is_refused(emu3):
     with pytest.raises(InputError, match=r"'hot' is unknown; allowed: temperature, .*guidance"):
         emu3.draw("a", hot=True)
+
+
+def test_a_picture_given_is_rebuilt_as_its_file_would_be(emu3, tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    stored = Image.new("RGBA", (24, 16), (0, 0, 0, 0))
+    stored.paste((200, 30, 60, 255), (0, 0, 12, 16))
+    stored.save(tmp_path / "a.png", exif=exif)
+    with Image.open(tmp_path / "a.png") as image:
+        given = np.asarray(emu3.rebuild(image))
+    assert given.shape == (24, 16, 3)
+    assert np.array_equal(given, np.asarray(emu3.rebuild(tmp_path / "a.png")))
+
+
+def test_a_broken_picture_given_is_named(emu3, tmp_path):
+    Image.new("RGB", (24, 16)).save(tmp_path / "a.bmp")
+    (tmp_path / "a.bmp").write_bytes((tmp_path / "a.bmp").read_bytes()[:400])
+    with Image.open(tmp_path / "a.bmp") as image, pytest.raises(InputError, match=r"a\.bmp cannot"):
+        emu3.rebuild(image)

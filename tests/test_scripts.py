@@ -3,6 +3,7 @@
 import json
 import os
 import runpy
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -91,3 +92,94 @@ def test_a_checkout_counts_as_installed_only_where_it_is(moved, tmp_path, monkey
     lacking = runpy.run_path(str(ROOT / "scripts" / "check_env.py"))["checkout_lacking"]
     monkeypatch.setattr(sys, "path", [str(tmp_path)])
     assert lacking("emu3-mindspore") == (f"{ROOT} is not installed" if moved else None)
+
+
+def run_script(script: Path, folder: Path, **environment: str) -> subprocess.CompletedProcess:
+    """`vqa --help` by a script, in a working directory, with this Python."""
+    kept = os.environ | {"PYTHON": sys.executable} | environment
+    kept.pop("PYTHONPATH", None)
+    return subprocess.run(
+        ["bash", str(script), "--help"],
+        cwd=folder,
+        env=kept,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+
+VQA = ROOT / "scripts" / "infer_vqa.sh"
+
+
+def test_modules_of_the_working_directory_are_not_taken(tmp_path):
+    for name in ("queue.py", "emu3/__init__.py", "emu3/cli/__init__.py"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("raise SystemExit('the wrong one')\n")
+    done = run_script(VQA, tmp_path)
+    assert "--image FILE" in done.stdout, done.stderr
+
+
+def test_a_python_without_a_safe_path_takes_none_of_them_either(tmp_path):
+    """As before 3.11, by a Python that says it is older and ignores PYTHONSAFEPATH."""
+    python = tmp_path / "python"
+    python.write_text(
+        f'#!/usr/bin/env bash\ncase "$2" in *"sys.exit(3"*) exit 3 ;; esac\n'
+        f'unset PYTHONSAFEPATH\nexec {sys.executable} "$@"\n'
+    )
+    python.chmod(0o755)
+    (tmp_path / "runpy.py").write_text("raise SystemExit('the wrong one')\n")
+    done = run_script(VQA, tmp_path, PYTHON=str(python))
+    assert done.stdout.startswith("usage: emu3.cli.vqa"), done.stderr
+
+
+def test_a_script_is_run_by_way_of_a_link(tmp_path):
+    (tmp_path / "ask").symlink_to(VQA)
+    done = run_script(tmp_path / "ask", tmp_path)
+    assert "--image FILE" in done.stdout, done.stderr
+
+
+def test_cdpath_leads_nowhere_else(tmp_path):
+    (tmp_path / "scripts").mkdir()
+    done = run_script(Path("scripts/infer_vqa.sh"), ROOT, CDPATH=f"{tmp_path}:.")
+    assert "--image FILE" in done.stdout, done.stderr
+
+
+@pytest.mark.parametrize("python", ["no/such/python", "/bin/ls"])
+def test_a_wrong_python_is_refused_by_name(python, tmp_path):
+    done = run_script(VQA, tmp_path, PYTHON=python)
+    assert done.returncode == 2
+    assert f"PYTHON is {python}, which is no Python" in done.stderr
+
+
+def test_a_python_that_lacks_something_is_refused_with_what(tmp_path):
+    python = tmp_path / "python"
+    python.write_text(
+        "#!/usr/bin/env bash\n"
+        'case "$1" in *check_env.py) echo "av is missing" >&2; exit 1 ;; esac\n'
+    )
+    python.chmod(0o755)
+    done = run_script(VQA, tmp_path, PYTHON=str(python))
+    assert done.returncode == 2
+    assert "av is missing" in done.stderr
+    assert f"PYTHON is {python}, which lacks the above" in done.stderr
+
+
+def test_a_colon_in_the_folders_name_is_refused_by_name(tmp_path):
+    copy = tmp_path / "a:b" / "scripts"
+    shutil.copytree(ROOT / "scripts", copy)
+    done = run_script(copy / "infer_vqa.sh", tmp_path)
+    assert done.returncode == 2
+    assert "a:b has a ':' in its name" in done.stderr
+
+
+def test_line_ends_stay_where_git_would_change_them(tmp_path):
+    checked = subprocess.run(
+        ["git", "check-attr", "eol", "text", "--", "scripts/setup_env.sh", "assets/demo.png"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+    if checked.returncode:
+        pytest.skip("no git here")
+    assert "scripts/setup_env.sh: eol: lf" in checked.stdout
+    assert "assets/demo.png: text: unset" in checked.stdout

@@ -14,7 +14,7 @@ from emu3.cli import options as shared
 from emu3.errors import InputError
 from emu3.images import open_image
 from emu3.loading import Emu3, load_models
-from emu3.options import group, option, positive_int
+from emu3.options import group, option, path_text, positive_int, words
 from emu3.pipeline import Answers, AskSettings, DrawSettings, Picture, PictureSize, TextToImage
 
 if TYPE_CHECKING:
@@ -53,9 +53,12 @@ class AnswerOptions:
     model: str = shared.language_model()
     vq_model: str = shared.vision_model()
     image: str = option(
-        "image to ask about (default: a bundled one)", str(bundled.DEMO_IMAGE), metavar="FILE"
+        "image to ask about (default: a bundled one)",
+        str(bundled.DEMO_IMAGE),
+        path_text,
+        metavar="FILE",
     )
-    question: str = option("what to ask", QUESTION)
+    question: str = option("what to ask", QUESTION, words)
     new_tokens: int = option("tokens of each answer, its end ignored", 64, positive_int)
     batch_size: list[int] | None = option(f"questions {TOGETHER}", None, positive_int)
     repeats: int = repeats("batches of each size")

@@ -13,7 +13,7 @@ from emu3.benchmarks.table import Row, show
 from emu3.cli.options import Device
 from emu3.errors import InputError
 from emu3.loading import RELEASED, load_vision
-from emu3.options import group, option, positive_int
+from emu3.options import group, option, path_text, positive_int
 
 if TYPE_CHECKING:
     from emu3.tokenizer import Emu3VisionVQModel
@@ -28,6 +28,7 @@ class Options:
     vq_model: str = option(
         f"vision tokenizer: {RELEASED} for random weights at the released size, or a folder",
         RELEASED,
+        path_text,
         metavar="PATH",
     )
     height: int = option("pixels from top to bottom", 256, positive_int)

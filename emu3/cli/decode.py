@@ -11,7 +11,6 @@ from pathlib import Path
 from emu3.cli import options as shared
 from emu3.cli import shell
 from emu3.cli.outputs import (
-    Codes,
     Stopwatch,
     new_file,
     new_folder,
@@ -19,9 +18,13 @@ from emu3.cli.outputs import (
     write_animation,
     write_frames,
 )
-from emu3.files import writable_folder
+from emu3.cli.room import require_room_for_pixels
+from emu3.codesfile import Codes
+from emu3.errors import about
+from emu3.files import own_folder
+from emu3.images import DEFAULT_FPS
 from emu3.loading import load_vision
-from emu3.options import group, option
+from emu3.options import group, option, path_text
 
 
 @dataclass(frozen=True)
@@ -29,11 +32,15 @@ class Options:
     """What the command line asks for."""
 
     codes: list[str] = option(
-        ".npz files of img_gen, img_rec", positional=True, nargs="+", metavar="CODES"
+        ".npz files of img_gen, img_rec",
+        kind=path_text,
+        positional=True,
+        nargs="+",
+        metavar="CODES",
     )
     vq_model: str = shared.vision_model()
     output: str | None = option(
-        "folder for the pictures (default: beside each file)", metavar="FOLDER"
+        "folder for the pictures (default: beside each file)", None, path_text, metavar="FOLDER"
     )
     tile: int | None = shared.tile()
     animation: str = shared.animation()
@@ -58,13 +65,16 @@ class Options:
 def run(options: Options) -> None:
     """Decode every file; prints what was written."""
     jobs = options.jobs
-    folders = [writable_folder(options.output or path.parent) for path, _ in jobs]
+    folders = [own_folder(options.output or path.parent) for path, _ in jobs]
     options.device.start()
     from emu3.tokenizer import TiledVision, VisionCodec
 
     vision, image_processor = load_vision(options.vq_model, options.device.dtype)
     for path, content in jobs:
         content.require_codebook(vision.config.codebook_size, path)
+        with about(path, "the file"):
+            grid = content.codes.shape[-2:]
+            require_room_for_pixels(vision.config, grid, options.device.dtype, options.tile)
     vision = TiledVision(vision, options.tile) if options.tile else vision
     codec, watch = VisionCodec(vision, image_processor), Stopwatch()
     for (path, content), folder in zip(jobs, folders):
@@ -75,7 +85,7 @@ def run(options: Options) -> None:
             continue
         target = new_folder(folder, stem)
         files = [file for file, _ in write_frames(target, frames(codec, content), settings)]
-        write_animation(files, target, options.animation, settings.get("fps"))
+        write_animation(files, target, options.animation, settings.get("fps", DEFAULT_FPS))
         print(target)
     print(watch.closing_line(f"{len(jobs)} file(s) decoded"))
 
@@ -83,8 +93,8 @@ def run(options: Options) -> None:
 def frames(codec, content: Codes):
     """The frames of a clip, as many as were encoded, in the chunks they were encoded in."""
     factor = codec.config.temporal_downsample_factor
-    count = int(content.settings.get("frames", len(content.codes) * factor))
-    clip_frames = int(content.settings.get("clip_frames", factor))
+    count = content.settings.get("frames", len(content.codes) * factor)
+    clip_frames = content.settings.get("clip_frames", factor)
     for chunk in codec.frames(content.codes, clip_frames, count):
         yield from chunk
 

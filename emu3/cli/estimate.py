@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from emu3.cli import shell
 from emu3.errors import InputError
 from emu3.loading import RELEASED, read_configs
-from emu3.options import group, non_negative_float, option, positive_int
+from emu3.options import group, non_negative_float, option, path_text, positive_int
 from emu3.pipeline import PictureSize
 
 PLACES = f"a folder, a hub id, a JSON file of sizes, or {RELEASED}"
@@ -18,8 +18,8 @@ PLACES = f"a folder, a hub id, a JSON file of sizes, or {RELEASED}"
 class Options:
     """What the command line asks for."""
 
-    model: str = option(f"language model: {PLACES}", RELEASED, metavar="PATH")
-    vq_model: str = option(f"vision tokenizer: {PLACES}", RELEASED, metavar="PATH")
+    model: str = option(f"language model: {PLACES}", RELEASED, path_text, metavar="PATH")
+    vq_model: str = option(f"vision tokenizer: {PLACES}", RELEASED, path_text, metavar="PATH")
     size: PictureSize = group()
     answer_tokens: int | None = option(
         "answers of so many tokens instead of pictures (default: pictures)", None, positive_int

@@ -5,6 +5,7 @@ alone. Its codes are in an .npz file from its first row on, its PNG carries prom
 """
 
 import math
+from argparse import ArgumentTypeError
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -14,12 +15,14 @@ import numpy as np
 
 from emu3.cli import options as shared
 from emu3.cli import shell
-from emu3.cli.outputs import Codes, Progress, Stopwatch, kept_message, new_file, save_picture
+from emu3.cli.outputs import Progress, Stopwatch, kept_message, new_file, save_picture
+from emu3.cli.room import width_of
+from emu3.codesfile import Codes
 from emu3.errors import InputError
-from emu3.files import writable_folder
+from emu3.files import own_folder, require_file
 from emu3.loading import load_models, read_configs
 from emu3.mllm.generation.events import Done, RowDone
-from emu3.options import group, non_negative_int, option, positive_int
+from emu3.options import group, non_negative_int, option, path_text, whole, words
 from emu3.pipeline import (
     DrawSettings,
     Picture,
@@ -30,6 +33,8 @@ from emu3.pipeline import (
 from emu3.tokenizer.codes import NOT_MADE, finished_rows
 
 SECONDS_BETWEEN_SAVES = 10.0
+LARGEST_PROMPT_FILE = 2**24
+MOST_PICTURES = 100_000
 
 
 @dataclass(frozen=True)
@@ -39,26 +44,38 @@ class Options:
     model: str = shared.language_model()
     vq_model: str = shared.vision_model()
     prompt: list[str] | None = option(
-        "what to draw; may be given several times (default: the checkpoint's example)"
+        "what to draw; may be given several times (default: the checkpoint's example)",
+        None,
+        words,
     )
-    prompt_file: str | None = option("a text file with a prompt a line", metavar="FILE")
+    prompt_file: str | None = option(
+        "a text file with a prompt a line", None, path_text, metavar="FILE"
+    )
     settings: DrawSettings = group()
     size: PictureSize = group()
     seed: int = shared.seed()
     output: str = option(
-        "folder for pictures and codes, numbered image_0000 ...", "outputs", metavar="FOLDER"
+        "folder for pictures and codes, numbered image_0000 ...",
+        "outputs",
+        path_text,
+        metavar="FOLDER",
     )
     images_per_prompt: int = option(
-        "pictures of each prompt, each with a seed of its own", 1, positive_int
+        "pictures of each prompt, each with a seed of its own", 1, whole(1, MOST_PICTURES)
     )
-    batch_size: int = option("pictures made together", 4, positive_int)
+    batch_size: int = option("pictures made together", 4, whole(1, 10_000))
     preview: int = option(
         "show the unfinished picture every so many rows, 0 for never", 0, non_negative_int
     )
     device: shared.Device = group()
 
     def __post_init__(self) -> None:
-        self.prompts  # noqa: B018 - a file that cannot be read is refused at once
+        count = max(1, len(self.prompts)) * self.images_per_prompt
+        if count > MOST_PICTURES:
+            raise InputError(
+                f"{count} pictures; allowed: up to {MOST_PICTURES} a run; change "
+                "--images-per-prompt or --prompt-file"
+            )
 
     @cached_property
     def prompts(self) -> list[str]:
@@ -70,41 +87,50 @@ class Options:
         return [*(self.prompt or []), *(read_prompts(self.prompt_file) if self.prompt_file else [])]
 
 
-def read_prompts(path: str) -> list[str]:
-    """The lines of a text file that say something.
+def read_prompts(file: str) -> list[str]:
+    """The lines of a text file that say something; a byte order mark is none of them.
 
     Raises:
-        InputError: it cannot be read or holds no prompt.
+        InputError: it cannot be read, is too large, or holds no prompt.
     """
+    require_file(file, "prompt file", "--prompt-file")
+    if (size := Path(file).stat().st_size) > LARGEST_PROMPT_FILE:
+        raise InputError(
+            f"{file} has {size} bytes; allowed: up to {LARGEST_PROMPT_FILE}; change --prompt-file"
+        )
     try:
-        lines = Path(path).read_text(encoding="utf-8").splitlines()
+        # Not splitlines: it also breaks at Unicode's own separators, which prompts may hold.
+        lines = Path(file).read_text(encoding="utf-8-sig").split("\n")
+        found = [words(line.strip()) for line in lines if line.strip()]
     except UnicodeDecodeError as error:
-        raise InputError(f"{path} is not UTF-8 text: {error}; change --prompt-file") from None
-    found = [line.strip() for line in lines if line.strip()]
+        raise InputError(f"{file} is not UTF-8 text: {error}; change --prompt-file") from None
+    except ArgumentTypeError as error:
+        raise InputError(f"{file}: prompt {error}; change --prompt-file") from None
     if not found:
-        raise InputError(f"{path} holds no prompt; change --prompt-file")
+        raise InputError(f"{file} holds no prompt; change --prompt-file")
     return found
 
 
 def run(options: Options) -> None:
     """Make every picture."""
-    folder, device = writable_folder(options.output), options.device
+    folder, device = own_folder(options.output), options.device
     device.start()
     from emu3.mllm.defaults import CheckpointDefaults
 
     checkpoint = CheckpointDefaults.from_pretrained(options.model)
     settings, jit = options.settings.filled(checkpoint), device.jit
     shared.notice_if_lossy(settings.scheme)
+    shared.notice_if_far(options.settings, checkpoint)
     pictures = plan(options, settings, checkpoint)
     models = load_models(options.model, options.vq_model, device.dtype, device.attn_implementation)
     drawing = TextToImage(models.model, models.prompts)
-    batches = list(in_lists(pictures, options.batch_size))
-    requests = [drawing.request(batch, settings, jit) for batch in batches]
+    for picture in {(p.prompt, p.size): p for p in pictures}.values():
+        drawing.request([picture], settings, jit)  # one that is too long is refused before any
     studio = Studio(options, settings, drawing, models.codec, folder)
     watch = Stopwatch()
     with Progress(sum(picture.size[0] for picture in pictures), "row") as progress:
-        for batch, request in zip(batches, requests):
-            studio.make(batch, request, progress)
+        for batch in in_lists(pictures, options.batch_size):
+            studio.make(batch, drawing.request(batch, settings, jit), progress)
     for path in studio.finished:
         print(path)
     print(
@@ -121,7 +147,7 @@ def plan(options: Options, settings: DrawSettings, checkpoint) -> list[Picture]:
         InputError: sizes or counts that do not fit, or more memory than there is.
     """
     from emu3 import runtime
-    from emu3.estimate import WIDTHS, Work, check_fits
+    from emu3.estimate import Work, check_fits
 
     config, vision = read_configs(options.model, options.vq_model)
     prompts = options.prompts or [checkpoint.example_prompt]
@@ -135,7 +161,7 @@ def plan(options: Options, settings: DrawSettings, checkpoint) -> list[Picture]:
         guided=settings.guidance != 1,
         grid=max(sizes, key=math.prod),
         scheme=settings.scheme,
-        width=WIDTHS[str(runtime.resolve_dtype(options.device.dtype)).lower()],
+        width=width_of(options.device.dtype),
     )
     check_fits(config, vision, work, runtime.available_memory_bytes())
     return [Picture(prompt, size, options.seed + i) for i, (prompt, size) in enumerate(pairs)]
@@ -237,8 +263,8 @@ def picture_settings(options: Options, settings: DrawSettings) -> dict:
     device = options.device
     names = ("suffix", "negative_prompt", "guidance", "temperature", "top_k", "top_p")
     return {name: getattr(settings, name) for name in names} | {
-        "model": options.model,
-        "vq_model": options.vq_model,
+        "model": shared.public_name(options.model),
+        "vq_model": shared.public_name(options.vq_model),
         "dtype": device.dtype,
         "attn_implementation": device.attn_implementation,
         "mode": device.mode,

@@ -6,6 +6,7 @@ rebuilt pixels, and PSNR and SSIM say how close they come to the input as the mo
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,6 @@ from emu3 import bundled
 from emu3.cli import options as shared
 from emu3.cli import shell
 from emu3.cli.outputs import (
-    Codes,
     Stopwatch,
     kept_message,
     new_file,
@@ -23,11 +23,13 @@ from emu3.cli.outputs import (
     write_animation,
     write_frames,
 )
+from emu3.cli.room import require_room_for_pixels
+from emu3.codesfile import Codes
 from emu3.errors import InputError, about
-from emu3.files import writable_folder
+from emu3.files import own_folder
 from emu3.images import FrameSource, open_image
 from emu3.loading import load_vision
-from emu3.options import group, option, positive_int
+from emu3.options import group, option, path_text, whole
 from emu3.pipeline import Reconstruction, in_lists
 
 
@@ -38,36 +40,48 @@ class Options:
     input: list[str] | None = option(
         "an image, a folder of frames or a video file; may be given several times "
         "(default: a bundled image and a bundled clip)",
+        None,
+        path_text,
         metavar="PATH",
     )
     vq_model: str = shared.vision_model()
     output: str = option(
-        "folder for codes and pictures, numbered rec_0000 ...", "outputs", metavar="FOLDER"
+        "folder for codes and pictures, numbered rec_0000 ...",
+        "outputs",
+        path_text,
+        metavar="FOLDER",
     )
     clip_frames: int = option(
         "frames coded together, a multiple of the model's 4; more share context over time and "
         "need more memory",
         4,
-        positive_int,
+        whole(1, 10_000),
     )
     tile: int | None = shared.tile()
     animation: str = shared.animation()
     device: shared.Device = group(leave_out=("attn_implementation",))
 
     def __post_init__(self) -> None:
-        for path in self.inputs:
-            if not path.exists():
-                raise InputError(f"no image, folder or video {path}; change --input")
+        self.clips  # noqa: B018 - paths that lead to nothing are refused at once
 
     @property
     def inputs(self) -> list[Path]:
         """What to rebuild."""
         return [Path(path) for path in self.input or (bundled.DEMO_IMAGE, bundled.DEMO_CLIP)]
 
+    @cached_property
+    def clips(self) -> list[bool]:
+        """Whether each input is a clip, by its content.
+
+        Raises:
+            InputError: no file and no folder.
+        """
+        return [FrameSource.is_clip(path) for path in self.inputs]
+
 
 def run(options: Options) -> None:
     """Rebuild every input; prints files, PSNR and SSIM."""
-    folder = writable_folder(options.output)
+    folder = own_folder(options.output)
     options.device.start()
     from emu3.tokenizer import TiledVision, VisionCodec
 
@@ -75,8 +89,8 @@ def run(options: Options) -> None:
     vision = TiledVision(vision, options.tile) if options.tile else vision
     rebuild = Reconstruction(VisionCodec(vision, image_processor), options.clip_frames)
     studio, watch = Studio(options, rebuild, folder), Stopwatch()
-    for path in options.inputs:
-        studio.clip(path) if FrameSource.is_clip(path) else studio.image(path)
+    for path, clip in zip(options.inputs, options.clips):
+        studio.clip(path) if clip else studio.image(path)
     print(watch.closing_line(f"{len(options.inputs)} input(s) rebuilt"))
 
 
@@ -90,7 +104,9 @@ class Studio:
         """Rebuild one image."""
         picture = open_image(path, "--input")
         with about(path, "--input"):
-            codes, seen = self.rebuild.encode_image(picture)
+            pixels = self.rebuild.codec.pixels(picture)
+            self._require_room(pixels)
+            codes, seen = self.rebuild.encode_pixels(pixels)
         content = Codes(codes, self._settings(path))
         target = new_file(self.folder, "rec", ".npz", content.save).with_suffix(".png")
         rebuilt = self.rebuild.image(codes)
@@ -121,7 +137,7 @@ class Studio:
         """
         parts, count, interrupted = [], 0, False
         try:
-            chunks = self.rebuild.encode_clip(frame_pixels(source, self.rebuild.codec))
+            chunks = self.rebuild.encode_clip(self._checked(source))
             for codes, frames in tqdm(chunks, desc="encode", unit="chunk"):
                 parts.append(codes)
                 count += frames
@@ -144,9 +160,27 @@ class Studio:
         for chunk in in_lists(frame_pixels(source, codec), self.rebuild.clip_frames):
             yield from codec.seen(np.stack(chunk))
 
+    def _checked(self, source: FrameSource) -> Iterator[np.ndarray]:
+        """The pixel values of a clip's frames, once it is clear that a chunk has room."""
+        for number, pixels in enumerate(frame_pixels(source, self.rebuild.codec)):
+            if number == 0:
+                with about(source.path, "--input"):
+                    self._require_room(pixels, self.options.clip_frames)
+            yield pixels
+
+    def _require_room(self, pixels: np.ndarray, frames: int = 1) -> None:
+        """Refuse pixel values (3, H, W), so many frames together, that memory cannot hold."""
+        config, options = self.rebuild.codec.config, self.options
+        grid = tuple(side // config.spatial_scale_factor for side in pixels.shape[1:])
+        together = -(-frames // config.temporal_downsample_factor)
+        remedy = "a smaller picture, a lower --clip-frames, --tile"
+        require_room_for_pixels(config, grid, options.device.dtype, options.tile, together, remedy)
+
     def _settings(self, path: Path) -> dict:
-        options = self.options
-        return {"input": str(path), "vq_model": options.vq_model, "tile": options.tile}
+        names = {"input": str(path), "vq_model": self.options.vq_model}
+        return {key: shared.public_name(name) for key, name in names.items()} | {
+            "tile": self.options.tile
+        }
 
 
 def frame_pixels(source: FrameSource, codec) -> Iterator[np.ndarray]:

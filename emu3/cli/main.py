@@ -6,7 +6,7 @@ from importlib import import_module
 
 from emu3 import __version__
 from emu3.cli import shell
-from emu3.errors import InputError
+from emu3.errors import InputError, shown
 
 COMMANDS = {
     "img_gen": "draw pictures from descriptions",
@@ -21,13 +21,22 @@ COMMANDS = {
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command that the first argument names; returns its exit code."""
     name, *rest = (sys.argv[1:] if arguments is None else arguments) or ["--help"]
+    return shell.guarded(lambda: answer(name, rest), "emu3")
+
+
+def answer(name: str, rest: Sequence[str]) -> int:
+    """Help, the version, or what a command does.
+
+    Raises:
+        InputError: there is no such command.
+    """
     if name in ("-h", "--help"):
         print(usage())
         return 0
     if name == "--version":
         print(f"emu3 {__version__}")
         return 0
-    return shell.guarded(lambda: command(name).main(rest), "emu3")
+    return command(name).main(rest)
 
 
 def command(name: str):
@@ -38,7 +47,7 @@ def command(name: str):
     """
     if name not in COMMANDS:
         raise InputError(
-            f"command {name!r} is unknown; allowed: {', '.join(COMMANDS)} "
+            f"command {shown(name)} is unknown; allowed: {', '.join(COMMANDS)} "
             "(emu3 --help describes them)"
         )
     return import_module(f"emu3.cli.{name}")

@@ -1,14 +1,18 @@
 """Options that several commands share."""
 
+import os
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from emu3 import bundled
 from emu3.names import ATTENTION, DEVICES, DTYPES, MODES, check_name
-from emu3.options import non_negative_int, option, positive_int
+from emu3.options import non_negative_int, option, path_text, positive_int, seed_number, whole
 
 if TYPE_CHECKING:
+    from emu3.mllm.defaults import CheckpointDefaults
     from emu3.mllm.generation.schemes import Scheme
+    from emu3.pipeline import DrawSettings
 
 
 @dataclass(frozen=True)
@@ -21,7 +25,9 @@ class Device:
 
     device: str = option("auto, CPU or Ascend (default: Ascend where there is one)", "auto")
     device_id: int | None = option(
-        "index of the Ascend card among ASCEND_RT_VISIBLE_DEVICES (default: $DEVICE_ID or 0)"
+        "index of the Ascend card among ASCEND_RT_VISIBLE_DEVICES (default: $DEVICE_ID or 0)",
+        None,
+        non_negative_int,
     )
     mode: str = option(
         "graph compiles everything, pynative nothing, auto only the decoding step", "auto"
@@ -29,7 +35,7 @@ class Device:
     dtype: str | None = option(
         "float32, float16 or bfloat16 (default: float32 on CPU, else bfloat16)"
     )
-    threads: int | None = option("CPU threads (default: all cores)", None, positive_int)
+    threads: int | None = option("CPU threads (default: all cores)", None, whole(1, 1024))
     attn_implementation: str | None = option(
         "eager, sdpa or flash_attention_2 (default: eager on CPU, flash on Ascend)"
     )
@@ -62,6 +68,7 @@ def language_model() -> Any:
     return option(
         "language model: a folder or a hub id such as BAAI/Emu3-Gen (default: emu3-mini)",
         str(bundled.MINI_LANGUAGE),
+        path_text,
         metavar="PATH",
     )
 
@@ -72,13 +79,14 @@ def vision_model() -> Any:
         "vision tokenizer: a folder or a hub id such as BAAI/Emu3-VisionTokenizer "
         "(default: emu3-mini's)",
         str(bundled.MINI_VISION),
+        path_text,
         metavar="PATH",
     )
 
 
 def seed() -> Any:
     """--seed."""
-    return option("the same seed gives the same output", 0, non_negative_int)
+    return option("the same seed gives the same output", 0, seed_number)
 
 
 def tile() -> Any:
@@ -98,9 +106,32 @@ def animation() -> Any:
     return option("also write a clip's frames as one file", "gif", choices=kinds)
 
 
+def public_name(place: str) -> str:
+    """A model or file as a picture's settings name it: as it was asked for, without the folders
+    above it that may tell who asked."""
+    if place in (str(bundled.MINI_LANGUAGE), str(bundled.MINI_VISION)):
+        return f"emu3-mini/{Path(place).name}"
+    return Path(place).name if os.path.isabs(place) else place
+
+
 def notice_if_lossy(scheme: "Scheme") -> None:
     """Say so if pictures come out otherwise than by plain decoding."""
     from emu3.runtime import notice
 
     if scheme.lossy:
         notice(f"--decoding {scheme.label}: rows start before the one above is whole")
+
+
+def notice_if_far(asked: "DrawSettings", checkpoint: "CheckpointDefaults") -> None:
+    """Say so if settings are so far from the checkpoint's own that pictures may be spoilt."""
+    from emu3.runtime import notice
+
+    guided = asked.guidance if asked.guidance != 1 else None  # 1 is without guidance
+    for flag, value, own, least, most in (
+        ("--guidance", guided, checkpoint.guidance_scale, 1 / 3, 3),
+        ("--temperature", asked.temperature, checkpoint.temperature, 0.5, 1.5),
+    ):
+        if value is not None and own and not least <= value / own <= most:
+            notice(
+                f"{flag} {value:g} is far from the checkpoint's own {own:g}: pictures may be spoilt"
+            )

@@ -1,107 +1,37 @@
-"""What the commands write and show: numbered files, codes, pictures, animations, progress, time.
-
-Legend: h w latent rows and columns, T latent frames. A code of -1 was never made.
-"""
+"""What the commands write and show: numbered files, pictures, animations, progress, time."""
 
 import json
 import shlex
 import sys
 import time
-import zipfile
-import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
 from tqdm import tqdm
 
 from emu3 import __version__
-from emu3.errors import InputError
-from emu3.files import atomic_path, numbered_path, writable_folder
-from emu3.images import open_image, pyav
-from emu3.tokenizer.codes import finished_rows
+from emu3.files import atomic_path, numbered_path, place_new, temporary_path, writable_folder
+from emu3.images import open_image
+from emu3.videos import pyav
 
-# What numpy raises for a file that is no .npz, or a damaged one; TypeError for an .npy file.
-UNREADABLE = (OSError, KeyError, ValueError, TypeError, EOFError, zipfile.BadZipFile, zlib.error)
-
-
-@dataclass
-class Codes:
-    """Codes (h, w) of a picture or (T, h, w) of a clip, int32, and how they were made."""
-
-    codes: np.ndarray
-    settings: dict = field(default_factory=dict)
-
-    def require_codebook(self, size: int, path: Path) -> None:
-        """Refuse codes of another vision tokenizer.
-
-        Raises:
-            InputError: names `path`.
-        """
-        if self.codes.max() >= size:
-            raise InputError(
-                f"{path} holds code {self.codes.max()}; allowed: below {size}, the codes of the "
-                "vision tokenizer; change --vq-model"
-            )
-
-    def require_rows(self, path: Path) -> None:
-        """Refuse codes of which nothing is finished.
-
-        Raises:
-            InputError: names `path`.
-        """
-        if not finished_rows(self.codes):
-            raise InputError(f"{path} holds no finished row yet; there is nothing to decode")
-
-    def save(self, path: Path) -> None:
-        """Write an .npz file, whole or not at all."""
-        text = json.dumps(self.settings, ensure_ascii=False)
-        with atomic_path(path) as temporary, open(temporary, "wb") as file:
-            np.savez_compressed(file, codes=self.codes, settings=np.array(text))
-
-    @classmethod
-    def load(cls, path: str | Path) -> "Codes":
-        """Read what `save` wrote.
-
-        Raises:
-            InputError: no such file, or not one of ours.
-        """
-        try:
-            with np.load(path, allow_pickle=False) as content:
-                codes, text = content["codes"], str(content["settings"])
-            settings = json.loads(text)
-        except UNREADABLE as error:
-            raise InputError(
-                f"{path} is no codes file: {error}; allowed: an .npz the commands saved"
-            ) from None
-        if codes.dtype.kind not in "iu" or codes.ndim not in (2, 3) or not codes.size:
-            raise InputError(
-                f"{path} holds {codes.dtype} codes of shape {codes.shape}; allowed: whole numbers "
-                "(rows, columns) or (frames, rows, columns)"
-            )
-        return cls(codes.astype(np.int32), settings)
+SHORTEST_FRAME = 20  # ms: browsers show a GIF's shorter ones for 100
 
 
 def new_file(folder: Path, stem: str, suffix: str, write: Callable[[Path], None]) -> Path:
     """Write `folder/stem_NNNN.suffix` under the first free number, even beside other processes."""
-    path = _claim(folder, stem, suffix, lambda path: path.touch(exist_ok=False))
-    try:
-        write(path)
-    except BaseException:
-        path.unlink(missing_ok=True)
-        raise
-    return path
+    with temporary_path(writable_folder(folder), suffix) as temporary:
+        write(temporary)
+        return _claim(folder, stem, suffix, lambda path: place_new(temporary, path))
 
 
 def new_folder(folder: Path, stem: str) -> Path:
     """Make `folder/stem_NNNN` under the first free number."""
-    return _claim(folder, stem, "", lambda path: path.mkdir())
+    return _claim(writable_folder(folder), stem, "", lambda path: path.mkdir())
 
 
 def _claim(folder: Path, stem: str, suffix: str, make: Callable[[Path], None]) -> Path:
     while True:
-        path = numbered_path(writable_folder(folder), stem, suffix)
+        path = numbered_path(folder, stem, suffix)
         try:
             make(path)
         except FileExistsError:
@@ -110,14 +40,17 @@ def _claim(folder: Path, stem: str, suffix: str, make: Callable[[Path], None]) -
 
 
 def save_picture(image, settings: dict, path: Path) -> None:
-    """Write a PIL image as PNG with `settings` as its metadata, one key each."""
+    """Write a PIL image as PNG with `settings` as its metadata, one key each.
+
+    What UTF-8 cannot hold, such as a byte of a file's name, is escaped.
+    """
     from PIL.PngImagePlugin import PngInfo
 
     info = PngInfo()
     info.add_text("Software", f"Emu3-MindSpore {__version__}")
     for key, value in settings.items():
         text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-        info.add_itxt(key, text)
+        info.add_itxt(key, text.encode("utf-8", "backslashreplace").decode())
     with atomic_path(path) as temporary:
         image.save(temporary, format="PNG", pnginfo=info)
 
@@ -148,7 +81,7 @@ def _write_gif(frames: list[Path], path: Path, fps: float) -> None:
         format="GIF",
         save_all=True,
         append_images=rest,
-        duration=round(1000 / fps),
+        duration=max(SHORTEST_FRAME, round(1000 / fps)),
         loop=0,
     )
 

@@ -10,16 +10,19 @@ import os
 import signal
 import sys
 import threading
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import fields, is_dataclass
 from types import NoneType, UnionType
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
-from emu3.errors import InputError
+from emu3.errors import InputError, shown
 
 BAD_INPUT = 2
 INTERRUPTED = 130
+READER_GONE = 141  # as a shell says of a process that SIGPIPE ended
+LONGEST_WORD = 400
 METAVARS = {int: "N", float: "X"}
 Options = TypeVar("Options")
 
@@ -29,7 +32,9 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> None:
         """Print the message and exit with code 2."""
-        self.exit(BAD_INPUT, f"{self.prog}: error: {message} (--help lists the options)\n")
+        self.exit(
+            BAD_INPUT, f"{self.prog}: error: {_one_line(message)} (--help lists the options)\n"
+        )
 
 
 class Interrupted(KeyboardInterrupt):
@@ -76,7 +81,7 @@ def _add_option(rows, name: str, kind: type, default: Any, about: dict, undersco
     """One option; a list may be given several times unless `nargs` says otherwise."""
     text, read, also = about.pop("help"), about.pop("kind"), about.pop("also", ())
     if about.pop("positional", False):
-        rows.add_argument(name, help=text, **about)
+        rows.add_argument(name, type=read or str, help=text, **about)
         return
     (plain,) = (part for part in _alternatives(kind) if part is not NoneType)
     if get_origin(plain) in (list, tuple):
@@ -127,39 +132,91 @@ def command(
     """`build_parser` and `main` of the command `python -m <program>`.
 
     `main` parses arguments, runs with them as a `kind`, and turns bad input into one line; it
-    returns what `run` returns, 0 for None; 2 for bad input, 130 after Ctrl-C.
+    returns what `run` returns, 0 for None; 2 for bad input, 130 after Ctrl-C, 141 where nobody
+    reads the output any more.
     """
 
     def build_parser() -> Parser:
         return make_parser(program, description, kind, underscores)
 
     def main(arguments: Sequence[str] | None = None) -> int:
-        parsed = build_parser().parse_args(arguments)
-        return guarded(lambda: run(read_options(kind, parsed)), program)
+        parser = build_parser()
+        return guarded(lambda: run(read_options(kind, parser.parse_args(arguments))), program)
 
     return build_parser, main
 
 
 def run_subcommand(parser: argparse.ArgumentParser, arguments: Sequence[str] | None) -> int:
     """The exit code of a command whose subparsers have defaults `run` and `kind`."""
-    parsed = parser.parse_args(arguments)
-    return guarded(lambda: parsed.run(read_options(parsed.kind, parsed)), parser.prog)
+
+    def work() -> int | None:
+        parsed = parser.parse_args(arguments)
+        return parsed.run(read_options(parsed.kind, parsed))
+
+    return guarded(work, parser.prog)
 
 
 def guarded(work: Callable[[], int | None], program: str) -> int:
     """Do the work of a command; its exit code, with one line on stderr where it is not 0."""
-    os.environ.setdefault("GLOG_v", "3")
-    os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")
+    quiet()
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):  # what a terminal cannot show never costs the work
+            stream.reconfigure(errors="backslashreplace")
     try:
         with interruptible():
-            return work() or 0
+            require_surroundings()
+            try:
+                return work() or 0
+            finally:
+                _flush()  # here, where a reader that is gone has an answer
     except InputError as error:
         return _complain(program, str(error), BAD_INPUT)
+    except BrokenPipeError:
+        _drop_output()
+        return READER_GONE
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
+        try:
+            _flush()
+        except OSError:  # it was the output that failed
+            _drop_output()
         return _complain(program, f"{where}{error.strerror or error}", BAD_INPUT)
     except KeyboardInterrupt as interruption:
         return _complain(program, str(interruption) or "interrupted", INTERRUPTED)
+
+
+def quiet() -> None:
+    """Silence what libraries remark on first screens; their errors are still shown."""
+    os.environ.setdefault("GLOG_v", "3")
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")
+    warnings.filterwarnings("ignore", "Image size .* exceeds limit")  # images.py has its own
+
+
+def require_surroundings() -> None:
+    """Refuse surroundings in which a library would fail or abort the process.
+
+    Raises:
+        InputError: the working directory was deleted, or DEVICE_ID is no number.
+    """
+    try:
+        os.getcwd()
+    except FileNotFoundError:
+        raise InputError("the working directory is gone; change into another folder") from None
+    device = os.environ.get("DEVICE_ID", "0")
+    if not (device.isascii() and device.isdigit() and len(device) < 5):
+        raise InputError(f"DEVICE_ID is {shown(device)}; allowed: a whole number from 0; change it")
+
+
+def _flush() -> None:
+    if sys.stdout is not None:
+        sys.stdout.flush()
+
+
+def _drop_output() -> None:
+    """Let nothing more be written to where it fails, as Python would do when it ends."""
+    with suppress(OSError, ValueError, AttributeError):  # no real file
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 @contextmanager
@@ -192,7 +249,13 @@ def leave(code: int) -> None:
 
 
 def _complain(program: str, message: str, code: int) -> int:
-    line = " ".join(message.split())
     word = "error: " if code == BAD_INPUT else ""
-    print(f"{program}: {word}{line}", file=sys.stderr)
+    print(f"{program}: {word}{_one_line(message)}", file=sys.stderr)
     return code
+
+
+def _one_line(message: str) -> str:
+    """A message with what is too long to be read cut out."""
+    words = message.split()
+    cut = (f"{w[:60]}...({len(w)} characters)" if len(w) > LONGEST_WORD else w for w in words)
+    return " ".join(cut)

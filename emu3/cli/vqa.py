@@ -9,11 +9,12 @@ from emu3 import bundled
 from emu3.cli import options as shared
 from emu3.cli import shell
 from emu3.cli.outputs import Progress, Stopwatch
+from emu3.cli.room import require_room_for_answers, require_room_for_pixels
 from emu3.errors import InputError, about
 from emu3.images import open_image
-from emu3.loading import check_same_codes, load_language, load_vision
+from emu3.loading import check_same_codes, load_language, load_vision, read_configs
 from emu3.mllm.generation.events import TextPiece
-from emu3.options import group, option, positive_int
+from emu3.options import group, option, path_text, whole, words
 from emu3.pipeline import Answers, AskSettings, in_lists
 
 EXAMPLE_QUESTIONS = ("Please describe the image", "请描述该图片")
@@ -27,17 +28,23 @@ class Options:
     vq_model: str = shared.vision_model()
     image: list[str] | None = option(
         "image to ask about; one for all questions or one a question (default: a bundled image)",
+        None,
+        path_text,
         metavar="FILE",
     )
     question: list[str] | None = option(
         "may be given several times; one for all images or one an image "
-        "(default: asks for a description in English and in Chinese)"
+        "(default: asks for a description in English and in Chinese)",
+        None,
+        words,
     )
     template: str | None = option(
-        "chat, stage1, or a text with {image_prompt} and {text_prompt} (default: the checkpoint's)"
+        "chat, stage1, or a text with {image_prompt} and {text_prompt} (default: the checkpoint's)",
+        None,
+        words,
     )
     settings: AskSettings = group()
-    batch_size: int = option("questions answered together", 4, positive_int)
+    batch_size: int = option("questions answered together", 4, whole(1, 10_000))
     seed: int = shared.seed()
     device: shared.Device = group()
 
@@ -82,7 +89,9 @@ def run(options: Options) -> None:
 
     defaults = CheckpointDefaults.from_pretrained(options.model)
     codec = VisionCodec(*load_vision(options.vq_model, device.dtype))
-    codes = {path: encoded(codec, path, image) for path, image in images.items()}
+    codes = {path: encoded(codec, path, image, device.dtype) for path, image in images.items()}
+    config, _ = read_configs(options.model, options.vq_model)
+    require_room(options, config, codec.config, codes)
     model, tokenizer = load_language(options.model, device.dtype, device.attn_implementation)
     check_same_codes(model, codec.vision)
     prompts = PromptBuilder(tokenizer, options.template or defaults.chat_template)
@@ -94,14 +103,28 @@ def run(options: Options) -> None:
     print(watch.closing_line(f"{len(options.pairs)} answer(s)", progress.tokens))
 
 
-def encoded(codec, path: str, image) -> np.ndarray:
+def encoded(codec, path: str, image, dtype: str | None) -> np.ndarray:
     """The codes (h, w) of a picture.
 
     Raises:
-        InputError: it cannot be coded; names its file.
+        InputError: it cannot be coded, or not in this memory; names its file.
     """
     with about(path, "--image"):
-        return codec.encode(codec.pixels(image)[None])[0]
+        pixels = codec.pixels(image)
+        h, w = (side // codec.config.spatial_scale_factor for side in pixels.shape[1:])
+        require_room_for_pixels(codec.config, (h, w), dtype, remedy="a smaller picture")
+        return codec.encode(pixels[None])[0]
+
+
+def require_room(options: Options, config, vision, codes: dict[str, np.ndarray]) -> None:
+    """Refuse questions that memory cannot hold together, before the language model is loaded.
+
+    Raises:
+        InputError: gives the estimate.
+    """
+    pictures = [codes[path].shape for path, _ in options.pairs]
+    prompts = sorted(h * (w + 1) for h, w in pictures)[-options.batch_size :]
+    require_room_for_answers(config, vision, prompts, options.device.dtype)
 
 
 class Desk:

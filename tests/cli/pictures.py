@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from emu3.cli import img_gen
-from emu3.cli.outputs import Codes
+from emu3.codesfile import Codes
 
 
 def generate(tiny, output, *extra: str) -> int:

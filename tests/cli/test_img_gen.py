@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from emu3 import bundled
 from emu3.cli import img_gen
-from emu3.cli.outputs import Codes
+from emu3.cli.options import public_name
+from emu3.codesfile import Codes
 from tests.cli.pictures import codes, copied, generate
 
 
@@ -148,3 +150,24 @@ def test_the_preview_is_shown_every_few_rows_and_taken_away(tiny, tmp_path, monk
     assert generate(tiny, tmp_path, "--preview", "2") == 0
     assert names == ["image_0000_preview.png", "image_0000.png"]
     assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_no_file_tells_the_folder_a_model_lies_in(tiny, plain):
+    with Image.open(plain / "image_0000.png") as image:
+        assert (image.text["model"], image.text["vq_model"]) == ("language", "vision")
+    assert tiny[0].removesuffix("/language") not in str(
+        Codes.load(plain / "image_0000.npz").settings
+    )
+
+
+@pytest.mark.parametrize(
+    ("asked", "told"),
+    [
+        ("BAAI/Emu3-Gen", "BAAI/Emu3-Gen"),
+        ("runs/mine", "runs/mine"),
+        ("/home/ann/mine", "mine"),
+        (str(bundled.MINI_LANGUAGE), "emu3-mini/language"),
+    ],
+)
+def test_models_are_named_as_they_were_asked_for(asked, told):
+    assert public_name(asked) == told

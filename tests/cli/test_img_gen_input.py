@@ -7,6 +7,7 @@ import pytest
 
 from emu3 import runtime
 from emu3.cli import img_gen
+from emu3.errors import InputError
 from emu3.tokenizer import Emu3VisionVQModel
 from tests.cli.pictures import copied, generate
 
@@ -16,11 +17,11 @@ BAD_OPTIONS = [
     (("--ratio", "1000:1"), "--ratio"),
     (("--ratio", "1:1", "--ratio", "2:1"), "--ratio"),
     (("--image-area", "1"), "--image-area"),
-    (("--image-area", "9999999999"), "--image-area"),
     (("--image-area", "20000"), "--image-area"),
     (("--height", "64"), "--width"),
     (("--height", "64", "--width", "64", "--ratio", "1:1"), "--ratio"),
-    (("--height", "99999999999", "--width", "8"), "--height"),
+    (("--height", "9999999", "--width", "8"), "--height"),
+    (("--ratio", "1" * 5000 + ":1"), "--ratio"),
     (("--prompt", "long " * 100), "--prompt"),
     (("--prompt-file", "nowhere.txt"), "nowhere.txt"),
     (("--device", "GPU"), "--device"),
@@ -50,13 +51,80 @@ def test_bad_options_are_one_line_with_the_flag_and_leave_nothing(
 
 @pytest.mark.parametrize(
     ("option", "value"),
-    [("--seed", "-1"), ("--top-p", "0"), ("--top-k", "0"), ("--temperature", "nan")],
+    [
+        ("--seed", "-1"),
+        ("--top-p", "0"),
+        ("--top-p", "1e-300"),
+        ("--top-k", "0"),
+        ("--temperature", "nan"),
+        ("--temperature", "1e-38"),
+        ("--images-per-prompt", "9223372036854775807"),
+        ("--threads", "1" * 5000),
+        ("--threads", "10000000000000000000"),
+        ("--image-area", "1" * 400),
+        ("--height", "1" * 400),
+        ("--device-id", "-1"),
+        ("--guidance", "1e300"),
+        ("--model", "~nobody-of-this-name/x"),
+        ("--prompt", ""),
+        ("--prompt", "  "),
+        ("--prompt", "caf\udce9"),
+        ("--negative-prompt", "caf\udce9"),
+        ("--prompt", " red" * 100_000),
+        ("--prompt", "a" + "\u0301\u0323" * 60_000),
+    ],
 )
-def test_numbers_out_of_range_end_with_code_2(tiny, tmp_path, capsys, option, value):
+def test_values_out_of_range_end_with_code_2_and_a_short_line(
+    tiny, tmp_path, capsys, option, value
+):
     with pytest.raises(SystemExit) as stop:
         generate(tiny, tmp_path, option, value)
     assert stop.value.code == 2
-    assert option in capsys.readouterr().err
+    message = capsys.readouterr().err
+    assert (option in message and "is not" in message) or "allowed" in message or "names" in message
+    assert len(message) < 500
+
+
+def test_a_prompt_file_is_read_line_by_line_without_its_byte_order_mark(tmp_path):
+    file = tmp_path / "prompts.txt"
+    file.write_text("\ufeffa red\u2028star\r\n\na blue star\n", encoding="utf-8")
+    assert img_gen.read_prompts(str(file)) == ["a red\u2028star", "a blue star"]
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [(b"\xff\xfea\0", "not UTF-8"), (b"\n \n", "holds no prompt"), (b"a" * 300_000, "too long")],
+)
+def test_a_prompt_file_that_cannot_be_read_is_named(content, reason, tmp_path):
+    file = tmp_path / "prompts.txt"
+    file.write_bytes(content)
+    with pytest.raises(InputError, match=rf"prompts\.txt.*{reason}.*--prompt-file"):
+        img_gen.read_prompts(str(file))
+
+
+def test_more_pictures_than_a_run_may_make_are_refused_at_once(tiny, tmp_path, capsys):
+    words = ["--prompt", "a", "--prompt", "b", "--images-per-prompt", "60000"]
+    assert generate(tiny, tmp_path, *words) == 2
+    assert "120000 pictures; allowed: up to 100000 a run" in capsys.readouterr().err
+
+
+def test_a_device_without_end_is_no_prompt_file():
+    with pytest.raises(InputError, match=r"/dev/zero is no regular file.*--prompt-file"):
+        img_gen.read_prompts("/dev/zero")
+
+
+def test_settings_far_from_the_checkpoints_own_are_told(tiny, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(runtime, "_told", set())
+    assert generate(tiny, tmp_path, "--guidance", "30", "--temperature", "5") == 0
+    said = capsys.readouterr().err
+    assert "--guidance 30 is far from the checkpoint's own 2" in said
+    assert "--temperature 5 is far from the checkpoint's own 1" in said
+
+
+def test_settings_near_the_checkpoints_own_are_not_told(tiny, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(runtime, "_told", set())
+    assert generate(tiny, tmp_path, "--guidance", "1", "--temperature", "0.9") == 0
+    assert "far from" not in capsys.readouterr().err
 
 
 def test_a_prompt_too_long_in_a_late_batch_is_refused_before_the_first(tiny, tmp_path, capsys):

@@ -7,7 +7,8 @@ import pytest
 from PIL import Image
 
 from emu3.cli import decode, img_rec
-from emu3.cli.outputs import Codes, write_animation
+from emu3.cli.outputs import write_animation
+from emu3.codesfile import Codes
 from emu3.images import FrameSource
 from emu3.tokenizer import VisionCodec
 

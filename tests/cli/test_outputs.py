@@ -1,11 +1,15 @@
 """Numbered files, codes files, and what a picture's metadata holds."""
 
+import errno
+
 import numpy as np
 import pytest
 from PIL import Image
 
-from emu3.cli.outputs import Codes, new_file, new_folder, save_picture
+from emu3.cli.outputs import new_file, new_folder, save_picture
+from emu3.codesfile import Codes
 from emu3.errors import InputError
+from emu3.files import atomic_path
 from emu3.tokenizer.codes import finished_rows
 
 
@@ -80,3 +84,20 @@ def test_a_picture_carries_its_settings(tmp_path):
     with Image.open(tmp_path / "a.png") as image:
         assert image.text["prompt"] == "红色圆形"
         assert (image.text["seed"], image.text["guidance"]) == ("7", "2.0")
+
+
+def test_what_utf_8_cannot_hold_is_escaped_in_a_pictures_settings(tmp_path):
+    save_picture(Image.new("RGB", (8, 8)), {"input": "caf\udce9.png"}, tmp_path / "a.png")
+    with Image.open(tmp_path / "a.png") as image:
+        assert image.text["input"] == r"caf\udce9.png"
+
+
+def test_a_full_disk_names_the_folder_of_a_new_file(tmp_path):
+    def full(path) -> None:
+        with atomic_path(path):
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    with pytest.raises(OSError) as error:
+        new_file(tmp_path, "image", ".npz", full)
+    assert error.value.filename == str(tmp_path)
+    assert not list(tmp_path.iterdir())

@@ -2,11 +2,13 @@
 
 import argparse
 import os
+import shlex
 import signal
 import subprocess
 import sys
 import time
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 
@@ -17,6 +19,7 @@ from emu3.errors import InputError
 from emu3.options import group, option
 from tests.support import output_of
 
+ROOT = Path(__file__).resolve().parent.parent.parent
 COMMANDS = ("img_gen", "vqa", "img_rec", "decode")
 
 
@@ -192,3 +195,110 @@ def test_cheap_mistakes_are_answered_before_mindspore_is_imported(words):
         f"print(command.main({words[1:]!r}), 'mindspore' in sys.modules)"
     )
     assert output_of(code) == "2 False"
+
+
+PRINTS = """
+import sys
+from dataclasses import dataclass
+from emu3.cli import shell
+
+@dataclass(frozen=True)
+class Options:
+    pass
+
+def run(options):
+    {body}
+
+shell.leave(shell.run_command(run, Options, shell.make_parser("test", "", Options), []))
+"""
+
+
+def ended(body: str, command: str, **environment: str) -> subprocess.CompletedProcess:
+    """A command whose body is Python, run by a shell that knows it as $RUN."""
+    run = shlex.join([sys.executable, "-c", PRINTS.format(body=body)])
+    return subprocess.run(
+        ["bash", "-c", command.replace("$RUN", run)],
+        env=os.environ | {"PYTHONPATH": str(ROOT)} | environment,
+        capture_output=True,
+        timeout=60,
+    )
+
+
+@pytest.mark.parametrize("body", ["[print(i) for i in range(99999)]", "print(1); print(2)"])
+def test_a_reader_that_is_gone_ends_the_command_quietly(body):
+    done = ended(f"import time; time.sleep(0.5); {body}", "$RUN | true; exit ${PIPESTATUS[0]}")
+    assert (done.returncode, done.stderr) == (141, b"")
+
+
+@pytest.mark.parametrize("encoding", ["latin-1", "gbk", "ascii", "utf-8"])
+def test_a_terminal_that_cannot_show_a_text_never_ends_the_command(encoding):
+    body = r"print('caf\udce9 \u8bf7 \u2605')"
+    done = ended(body, "$RUN", PYTHONIOENCODING=encoding)
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert rb"caf\udce9" in done.stdout
+
+
+def test_a_working_directory_that_is_gone_is_named(tmp_path):
+    command = f"mkdir {tmp_path}/a; cd {tmp_path}/a; rmdir ../a; $RUN"
+    done = ended("print(1)", command)
+    assert done.returncode == 2
+    assert b"test: error: the working directory is gone" in done.stderr
+
+
+def test_a_long_word_is_shortened_in_a_message(capsys):
+    parser = shell.make_parser("test", "", Inner)
+    with pytest.raises(SystemExit):
+        shell.run_command(lambda _: None, Inner, parser, ["--width", "x" * 5000])
+    said = capsys.readouterr().err
+    assert len(said) < 300
+    assert "characters" in said
+
+
+def test_a_home_folder_is_written_as_a_tilde(monkeypatch):
+    monkeypatch.setenv("HOME", "/home/ann")
+    assert options.path_text("~/pictures") == "/home/ann/pictures"
+    assert options.path_text("BAAI/Emu3-Gen") == "BAAI/Emu3-Gen"
+
+
+@pytest.mark.parametrize("device", ["-1", "", "x", "1" * 400])
+def test_a_device_number_on_which_the_library_aborts_is_refused(device, monkeypatch, capsys):
+    monkeypatch.setenv("DEVICE_ID", device)
+    assert outcome(RuntimeError("started")) == 2
+    assert "DEVICE_ID" in capsys.readouterr().err
+
+
+def test_help_to_a_reader_that_is_gone_ends_quietly():
+    done = subprocess.run(
+        ["bash", "-c", f"{sys.executable} -m emu3 --help | true; exit ${{PIPESTATUS[0]}}"],
+        cwd=ROOT,
+        capture_output=True,
+        timeout=60,
+    )
+    assert done.stderr == b""
+    assert done.returncode in (0, 141)  # it may have been heard
+
+
+def test_an_output_that_is_full_is_one_line():
+    done = ended("print('x' * 99999)", "$RUN > /dev/full")
+    assert (done.returncode, done.stderr) == (2, b"test: error: No space left on device\n")
+
+
+def test_a_closed_output_is_no_mistake():
+    assert ended("print(1)", "$RUN >&-").returncode == 0
+
+
+def test_a_first_screen_shows_progress_and_no_remarks_of_libraries(tiny, image_file):
+    quiet = ("GLOG_v", "TRANSFORMERS_VERBOSITY", "TRANSFORMERS_NO_ADVISORY_WARNINGS")
+    kept = {name: value for name, value in os.environ.items() if name not in quiet}
+    words = ["--model", tiny[0], "--vq-model", tiny[1], "--image", image_file]
+    done = subprocess.run(
+        [sys.executable, "-m", "emu3.cli.vqa", *words, "--question", "x", "--max-new-tokens", "2"],
+        cwd=ROOT,
+        env=kept,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0
+    shown = [line for line in done.stderr.replace("\r", "\n").splitlines() if line.strip()]
+    assert shown and all("token [" in line for line in shown), done.stderr
