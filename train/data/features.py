@@ -1,4 +1,4 @@
-"""Feature folders: what training reads (one `.ckpt` a sample, and a list).
+"""Feature folders: what training reads (one `.ckpt` or `.pth` a sample, and a list).
 
     DIR/feature/NAME.ckpt   name, images (int32 (h, w) codes, or False), texts, response (optional)
     DIR/list/SPLIT.json     {"prefix": the feature folder, "path_list": file names}
@@ -11,7 +11,7 @@ the last.
 """
 
 import json
-import tempfile
+import stat
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +21,11 @@ import numpy as np
 
 from emu3.errors import InputError
 from emu3.files import atomic_path, read_json
+from train.data.checkpoint_file import parse_checkpoint
+
+KEYS = frozenset({"images", "texts", "response", "captions", "turns", "independent"})
+MOST_BYTES = 2**28  # of a file: more than any sample has
+TORCH_ZIP = b"PK\x03\x04"
 
 
 @dataclass(frozen=True)
@@ -99,36 +104,42 @@ def read_feature(path: str | Path) -> Feature:
     values = _load(Path(path))
     texts, response = values.get("texts"), values.get("response")
     if not isinstance(texts, str) or not isinstance(response, str | None):
-        shown = " and ".join(repr(_plain(value)) for value in (texts, response))
+        shown = " and ".join(repr(value)[:60] for value in (texts, response))
         raise InputError(f"feature {path}: texts and response are {shown}; allowed: text")
     codes = _codes(values.get("images"), path)
     if codes is None and response is None:
         raise InputError(f"feature {path} holds neither an image nor a response")
     captions = _json_list(values, "captions", path, lambda item: isinstance(item, str))
     turns = _json_list(values, "turns", path, _is_turn)
-    independent = bool(_plain(values.get("independent", True)))
+    independent = np.asarray(values.get("independent", True))
+    if independent.dtype != bool or independent.ndim:
+        raise InputError(
+            f"feature {path}: independent is {independent!r:.60}; allowed: True, False"
+        )
     turns = [tuple(turn) for turn in turns]
-    return Feature(Path(path).stem, codes, texts, response, captions, turns, independent)
+    return Feature(Path(path).stem, codes, texts, response, captions, turns, bool(independent))
 
 
 def _load(path: Path) -> dict:
-    """The values of a checkpoint file; MindSpore reads none that is not called *.ckpt."""
+    """The values of a feature file, by its content: of a checkpoint, or of `torch.save`."""
     try:
-        if path.suffix == ".ckpt":
-            return ms.load_checkpoint(str(path))
-        with tempfile.TemporaryDirectory() as folder:
-            link = Path(folder) / "feature.ckpt"
-            link.symlink_to(path.resolve())
-            return ms.load_checkpoint(str(link))
-    # A damaged file makes its parser raise anything, UnicodeDecodeError and KeyError included.
-    except Exception as error:
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        about = path.stat()
+        if not stat.S_ISREG(about.st_mode) or about.st_size > MOST_BYTES:
+            raise ValueError(f"no regular file of up to {MOST_BYTES} bytes")
+        data = path.read_bytes()
+        if data.startswith(TORCH_ZIP):
+            from train.data.torch_file import parse_torch
+
+            return parse_torch(data)
+        return parse_checkpoint(data, KEYS)
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
         raise InputError(f"cannot read feature {path}: {reason}") from None
 
 
 def _codes(images: object, path: str | Path) -> np.ndarray | None:
     """The value of `images` as int32 (h, w); None when there is none."""
-    values = np.asarray(_plain(images))
+    values = np.asarray(images)
     if images is None or (values.dtype == bool and values.ndim == 0):
         return None
     if values.ndim == 3 and len(values) == 1:
@@ -138,6 +149,10 @@ def _codes(images: object, path: str | Path) -> np.ndarray | None:
             f"feature {path}: images are {values.dtype} {values.shape}; "
             "allowed: whole numbers (rows, columns), or False"
         )
+    if values.min() < 0 or values.max() > np.iinfo(np.int32).max:
+        raise InputError(
+            f"feature {path}: images hold {values.min()}..{values.max()}; allowed: codes, 0..2^31-1"
+        )
     return values.astype(np.int32)
 
 
@@ -145,7 +160,7 @@ def _json_list(values: dict, key: str, path: str | Path, fits: Callable) -> list
     """The list that `key` holds as JSON; empty without the key."""
     try:
         items = json.loads(values.get(key, "[]"))
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, RecursionError):
         items = None
     if not isinstance(items, list) or not all(fits(item) for item in items):
         raise InputError(f"feature {path}: {key} is no list of the form this key has")
@@ -155,11 +170,6 @@ def _json_list(values: dict, key: str, path: str | Path, fits: Callable) -> list
 def _is_turn(item: object) -> bool:
     """Whether `item` is [question, response]."""
     return isinstance(item, list) and len(item) == 2 and all(isinstance(t, str) for t in item)
-
-
-def _plain(value: object) -> object:
-    """A tensor as numpy, anything else as it is."""
-    return value.asnumpy() if isinstance(value, ms.Tensor) else value
 
 
 def list_entries(list_path: str | Path, flag: str) -> list[Path]:

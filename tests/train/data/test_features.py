@@ -2,6 +2,7 @@
 
 import errno
 import json
+import os
 from pathlib import Path
 
 import mindspore as ms
@@ -91,6 +92,31 @@ def test_codes_of_another_shape_or_type_are_refused(tmp_path, images):
 def test_texts_that_are_no_text_are_refused(tmp_path, values):
     save(tmp_path / "a.ckpt", **values)
     with pytest.raises(InputError, match="allowed: text"):
+        read_feature(tmp_path / "a.ckpt")
+
+
+@pytest.mark.parametrize("code", [-1, 2**31, 2**32 + 3])
+def test_codes_beyond_int32_are_refused_not_cut(tmp_path, code):
+    save(tmp_path / "a.ckpt", images=ms.Tensor(np.array([[0, code]]), ms.int64))
+    with pytest.raises(InputError, match=f"{code}.*allowed: codes"):
+        read_feature(tmp_path / "a.ckpt")
+
+
+def test_independent_that_is_no_bool_is_refused(tmp_path):
+    save(tmp_path / "a.ckpt", response="b", independent=ms.Tensor([True, False]))
+    with pytest.raises(InputError, match="independent is"):
+        read_feature(tmp_path / "a.ckpt")
+
+
+def test_turns_nested_very_deep_are_refused(tmp_path):
+    save(tmp_path / "a.ckpt", response="b", turns="[" * 100_000)
+    with pytest.raises(InputError, match="turns"):
+        read_feature(tmp_path / "a.ckpt")
+
+
+def test_a_pipe_is_no_feature(tmp_path):
+    os.mkfifo(tmp_path / "a.ckpt")
+    with pytest.raises(InputError, match="regular file"):
         read_feature(tmp_path / "a.ckpt")
 
 
