@@ -1,7 +1,8 @@
 """Feature folders: what training reads (one `.ckpt` or `.pth` a sample, and a list).
 
     DIR/feature/NAME.ckpt   name, images (int32 (h, w) codes, or False), texts, response (optional)
-    DIR/list/SPLIT.json     {"prefix": the feature folder, "path_list": file names}
+    DIR/list/SPLIT.json     {"prefix": the feature folder, "path_list": file names,
+                             "beside": the feature folder from the list's own (optional)}
 
 Further keys of our own stand beside these, lists as JSON texts; other readers ignore them:
 `captions` (further wordings of `texts`), `turns` (every [question, response]; texts and response
@@ -11,6 +12,8 @@ the last.
 """
 
 import json
+import os
+import re
 import stat
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -85,10 +88,15 @@ def write_feature(folder: str | Path, feature: Feature) -> str:
 
 
 def write_list(folder: str | Path, split: str, names: Iterable[str]) -> Path:
-    """Write `folder/list/SPLIT.json` with a prefix relative to the list; returns its path."""
+    """Write `folder/list/SPLIT.json`; returns its path.
+
+    Other readers join a relative prefix to where they run, so it is absolute; `beside`, which
+    only this project reads, finds the features of a folder that was moved or copied.
+    """
     path = Path(folder) / "list" / f"{split}.json"
+    prefix = str((Path(folder) / "feature").absolute())
     with atomic_path(path) as temporary:
-        content = {"prefix": "../feature", "path_list": list(names)}
+        content = {"prefix": prefix, "beside": "../feature", "path_list": list(names)}
         temporary.write_text(json.dumps(content, indent=0), encoding="utf-8")
     return path
 
@@ -175,26 +183,46 @@ def _is_turn(item: object) -> bool:
 def list_entries(list_path: str | Path, flag: str) -> list[Path]:
     """The files a list names, whether they exist or not.
 
-    The prefix may be absolute or relative to the list; of a folder that was moved, whose prefix
-    leads nowhere, the folder `feature` beside the list's own is taken.
+    Of its folders the first that exists is taken: the one `beside` it, as our lists say; its
+    prefix, absolute or relative to the list; `feature` beside the list's own, where it was moved.
 
     Raises:
-        InputError: the list is missing, no list, or empty.
+        InputError: the list is missing, no list, empty, or names files outside its folder.
     """
     list_path = Path(list_path)
     content = read_json(list_path, f"so it is no feature list; change {flag}")
-    try:
-        prefix, names = content["prefix"], content["path_list"]
-        folder = list_path.parent / prefix
-        files = [folder / name for name in names]
-    except (KeyError, TypeError) as error:
-        raise InputError(f"{list_path} is no feature list: {error}; change {flag}") from None
-    if not files:
+    prefix, names = content.get("prefix"), content.get("path_list")
+    beside = content.get("beside", prefix)
+    if not isinstance(names, list) or not all(isinstance(x, str) for x in (prefix, beside, *names)):
+        raise InputError(
+            f"{list_path} is no feature list: it needs prefix, a folder, and path_list, file "
+            f"names; change {flag}"
+        )
+    if not names:
         raise InputError(f"{list_path} lists no samples; change {flag}")
-    moved = list_path.parent.parent / "feature"
-    if not folder.is_dir() and moved.is_dir():
-        return [moved / name for name in names]
-    return files
+    for name in names:
+        if not _stays_inside(name):
+            raise InputError(
+                f"{list_path} names {ascii(name)[:100]}; allowed: files inside its prefix; change "
+                f"the list, or {flag}"
+            )
+    if not (_is_sound(prefix) and _is_sound(beside)):
+        raise InputError(f"{list_path}: {ascii(prefix)[:100]} is no folder; change {flag}")
+    first = list_path.parent / prefix
+    folders = (list_path.parent / beside, first, list_path.parent.parent / "feature")
+    folder = next((folder for folder in folders if os.path.isdir(folder)), first)
+    return [folder / name for name in names]
+
+
+def _stays_inside(name: str) -> bool:
+    """Whether `name` is a file in or below a folder it is joined to."""
+    parts = name.split("/")
+    return _is_sound(name) and name not in ("", ".") and ".." not in parts and parts[0] != ""
+
+
+def _is_sound(path: str) -> bool:
+    """Whether the system can be asked for `path`: no NUL, no half of a character."""
+    return "\0" not in path and not re.search("[\ud800-\udfff]", path)
 
 
 def list_files(list_path: str | Path, flag: str) -> list[Path]:
@@ -204,7 +232,7 @@ def list_files(list_path: str | Path, flag: str) -> list[Path]:
         InputError: the list is missing, no list, empty, or names a file that does not exist.
     """
     files = list_entries(list_path, flag)
-    missing = [file for file in files if not file.exists()]
+    missing = [file for file in files if not os.path.exists(file)]
     if missing:
         raise InputError(f"{list_path} names {missing[0]}, which does not exist; change {flag}")
     return files

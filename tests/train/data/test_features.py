@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import shutil
 from pathlib import Path
 
 import mindspore as ms
@@ -140,6 +141,45 @@ def test_a_folder_that_was_moved_is_found_beside_its_list(tmp_path):
     assert list_files(path, "--data") == [tmp_path / "feature" / name]
 
 
+def test_a_copied_folder_is_read_itself_not_the_one_it_was_copied_from(tmp_path):
+    name = write_feature(tmp_path / "old", Feature("a", CODES, "text"))
+    write_list(tmp_path / "old", "train", [name])
+    shutil.copytree(tmp_path / "old", tmp_path / "new")
+    new = tmp_path / "new" / "list" / "train.json"
+    assert list_files(new, "--data")[0].resolve() == tmp_path / "new" / "feature" / name
+
+
+def test_other_readers_find_our_features_from_wherever_they_run(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    name = write_feature("out", Feature("a", CODES, "text"))
+    content = json.loads(write_list("out", "train", [name]).read_text())
+    monkeypatch.chdir("/")
+    assert os.path.exists(os.path.join(content["prefix"], *content["path_list"]))
+    assert os.path.samefile(content["prefix"], tmp_path / "out" / "feature")
+
+
+@pytest.mark.parametrize(
+    "name", ["/etc/passwd", "../a.ckpt", "b/../../a.ckpt", "..", ".", "", "\ud800", "a\0"]
+)
+def test_a_list_that_leaves_its_folder_is_refused_by_name(tmp_path, name):
+    path = write_list(tmp_path, "train", ["good.ckpt", name])
+    with pytest.raises(InputError, match="allowed: files inside") as caught:
+        list_files(path, "--data")
+    assert ascii(name) in str(caught.value)
+
+
+def test_a_list_may_name_files_of_folders_inside_its_own(tmp_path):
+    (tmp_path / "feature" / "b").mkdir(parents=True)
+    (tmp_path / "feature" / "b" / "a..ckpt").touch()
+    (found,) = list_files(write_list(tmp_path, "train", ["b/a..ckpt"]), "--data")
+    assert found.samefile(tmp_path / "feature" / "b" / "a..ckpt")
+
+
+def test_a_name_too_long_for_the_system_is_a_file_that_does_not_exist(tmp_path):
+    with pytest.raises(InputError, match="does not exist"):
+        list_files(write_list(tmp_path, "train", ["x" * 5000]), "--data")
+
+
 @pytest.mark.parametrize("absolute", [True, False])
 def test_a_prefix_may_be_absolute_or_relative_to_the_list(tmp_path, absolute):
     name = write_feature(tmp_path, Feature("a", CODES, "text"))
@@ -175,6 +215,9 @@ def test_a_missing_file_is_named(tmp_path):
         '{"prefix": "."}',
         '{"prefix": 1, "path_list": ["a"]}',
         '{"prefix": ".", "path_list": 3}',
+        '{"prefix": ".", "path_list": "abc"}',
+        '{"prefix": ".", "path_list": [3]}',
+        '{"prefix": ".", "path_list": ["a"], "beside": 3}',
     ],
 )
 def test_a_broken_list_is_refused(tmp_path, content):
