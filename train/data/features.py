@@ -8,7 +8,7 @@ Further keys of our own stand beside these, lists as JSON texts; other readers i
 `captions` (further wordings of `texts`), `turns` (every [question, response]; texts and response
 are the last of them) and `independent` (bool). Turns without `independent`, or with True, are
 separate questions about one image; with False they are one conversation, each turn following on
-the last.
+the last. `inputs` is a fingerprint of the picture and of how it was encoded.
 """
 
 import json
@@ -26,7 +26,7 @@ from emu3.errors import InputError
 from emu3.files import atomic_path, read_json
 from train.data.checkpoint_file import parse_checkpoint
 
-KEYS = frozenset({"images", "texts", "response", "captions", "turns", "independent"})
+KEYS = frozenset({"images", "texts", "response", "captions", "turns", "independent", "inputs"})
 MOST_BYTES = 2**28  # of a file: more than any sample has
 TORCH_ZIP = b"PK\x03\x04"
 
@@ -42,6 +42,7 @@ class Feature:
     captions: list[str] = field(default_factory=list)
     turns: list[tuple[str, str]] = field(default_factory=list)
     independent: bool = True
+    inputs: str | None = None
 
     @property
     def kind(self) -> str:
@@ -76,6 +77,8 @@ def write_feature(folder: str | Path, feature: Feature) -> str:
     if feature.turns:
         values["turns"] = json.dumps(feature.turns, ensure_ascii=False)
         values["independent"] = feature.independent
+    if feature.inputs is not None:
+        values["inputs"] = feature.inputs
     path = Path(folder) / "feature" / f"{feature.name}.ckpt"
     with atomic_path(path) as temporary:
         try:
@@ -110,8 +113,8 @@ def read_feature(path: str | Path) -> Feature:
         InputError: the file is missing, damaged, or holds values of other types.
     """
     values = _load(Path(path))
-    texts, response = values.get("texts"), values.get("response")
-    if not isinstance(texts, str) or not isinstance(response, str | None):
+    texts, response, inputs = (values.get(key) for key in ("texts", "response", "inputs"))
+    if not isinstance(texts, str) or not all(isinstance(x, str | None) for x in (response, inputs)):
         shown = " and ".join(repr(value)[:60] for value in (texts, response))
         raise InputError(f"feature {path}: texts and response are {shown}; allowed: text")
     codes = _codes(values.get("images"), path)
@@ -125,7 +128,8 @@ def read_feature(path: str | Path) -> Feature:
             f"feature {path}: independent is {independent!r:.60}; allowed: True, False"
         )
     turns = [tuple(turn) for turn in turns]
-    return Feature(Path(path).stem, codes, texts, response, captions, turns, bool(independent))
+    name = Path(path).stem
+    return Feature(name, codes, texts, response, captions, turns, bool(independent), inputs)
 
 
 def _load(path: Path) -> dict:
