@@ -161,9 +161,10 @@ def _codes(images: object, path: str | Path) -> np.ndarray | None:
             f"feature {path}: images are {values.dtype} {values.shape}; "
             "allowed: whole numbers (rows, columns), or False"
         )
-    if values.min() < 0 or values.max() > np.iinfo(np.int32).max:
+    limits = np.iinfo(np.int32)
+    if values.min() < limits.min or values.max() > limits.max:
         raise InputError(
-            f"feature {path}: images hold {values.min()}..{values.max()}; allowed: codes, 0..2^31-1"
+            f"feature {path}: images hold {values.min()}..{values.max()}; allowed: codes of int32"
         )
     return values.astype(np.int32)
 
