@@ -17,6 +17,7 @@ from emu3 import bundled
 from emu3.cli.shell import command, leave
 from emu3.errors import InputError
 from emu3.options import non_negative_int, option, positive_int
+from train.data.folders import lists_of
 
 if TYPE_CHECKING:
     from train.data.checking import Findings
@@ -54,7 +55,7 @@ class Options:
 def run(options: Options) -> int:
     """Check the lists and print what was found; returns the exit code."""
     folder = Path(options.folder)
-    lists = sorted((folder / "list").glob("*.json"))
+    lists = lists_of(folder)
     if options.split is not None:
         lists = [path for path in lists if path.stem == options.split]
     if not lists:

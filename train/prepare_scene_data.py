@@ -14,27 +14,28 @@ from pathlib import Path
 
 from emu3.cli.shell import command, leave
 from emu3.errors import InputError
-from emu3.files import read_json, writable_folder, write_json
+from emu3.files import read_json, write_json
+from train.data.folders import owned_folder
 from train.mini.options import SCENE_TASKS, SceneOptions
 
 
 def run(options: SceneOptions) -> None:
     """Claim the folder, then prepare on this machine's CPU."""
-    claim(options)
-    from emu3 import runtime
-    from train.mini.scene_features import prepare
+    with owned_folder(options.output, "--output") as output:
+        claim(options, output)
+        from emu3 import runtime
+        from train.mini.scene_features import prepare
 
-    runtime.setup(device="CPU", mode="graph", seed=options.seed)
-    prepare(options)
+        runtime.setup(device="CPU", mode="graph", seed=options.seed)
+        prepare(options)
 
 
-def claim(options: SceneOptions) -> None:
+def claim(options: SceneOptions, output: Path) -> None:
     """Note in the output folder what its scenes are drawn with.
 
     Raises:
         InputError: it holds scenes that were drawn otherwise.
     """
-    output = writable_folder(Path(options.output), "--output")
     ours = {name: getattr(options, name) for name in ("new", "codes", "wordings", "seed")}
     path = output / "scenes.json"
     if path.exists() and read_json(path, "change --output") == ours:

@@ -17,6 +17,7 @@ from emu3.mllm.modeling_emu3 import IGNORED_LABEL
 from emu3.mllm.prompts import PromptBuilder
 from emu3.parallel.mesh import Mesh
 from train.data.features import list_files, read_feature
+from train.data.folders import check_one_encoding
 from train.data.samples import Sample, collate, feature_sample, fitted
 
 FEWEST_LABELS = 64  # with N a power of two from here on, a run meets few shapes
@@ -80,7 +81,7 @@ class Source:
             raise InputError(f"weight {weight} of {path}; allowed: above 0; change {flag}")
         where = Path(path)
         path = where / "list" / f"{split}.json" if where.is_dir() else where
-        self.files, self.flag = list_files(path, flag), flag
+        self.list, self.files, self.flag = path, list_files(path, flag), flag
         self.read = lru_cache(KEPT_FEATURES)(read_feature)
 
     def path(self, ordinal: int, seed: tuple[int, ...]) -> Path:
@@ -101,6 +102,9 @@ class Data:
         passes: forward passes of the run; with accumulation, several a step.
         mesh: processes that share the work.
         once: each sample comes once; rows beyond the last one are empty.
+
+    Raises:
+        InputError: the sources' codes are of two vision tokenizers.
     """
 
     def __init__(
@@ -112,6 +116,7 @@ class Data:
         mesh: Mesh,
         once: bool = False,
     ) -> None:
+        check_one_encoding([source.list for source in sources], sources[0].flag)
         self.once = once
         self.sources, self.builder, self.settings, self.mesh = sources, builder, settings, mesh
         weights = np.array([source.weight for source in sources])

@@ -65,7 +65,8 @@ class Checker:
             try:
                 self._count(findings, file)
             except InputError as error:
-                findings.problems.append(f"{file}: {error}")
+                known = str(file) in str(error)
+                findings.problems.append(str(error) if known else f"{file}: {error}")
         return findings
 
     def _count(self, findings: Findings, file: Path) -> None:

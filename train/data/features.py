@@ -1,17 +1,20 @@
-"""Feature folders: what training reads (one `.ckpt` a sample, and a list).
+"""Feature folders: what training reads (one `.ckpt` or `.pth` a sample, and a list).
 
     DIR/feature/NAME.ckpt   name, images (int32 (h, w) codes, or False), texts, response (optional)
-    DIR/list/SPLIT.json     {"prefix": the feature folder, "path_list": file names}
+    DIR/list/SPLIT.json     {"prefix": the feature folder, "path_list": file names,
+                             "beside": the feature folder from the list's own (optional)}
 
 Further keys of our own stand beside these, lists as JSON texts; other readers ignore them:
 `captions` (further wordings of `texts`), `turns` (every [question, response]; texts and response
 are the last of them) and `independent` (bool). Turns without `independent`, or with True, are
 separate questions about one image; with False they are one conversation, each turn following on
-the last.
+the last. `inputs` is a fingerprint of the picture and of how it was encoded.
 """
 
 import json
-import tempfile
+import os
+import re
+import stat
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +24,11 @@ import numpy as np
 
 from emu3.errors import InputError
 from emu3.files import atomic_path, read_json
+from train.data.checkpoint_file import parse_checkpoint
+
+KEYS = frozenset({"images", "texts", "response", "captions", "turns", "independent", "inputs"})
+MOST_BYTES = 2**28  # of a file: more than any sample has
+TORCH_ZIP = b"PK\x03\x04"
 
 
 @dataclass(frozen=True)
@@ -34,6 +42,7 @@ class Feature:
     captions: list[str] = field(default_factory=list)
     turns: list[tuple[str, str]] = field(default_factory=list)
     independent: bool = True
+    inputs: str | None = None
 
     @property
     def kind(self) -> str:
@@ -68,6 +77,8 @@ def write_feature(folder: str | Path, feature: Feature) -> str:
     if feature.turns:
         values["turns"] = json.dumps(feature.turns, ensure_ascii=False)
         values["independent"] = feature.independent
+    if feature.inputs is not None:
+        values["inputs"] = feature.inputs
     path = Path(folder) / "feature" / f"{feature.name}.ckpt"
     with atomic_path(path) as temporary:
         try:
@@ -80,10 +91,15 @@ def write_feature(folder: str | Path, feature: Feature) -> str:
 
 
 def write_list(folder: str | Path, split: str, names: Iterable[str]) -> Path:
-    """Write `folder/list/SPLIT.json` with a prefix relative to the list; returns its path."""
+    """Write `folder/list/SPLIT.json`; returns its path.
+
+    Other readers join a relative prefix to where they run, so it is absolute; `beside`, which
+    only this project reads, finds the features of a folder that was moved or copied.
+    """
     path = Path(folder) / "list" / f"{split}.json"
+    prefix = str((Path(folder) / "feature").absolute())
     with atomic_path(path) as temporary:
-        content = {"prefix": "../feature", "path_list": list(names)}
+        content = {"prefix": prefix, "beside": "../feature", "path_list": list(names)}
         temporary.write_text(json.dumps(content, indent=0), encoding="utf-8")
     return path
 
@@ -97,38 +113,45 @@ def read_feature(path: str | Path) -> Feature:
         InputError: the file is missing, damaged, or holds values of other types.
     """
     values = _load(Path(path))
-    texts, response = values.get("texts"), values.get("response")
-    if not isinstance(texts, str) or not isinstance(response, str | None):
-        shown = " and ".join(repr(_plain(value)) for value in (texts, response))
+    texts, response, inputs = (values.get(key) for key in ("texts", "response", "inputs"))
+    if not isinstance(texts, str) or not all(isinstance(x, str | None) for x in (response, inputs)):
+        shown = " and ".join(repr(value)[:60] for value in (texts, response))
         raise InputError(f"feature {path}: texts and response are {shown}; allowed: text")
     codes = _codes(values.get("images"), path)
     if codes is None and response is None:
         raise InputError(f"feature {path} holds neither an image nor a response")
     captions = _json_list(values, "captions", path, lambda item: isinstance(item, str))
     turns = _json_list(values, "turns", path, _is_turn)
-    independent = bool(_plain(values.get("independent", True)))
+    independent = np.asarray(values.get("independent", True))
+    if independent.dtype != bool or independent.ndim:
+        raise InputError(
+            f"feature {path}: independent is {independent!r:.60}; allowed: True, False"
+        )
     turns = [tuple(turn) for turn in turns]
-    return Feature(Path(path).stem, codes, texts, response, captions, turns, independent)
+    name = Path(path).stem
+    return Feature(name, codes, texts, response, captions, turns, bool(independent), inputs)
 
 
 def _load(path: Path) -> dict:
-    """The values of a checkpoint file; MindSpore reads none that is not called *.ckpt."""
+    """The values of a feature file, by its content: of a checkpoint, or of `torch.save`."""
     try:
-        if path.suffix == ".ckpt":
-            return ms.load_checkpoint(str(path))
-        with tempfile.TemporaryDirectory() as folder:
-            link = Path(folder) / "feature.ckpt"
-            link.symlink_to(path.resolve())
-            return ms.load_checkpoint(str(link))
-    # A damaged file makes its parser raise anything, UnicodeDecodeError and KeyError included.
-    except Exception as error:
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        about = path.stat()
+        if not stat.S_ISREG(about.st_mode) or about.st_size > MOST_BYTES:
+            raise ValueError(f"no regular file of up to {MOST_BYTES} bytes")
+        data = path.read_bytes()
+        if data.startswith(TORCH_ZIP):
+            from train.data.torch_file import parse_torch
+
+            return parse_torch(data)
+        return parse_checkpoint(data, KEYS)
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
         raise InputError(f"cannot read feature {path}: {reason}") from None
 
 
 def _codes(images: object, path: str | Path) -> np.ndarray | None:
     """The value of `images` as int32 (h, w); None when there is none."""
-    values = np.asarray(_plain(images))
+    values = np.asarray(images)
     if images is None or (values.dtype == bool and values.ndim == 0):
         return None
     if values.ndim == 3 and len(values) == 1:
@@ -138,6 +161,11 @@ def _codes(images: object, path: str | Path) -> np.ndarray | None:
             f"feature {path}: images are {values.dtype} {values.shape}; "
             "allowed: whole numbers (rows, columns), or False"
         )
+    limits = np.iinfo(np.int32)
+    if values.min() < limits.min or values.max() > limits.max:
+        raise InputError(
+            f"feature {path}: images hold {values.min()}..{values.max()}; allowed: codes of int32"
+        )
     return values.astype(np.int32)
 
 
@@ -145,7 +173,7 @@ def _json_list(values: dict, key: str, path: str | Path, fits: Callable) -> list
     """The list that `key` holds as JSON; empty without the key."""
     try:
         items = json.loads(values.get(key, "[]"))
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, RecursionError):
         items = None
     if not isinstance(items, list) or not all(fits(item) for item in items):
         raise InputError(f"feature {path}: {key} is no list of the form this key has")
@@ -157,34 +185,49 @@ def _is_turn(item: object) -> bool:
     return isinstance(item, list) and len(item) == 2 and all(isinstance(t, str) for t in item)
 
 
-def _plain(value: object) -> object:
-    """A tensor as numpy, anything else as it is."""
-    return value.asnumpy() if isinstance(value, ms.Tensor) else value
-
-
 def list_entries(list_path: str | Path, flag: str) -> list[Path]:
     """The files a list names, whether they exist or not.
 
-    The prefix may be absolute or relative to the list; of a folder that was moved, whose prefix
-    leads nowhere, the folder `feature` beside the list's own is taken.
+    Of its folders the first that exists is taken: the one `beside` it, as our lists say; its
+    prefix, absolute or relative to the list; `feature` beside the list's own, where it was moved.
 
     Raises:
-        InputError: the list is missing, no list, or empty.
+        InputError: the list is missing, no list, empty, or names files outside its folder.
     """
     list_path = Path(list_path)
     content = read_json(list_path, f"so it is no feature list; change {flag}")
-    try:
-        prefix, names = content["prefix"], content["path_list"]
-        folder = list_path.parent / prefix
-        files = [folder / name for name in names]
-    except (KeyError, TypeError) as error:
-        raise InputError(f"{list_path} is no feature list: {error}; change {flag}") from None
-    if not files:
+    prefix, names = content.get("prefix"), content.get("path_list")
+    beside = content.get("beside", prefix)
+    if not isinstance(names, list) or not all(isinstance(x, str) for x in (prefix, beside, *names)):
+        raise InputError(
+            f"{list_path} is no feature list: it needs prefix, a folder, and path_list, file "
+            f"names; change {flag}"
+        )
+    if not names:
         raise InputError(f"{list_path} lists no samples; change {flag}")
-    moved = list_path.parent.parent / "feature"
-    if not folder.is_dir() and moved.is_dir():
-        return [moved / name for name in names]
-    return files
+    for name in names:
+        if not _stays_inside(name):
+            raise InputError(
+                f"{list_path} names {ascii(name)[:100]}; allowed: files inside its prefix; change "
+                f"the list, or {flag}"
+            )
+    if not (_is_sound(prefix) and _is_sound(beside)):
+        raise InputError(f"{list_path}: {ascii(prefix)[:100]} is no folder; change {flag}")
+    first = list_path.parent / prefix
+    folders = (list_path.parent / beside, first, list_path.parent.parent / "feature")
+    folder = next((folder for folder in folders if os.path.isdir(folder)), first)
+    return [folder / name for name in names]
+
+
+def _stays_inside(name: str) -> bool:
+    """Whether `name` is a file in or below a folder it is joined to."""
+    parts = name.split("/")
+    return _is_sound(name) and name not in ("", ".") and ".." not in parts and parts[0] != ""
+
+
+def _is_sound(path: str) -> bool:
+    """Whether the system can be asked for `path`: no NUL, no half of a character."""
+    return "\0" not in path and not re.search("[\ud800-\udfff]", path)
 
 
 def list_files(list_path: str | Path, flag: str) -> list[Path]:
@@ -194,7 +237,7 @@ def list_files(list_path: str | Path, flag: str) -> list[Path]:
         InputError: the list is missing, no list, empty, or names a file that does not exist.
     """
     files = list_entries(list_path, flag)
-    missing = [file for file in files if not file.exists()]
+    missing = [file for file in files if not os.path.exists(file)]
     if missing:
         raise InputError(f"{list_path} names {missing[0]}, which does not exist; change {flag}")
     return files

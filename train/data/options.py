@@ -9,7 +9,24 @@ from typing import Any
 from emu3 import bundled
 from emu3.cli.options import Device
 from emu3.cli.shell import command
-from emu3.options import group, option, positive_int
+from emu3.options import group, option
+
+MOST_PIXELS = 2**26  # 8192x8192
+MOST_WORKERS = 512
+MOST_TOGETHER = 4096  # images of a batch
+
+
+def up_to(most: int) -> Callable[[str], int]:
+    """A reader of whole numbers from 1 to `most`, for argparse."""
+
+    def read(text: str) -> int:
+        if not re.fullmatch("[0-9]{1,12}", text) or not 1 <= int(text) <= most:
+            raise argparse.ArgumentTypeError(
+                f"{text[:40]!r} is not a whole number from 1 to {most}"
+            )
+        return int(text)
+
+    return read
 
 
 def split_name(text: str) -> str:
@@ -42,15 +59,16 @@ class Encoding:
         metavar="PATH",
     )
     image_area: int | None = option(
-        "resize every image to about this area, such as 262144 for 512x512 (default: only into "
-        "the area limits of the model's image processor, as at inference)",
+        "resize every image to about this area, such as 262144 for 512x512: captioned ones to the "
+        "grid that drawing at their ratio has (default: only into the area limits of the model's "
+        "image processor, as at inference)",
         None,
-        positive_int,
+        up_to(MOST_PIXELS),
         metavar="PIXELS",
     )
-    batch_size: int = option("images of equal size encoded together", 4, positive_int)
+    batch_size: int = option("images of equal size encoded together", 4, up_to(MOST_TOGETHER))
     workers: int = option(
-        "processes that read and resize images; 1 reads in this one", 1, positive_int
+        "processes that read and resize images; 1 reads in this one", 1, up_to(MOST_WORKERS)
     )
     device: Device = group(leave_out=("attn_implementation",))
 

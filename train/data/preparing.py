@@ -1,7 +1,8 @@
 """From records to a feature folder: what the three preparing commands do.
 
-A run that was stopped goes on with the same command: features that are whole and hold what their
-record says are kept. Exit codes: 0 all records are in the list, 1 some were skipped, 2 bad input.
+A run that was stopped goes on with the same command: features that are whole, hold what their
+record says and were made of the same picture in the same way are kept. Exit codes: 0 all records
+are in the list, 1 some were skipped, 2 bad input.
 """
 
 import sys
@@ -16,8 +17,9 @@ from tqdm import tqdm
 from emu3.cli.outputs import Stopwatch
 from emu3.cli.shell import Interrupted
 from emu3.errors import InputError
-from emu3.files import atomic_path, writable_folder
-from train.data.features import list_entries, read_feature, write_feature, write_list
+from emu3.files import atomic_path
+from train.data.features import Feature, list_entries, read_feature, write_feature, write_list
+from train.data.folders import claim_folder, encoding_of, lists_of, owned_folder
 from train.data.options import Encoding, Files
 from train.data.records import Item, Skipped, read_items
 
@@ -40,20 +42,20 @@ def prepare(files: Files, parse: Callable, encoding: Encoding | None = None) -> 
     """
     watch = Stopwatch()
     items, skipped = read_items(files.data_path, parse)
-    folder = writable_folder(files.output_path, "--output-path")
-    items, clashes = _without_clashes(items, folder, files.split)
-    skipped += clashes
-    try:
-        names, unreadable = _write_all(encoding, folder, items)
-    except KeyboardInterrupt:
-        raise Interrupted(
-            f"interrupted; the features in {folder} are kept, the same command goes on"
-        ) from None
-    skipped += unreadable
-    _report(files, folder, sorted(skipped, key=lambda record: record.line))
-    if not names:
-        raise InputError(f"{files.data_path} holds no usable record; change --data-path")
-    path = write_list(folder, files.split, names)
+    with owned_folder(files.output_path, "--output-path") as folder:
+        items, clashes = _without_clashes(items, folder, files.split)
+        skipped += clashes
+        try:
+            names, unreadable = _write_all(encoding, folder, items)
+        except KeyboardInterrupt:
+            raise Interrupted(
+                f"interrupted; the features in {folder} are kept, the same command goes on"
+            ) from None
+        skipped += unreadable
+        _report(files, folder, sorted(skipped, key=lambda record: record.line))
+        if not names:
+            raise InputError(f"{files.data_path} holds no usable record; change --data-path")
+        path = write_list(folder, files.split, names)
     print(watch.closing_line(f"{path}: {len(names)} samples, {len(skipped)} records skipped"))
     return SOME_SKIPPED if skipped else 0
 
@@ -63,7 +65,7 @@ def _without_clashes(
 ) -> tuple[list[Item], list[Skipped]]:
     """The items, and as skipped those whose names another split of the folder uses."""
     taken = {}
-    for path in (folder / "list").glob("*.json"):
+    for path in lists_of(folder):
         if path.stem != split:
             taken |= {entry.stem: path for entry in list_entries(path, "--output-path")}
     clashes = [item for item in items if item.feature.name in taken]
@@ -82,7 +84,7 @@ def _write_all(
     skipped = _write_pictured(encoding, folder, pictured) if pictured else []
     texts = [item for item in items if item.image is None]
     for item in tqdm(texts, desc="texts", unit="record", disable=not texts):
-        if not _is_written(folder, item, None):
+        if _written(folder, item) is None:
             write_feature(folder, item.feature)
     lost = {record.line for record in skipped}
     return [f"{item.feature.name}.ckpt" for item in items if item.line not in lost], skipped
@@ -92,27 +94,39 @@ def _write_pictured(encoding: Encoding, folder: Path, items: list[Item]) -> list
     """Write the features of items with images that are missing; returns the unreadable ones."""
     # Here, since texts alone need no vision tokenizer and start sooner without its modules.
     from emu3.loading import load_vision
-    from emu3.tokenizer import Emu3VisionVQImageProcessor
-    from train.data.encoding import ImageReader, claim_folder, equal_batches
+    from train.data.encoding import ImageReader, Recipe, equal_batches
 
     encoding.device.start()
     vision, _ = load_vision(encoding.vq_model, encoding.device.dtype)
-    claim_folder(folder, vision, "--output-path or --model-path")
-    area = encoding.image_area
-    limits = {"min_pixels": area, "max_pixels": area} if area else {}
-    processor = Emu3VisionVQImageProcessor.from_pretrained(encoding.vq_model, **limits)
-    factor, todo, skipped = processor.spatial_factor, [], []
-    with ImageReader.open(processor, encoding.workers) as reader:
-        sizes = tqdm(reader.sizes(items), total=len(items), desc="looking", unit="image")
-        for size, item in zip(sizes, items):
-            if isinstance(size, Skipped):
-                skipped.append(size)
-            elif not _is_written(folder, item, (size[0] // factor, size[1] // factor)):
-                todo.append((item, size))
+    made_by = encoding_of(vision)
+    claim_folder(folder, made_by, "--output-path or --model-path")
+    recipe = Recipe.make(encoding.vq_model, encoding.image_area, made_by)
+    todo, skipped, unmarked = [], [], 0
+    with ImageReader.open(recipe, encoding.workers) as reader:
+        looks = reader.looks(items, lambda item: _path(folder, item).exists())
+        bar = tqdm(looks, total=len(items), desc="looking", unit="image")
+        for look, item in zip(bar, items):
+            if isinstance(look, Skipped):
+                skipped.append(look)
+                continue
+            found = _written(folder, item)
+            if found is None or not look.fits(found, recipe):
+                todo.append((item, look.size))
+            else:
+                unmarked += found.inputs is None
+        if unmarked:
+            print(_about_unmarked(unmarked, folder), file=sys.stderr)
         if todo:
             batches = equal_batches(*map(list, zip(*todo)), encoding.batch_size)
             skipped += _encode(vision, folder, reader, batches)
     return skipped
+
+
+def _about_unmarked(count: int, folder: Path) -> str:
+    return (
+        f"{count} features of an older version say nothing of the pictures they were made of; kept "
+        f"by record and size; if pictures changed, remove {folder / 'feature'} and run again"
+    )
 
 
 def _encode(
@@ -130,18 +144,21 @@ def _encode(
     return skipped
 
 
-def _is_written(folder: Path, item: Item, size: tuple[int, int] | None) -> bool:
-    """Whether the item's feature is there, whole, and what its record and size (rows, columns)
-    would make it."""
-    path = folder / "feature" / f"{item.feature.name}.ckpt"
+def _path(folder: Path, item: Item) -> Path:
+    return folder / "feature" / f"{item.feature.name}.ckpt"
+
+
+def _written(folder: Path, item: Item) -> Feature | None:
+    """The item's feature if it is there, whole, and says what the record says."""
+    path = _path(folder, item)
     if not path.exists():
-        return False
+        return None
     try:
         found = read_feature(path)
     except InputError:
-        return False
-    shape = None if found.codes is None else found.codes.shape
-    return shape == size and replace(found, codes=None) == item.feature
+        return None
+    same = replace(found, codes=None, inputs=None) == item.feature
+    return found if same and (found.codes is None) == (item.image is None) else None
 
 
 def _report(files: Files, folder: Path, skipped: list[Skipped]) -> None:

@@ -12,8 +12,8 @@ from mindspore import Tensor, nn
 from tqdm import tqdm
 
 from emu3.tokenizer import Emu3VisionVQModel
-from train.data.encoding import claim_folder
 from train.data.features import Feature, write_feature, write_list
+from train.data.folders import claim_folder, encoding_of, owned_folder
 from train.mini.cells import cell_kinds
 from train.mini.drawing import draw_array
 from train.mini.language import captions, describe, questions
@@ -127,22 +127,30 @@ def prepare(options: SceneOptions) -> None:
     encode = None
     if options.codes == "encoded" and options.tasks != ["text"]:
         vision = Emu3VisionVQModel.from_pretrained(options.vq_model).set_train(False)
-        claim_folder(Path(options.output), vision, "--output or --vq-model")
+        encoding = encoding_of(vision)
+        for task in ("", *(task for task in options.tasks if task != "text")):
+            claim_folder(Path(options.output) / task, encoding, "--output or --vq-model")
         encode = Encode(vision)
     rng = np.random.default_rng((options.seed, 0))
     ratios = rng.choice(list(RATIOS), options.scenes, p=RATIO_SHARES)
     files = [f"{i:06d}.ckpt" for i in range(options.scenes)]
     for task in options.tasks:
-        folder, bar = Path(options.output) / task, tqdm(total=options.scenes, desc=task)
+        with owned_folder(Path(options.output) / task, "--output") as folder:
+            _write_task(folder, encode, ratios, options)
+            write_list(folder, "train", files[options.held_back :])
+            write_list(folder, "test", files[: options.held_back])
+
+
+def _write_task(
+    folder: Path, encode: Encode | None, ratios: np.ndarray, options: SceneOptions
+) -> None:
+    with tqdm(total=options.scenes, desc=folder.name) as bar:
         for ratio in RATIOS:
             numbers = np.flatnonzero(ratios == ratio)
             for start in range(0, len(numbers), options.batch):
                 some = numbers[start : start + options.batch]
                 _write_batch(folder, encode, some, ratio, options)
                 bar.update(len(some))
-        bar.close()
-        write_list(folder, "train", files[options.held_back :])
-        write_list(folder, "test", files[: options.held_back])
 
 
 def _write_batch(

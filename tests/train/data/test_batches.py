@@ -8,6 +8,7 @@ from emu3.mllm.modeling_emu3 import IGNORED_LABEL
 from emu3.parallel.mesh import ALONE, Group, Mesh
 from train.data.batches import Data, DataSettings, Source, localise, padded_length
 from train.data.features import Feature, write_feature, write_list
+from train.data.folders import claim_folder
 from train.data.samples import Sample
 
 
@@ -129,3 +130,28 @@ def test_a_weight_must_be_above_zero(source):
     with pytest.raises(InputError, match="weight 0"):
         Source(f"{source}:0", "train", "--data")
     assert Source(f"{source}:2.5", "train", "--data").weight == 2.5
+
+
+def encoded(folder, codebook):
+    """A feature folder of one sample that says which codebook made its codes, or nothing."""
+    name = write_feature(folder, Feature("a", np.ones((2, 2), np.int32), "caption"))
+    write_list(folder, "train", [name])
+    if codebook:
+        claim_folder(folder, {"codebook_sha256": codebook}, "--data")
+    return str(folder)
+
+
+def mixed(builder, *folders):
+    sources = [Source(folder, "train", "--data") for folder in folders]
+    return Data(sources, builder, DataSettings(rows=1, max_length=64), 2, mesh(1, 0, 1))
+
+
+def test_codes_of_two_vision_tokenizers_are_never_mixed(tmp_path, builder):
+    folders = [encoded(tmp_path / name, name) for name in ("one", "two")]
+    with pytest.raises(InputError, match=r"one/encoding\.json and .*two/encoding\.json differ"):
+        mixed(builder, *folders)
+
+
+def test_folders_of_one_tokenizer_or_that_do_not_say_are_mixed(tmp_path, builder):
+    folders = [encoded(tmp_path / name, code) for name, code in (("a", "x"), ("b", ""), ("c", "x"))]
+    assert len(mixed(builder, *folders).sources) == 3

@@ -127,5 +127,11 @@ def test_a_folder_without_lists_is_bad_input(tmp_path, model, capsys):
     assert "list/SPLIT.json" in capsys.readouterr().err
 
 
+def test_a_hidden_leftover_is_no_list(tmp_path, model, capsys):
+    fill(tmp_path, GOOD)
+    (tmp_path / "list" / ".train.k1ll9.json").touch()
+    assert check(tmp_path, model) == 0
+
+
 def test_every_option_has_help():
     assert all(action.help for action in check_data.build_parser()._actions)

@@ -2,6 +2,8 @@
 
 import errno
 import json
+import os
+import shutil
 from pathlib import Path
 
 import mindspore as ms
@@ -94,6 +96,31 @@ def test_texts_that_are_no_text_are_refused(tmp_path, values):
         read_feature(tmp_path / "a.ckpt")
 
 
+@pytest.mark.parametrize("code", [-(2**31) - 1, 2**31, 2**32 + 3])
+def test_codes_beyond_int32_are_refused_not_cut(tmp_path, code):
+    save(tmp_path / "a.ckpt", images=ms.Tensor(np.array([[0, code]]), ms.int64))
+    with pytest.raises(InputError, match=f"{code}.*allowed: codes"):
+        read_feature(tmp_path / "a.ckpt")
+
+
+def test_independent_that_is_no_bool_is_refused(tmp_path):
+    save(tmp_path / "a.ckpt", response="b", independent=ms.Tensor([True, False]))
+    with pytest.raises(InputError, match="independent is"):
+        read_feature(tmp_path / "a.ckpt")
+
+
+def test_turns_nested_very_deep_are_refused(tmp_path):
+    save(tmp_path / "a.ckpt", response="b", turns="[" * 100_000)
+    with pytest.raises(InputError, match="turns"):
+        read_feature(tmp_path / "a.ckpt")
+
+
+def test_a_pipe_is_no_feature(tmp_path):
+    os.mkfifo(tmp_path / "a.ckpt")
+    with pytest.raises(InputError, match="regular file"):
+        read_feature(tmp_path / "a.ckpt")
+
+
 def test_a_feature_with_neither_image_nor_response_is_refused(tmp_path):
     save(tmp_path / "a.ckpt", images=False)
     with pytest.raises(InputError, match="neither"):
@@ -112,6 +139,45 @@ def test_a_folder_that_was_moved_is_found_beside_its_list(tmp_path):
     path = write_list(tmp_path, "train", [name])
     path.write_text(json.dumps({"prefix": "/gone/feature", "path_list": [name]}))
     assert list_files(path, "--data") == [tmp_path / "feature" / name]
+
+
+def test_a_copied_folder_is_read_itself_not_the_one_it_was_copied_from(tmp_path):
+    name = write_feature(tmp_path / "old", Feature("a", CODES, "text"))
+    write_list(tmp_path / "old", "train", [name])
+    shutil.copytree(tmp_path / "old", tmp_path / "new")
+    new = tmp_path / "new" / "list" / "train.json"
+    assert list_files(new, "--data")[0].resolve() == tmp_path / "new" / "feature" / name
+
+
+def test_other_readers_find_our_features_from_wherever_they_run(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    name = write_feature("out", Feature("a", CODES, "text"))
+    content = json.loads(write_list("out", "train", [name]).read_text())
+    monkeypatch.chdir("/")
+    assert os.path.exists(os.path.join(content["prefix"], *content["path_list"]))
+    assert os.path.samefile(content["prefix"], tmp_path / "out" / "feature")
+
+
+@pytest.mark.parametrize(
+    "name", ["/etc/passwd", "../a.ckpt", "b/../../a.ckpt", "..", ".", "", "\ud800", "a\0"]
+)
+def test_a_list_that_leaves_its_folder_is_refused_by_name(tmp_path, name):
+    path = write_list(tmp_path, "train", ["good.ckpt", name])
+    with pytest.raises(InputError, match="allowed: files inside") as caught:
+        list_files(path, "--data")
+    assert ascii(name) in str(caught.value)
+
+
+def test_a_list_may_name_files_of_folders_inside_its_own(tmp_path):
+    (tmp_path / "feature" / "b").mkdir(parents=True)
+    (tmp_path / "feature" / "b" / "a..ckpt").touch()
+    (found,) = list_files(write_list(tmp_path, "train", ["b/a..ckpt"]), "--data")
+    assert found.samefile(tmp_path / "feature" / "b" / "a..ckpt")
+
+
+def test_a_name_too_long_for_the_system_is_a_file_that_does_not_exist(tmp_path):
+    with pytest.raises(InputError, match="does not exist"):
+        list_files(write_list(tmp_path, "train", ["x" * 5000]), "--data")
 
 
 @pytest.mark.parametrize("absolute", [True, False])
@@ -149,6 +215,9 @@ def test_a_missing_file_is_named(tmp_path):
         '{"prefix": "."}',
         '{"prefix": 1, "path_list": ["a"]}',
         '{"prefix": ".", "path_list": 3}',
+        '{"prefix": ".", "path_list": "abc"}',
+        '{"prefix": ".", "path_list": [3]}',
+        '{"prefix": ".", "path_list": ["a"], "beside": 3}',
     ],
 )
 def test_a_broken_list_is_refused(tmp_path, content):

@@ -1,7 +1,9 @@
 """The preparing commands on a tiny vision tokenizer: whole, restartable, honest about the rest."""
 
 import json
+import os
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,11 +11,15 @@ from mindspore import Tensor
 from PIL import Image
 
 from emu3 import runtime
+from emu3.locks import locked_folder
+from emu3.mllm.grammar import latent_size
 from emu3.tokenizer import Emu3VisionVQImageProcessor, Emu3VisionVQModel
 from tests.support import randomised, tiny_vision_config, write_tiny_checkpoint
 from train import prepare_text_data, prepare_vision_data, prepare_vqa_data
 from train.data import encoding
-from train.data.features import list_files, read_feature
+from train.data.encoding import Recipe
+from train.data.features import Feature, list_files, read_feature, write_feature
+from train.data.records import Item
 
 SIZES = {"wide": (24, 16), "small": (16, 16), "also": (24, 16), "large": (64, 64)}  # width, height
 LATENT = {"wide": (4, 6), "small": (4, 4), "also": (4, 6), "large": (8, 8)}
@@ -131,6 +137,120 @@ def test_a_second_run_replaces_what_is_damaged_or_no_longer_true(data, vision):
     assert [feature.texts for feature in features(data)][1] == "another text"
 
 
+def test_another_picture_of_the_same_size_is_encoded_anew(data, vision):
+    prepare(data, vision)
+    before, old = stamps(data), features(data)
+    records = [{"name": n, "text": f"a {n} one", "image": f"{n}.png"} for n in SIZES]
+    records[0]["image"] = "also.png"  # another file
+    write(data, records)
+    Image.new("RGB", SIZES["small"], "red").save(data / "small.png")  # other bytes
+    assert prepare(data, vision) == 0
+    after, new = stamps(data), features(data)
+    assert {n for n in after if after[n] != before[n]} == {"wide.ckpt", "small.ckpt"}
+    np.testing.assert_array_equal(new[0].codes, old[2].codes)
+    assert (new[1].codes != old[1].codes).any()
+
+
+def test_other_pixel_values_of_the_same_picture_are_encoded_anew(data, vision, tmp_path):
+    prepare(data, vision)
+    before = stamps(data)
+    darker = tmp_path / "darker"
+    shutil.copytree(vision, darker)
+    processor = Emu3VisionVQImageProcessor.from_pretrained(vision)
+    processor.image_mean = [0.9, 0.9, 0.9]
+    processor.save_pretrained(darker)
+    assert prepare(data, darker) == 0
+    assert not set(before.items()) & set(stamps(data).items())
+
+
+def test_a_moved_picture_or_record_file_changes_nothing(data, vision):
+    prepare(data, vision)
+    before = stamps(data)
+    (data / "images").mkdir()
+    for name in SIZES:
+        (data / f"{name}.png").rename(data / "images" / f"{name}.png")
+    assert prepare(data, vision) == 0
+    assert stamps(data) == before
+
+
+def test_features_of_an_older_version_are_kept_by_size_with_a_word(data, vision, capsys):
+    prepare(data, vision)
+    for feature in features(data):
+        write_feature(data / "out", replace(feature, inputs=None))
+    before = stamps(data)
+    assert prepare(data, vision) == 0
+    assert stamps(data) == before
+    assert "4 features of an older version" in capsys.readouterr().err
+
+
+def test_what_a_killed_run_left_behind_is_removed_and_the_run_goes_on(data, vision):
+    prepare(data, vision)
+    before, out = stamps(data), data / "out"
+    left = [out / "list" / ".train.k1ll9.json", out / "feature" / ".a.b_1x.ckpt"]
+    left += [out / "feature" / ".a.b_1x.tmp", out / ".skipped_train.x.txt", out / ".lock"]
+    for path in left:
+        path.touch()
+    (out / "list" / ".mine").touch()
+    assert prepare(data, vision) == 0
+    assert stamps(data) == before
+    assert not any(path.exists() for path in left) and (out / "list" / ".mine").exists()
+
+
+@pytest.mark.parametrize("split", ["train", "test"])
+def test_a_folder_has_one_preparing_command_at_a_time(data, vision, split, capsys):
+    with locked_folder(data / "out", "--output"):
+        assert prepare(data, vision, "--split", split) == 2
+    assert "being written by process" in capsys.readouterr().err
+    assert not (data / "out" / "feature").exists()
+
+
+@pytest.mark.parametrize("name", ["data:image/png;base64," + "A" * 9000, "a" * 1000, "pipe.png"])
+def test_an_image_that_is_no_file_is_skipped(data, vision, name):
+    os.mkfifo(data / "pipe.png")
+    good = {"name": "wide", "text": "x", "image": "wide.png"}
+    write(data, [{"name": "odd", "text": "x", "image": name}, good])
+    assert prepare(data, vision) == 1
+    assert [feature.name for feature in features(data)] == ["wide"]
+
+
+def test_a_picture_that_stands_otherwise_than_its_file_is_encoded_whatever_its_header(data, vision):
+    Image.new("RGB", (24, 16)).save(data / "turned.jpg", exif=orientation(6))
+    Image.new("RGB", (24, 16)).save(data / "plain.jpg")
+    names = ["turned", "plain"]
+    write(data, [{"name": n, "text": "x", "image": f"{n}.jpg"} for n in names])
+    assert prepare(data, vision) == 0
+    assert [feature.name for feature in features(data)] == names
+
+
+def orientation(value):
+    exif = Image.Exif()
+    exif[0x0112] = value
+    return exif
+
+
+def test_pictures_of_an_area_have_the_grids_that_generation_asks_for(vision):
+    recipe = Recipe.make(vision, 518400, {})
+    item = Item(1, Feature("a", None, "x"), None)
+    factor = recipe.processor.spatial_factor
+    for w, h in ((1024, 768), (4, 3), (640, 480), (16 * 40, 9 * 40), (300, 300), (333, 500)):
+        rows, columns = latent_size(f"{w}:{h}", 518400, factor)
+        size = recipe.size(item, w * factor, h * factor)
+        assert size == (rows * factor, columns * factor)
+    recipe.processor.spatial_factor = 8
+    assert recipe.size(item, 1024, 768) == (78 * 8, 104 * 8)
+
+
+def test_pictures_asked_about_have_the_grids_of_the_image_processor(data, vision):
+    area = 2000
+    write(data, [{"id": "a", "image": "wide.png", "texts": "what?", "response": "this"}])
+    assert prepare(data, vision, "--image-area", area, command=prepare_vqa_data) == 0
+    processor = Emu3VisionVQImageProcessor.from_pretrained(vision, min_pixels=area, max_pixels=area)
+    seen = processor(Image.open(data / "wide.png"), return_tensors="np")["pixel_values"]
+    (feature,) = features(data)
+    assert feature.codes.shape == tuple(side // 4 for side in seen.shape[2:])
+    assert feature.codes.shape != latent_size("24:16", area, 4)
+
+
 def test_a_stopped_run_goes_on_where_it_was(data, vision, monkeypatch, capsys):
     encode, calls = Emu3VisionVQModel.encode, []
 
@@ -191,6 +311,9 @@ def test_data_without_a_usable_record_is_bad_input(data, vision, content, capsys
         ("--split", "../x", "--split"),
         ("--image-area", "0", "--image-area"),
         ("--workers", "0", "--workers"),
+        ("--workers", "4294967296", "from 1 to 512"),
+        ("--batch-size", "9" * 5000, "'" + "9" * 40 + "' is not"),
+        ("--image-area", "9" * 400, "from 1 to 67108864"),
         ("--model-path", "/none", "'/none' is no folder"),
     ],
 )

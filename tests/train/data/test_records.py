@@ -1,11 +1,12 @@
 """Records: each form becomes the feature it should, and a bad one is named by its line."""
 
 import json
+import os
 
 import pytest
 
 from emu3.errors import InputError
-from train.data.records import caption_record, conversation_record, read_items, text_record
+from train.data.records import _unused, caption_record, conversation_record, read_items, text_record
 
 CAPTION = {"name": "a", "text": "a dog", "image": "a.png"}
 SPOKEN = [
@@ -69,6 +70,90 @@ def test_the_three_forms_of_turns_mean_the_same(tmp_path):
     assert features[0] == features[1] == features[2]
 
 
+SAID = [
+    {"role": "user", "content": "<image>What is it?"},
+    {"role": "assistant", "content": "A dog."},
+]
+PARTS = [{"type": "image"}, {"type": "text", "text": "What is it?"}]
+
+
+@pytest.mark.parametrize(
+    "layout",
+    [
+        {"image": "a.png", "messages": SAID},
+        {"images": ["a.png"], "messages": SAID},
+        {"image": ["a.png"], "conversations": SAID},
+        {"images": "a.png", "conversations": SPOKEN[:2]},
+        {"images": ["a.png"], "image": "a.png", "conversations": SPOKEN[:2]},
+        {"images": ["a.png"], "messages": [SAID[0] | {"content": PARTS}, SAID[1]]},
+        {
+            "messages": [
+                SAID[0] | {"content": [{"type": "image", "image": "a.png"}, PARTS[1]]},
+                SAID[1],
+            ]
+        },
+        {
+            "messages": [
+                SAID[0]
+                | {"content": [{"type": "image_url", "image_url": {"url": "a.png"}}, PARTS[1]]},
+                SAID[1] | {"content": [{"type": "text", "text": "A dog."}]},
+            ]
+        },
+        {
+            "image": "a.png",
+            "messages": [
+                {"from": "Human", "value": "What is it?"},
+                {"from": "GPT", "value": "A dog."},
+            ],
+        },
+    ],
+)
+def test_the_common_layouts_of_one_record_mean_the_same(tmp_path, layout):
+    item = only(tmp_path, {"id": "a", **layout}, conversation_record)
+    plain = {"id": "a", "image": "a.png", "texts": "What is it?", "response": "A dog."}
+    assert item == only(tmp_path, plain, conversation_record)
+    assert item.image == tmp_path / "a.png"
+
+
+@pytest.mark.parametrize("key", ["Image", "image_path", "IMG", "video", "photo"])
+def test_media_under_an_unknown_key_never_becomes_a_text_record(tmp_path, key):
+    record = {"id": "a", key: "a.png", "texts": "What is it?", "response": "A dog."}
+    for parse in (conversation_record, text_record):
+        assert f"key '{key}' looks like media" in reason(tmp_path, record, parse)
+
+
+def test_what_is_said_beside_an_image_may_stand(tmp_path):
+    record = CAPTION | {"image_id": 7, "width": 640, "video": None, "images": []}
+    assert only(tmp_path, record, caption_record).image == tmp_path / "a.png"
+
+
+def test_paths_of_windows_are_found(tmp_path):
+    (tmp_path / "b").mkdir()
+    (tmp_path / "b" / "a.png").touch()
+    item = only(tmp_path, CAPTION | {"image": "b\\a.png"}, caption_record)
+    assert item.image == tmp_path / "b" / "a.png"
+
+
+def test_names_keep_the_letters_of_any_script(tmp_path):
+    names = ["一只狗", "हिन्दी", "Ünï/x", "\ud800", "\U0001f415"]
+    path = tmp_path / "data.json"
+    path.write_text(json.dumps([CAPTION | {"name": name} for name in names]))
+    found = [item.feature.name for item in read_items(path, caption_record)[0]]
+    assert found == ["一只狗", "हिन्दी", "Ünï_x", "_", "_-2"]
+
+
+def test_long_names_of_any_script_fit_every_file_system(tmp_path):
+    items, _ = read(tmp_path, [CAPTION | {"name": "狗" * 300}] * 2, caption_record)
+    assert all(len(f".{item.feature.name}.12345678.ckpt".encode()) < 255 for item in items)
+    assert items[1].feature.name.endswith("狗-2")
+
+
+def test_equal_names_are_numbered_in_linear_time():
+    taken = {}
+    names = {_unused("a", taken) for _ in range(200_000)}
+    assert len(names) == 200_000
+
+
 def test_independent_questions_are_marked(tmp_path):
     record = {"id": "a", "image": "a.png", "turns": TURNS, "independent": True}
     assert only(tmp_path, record, conversation_record).feature.independent
@@ -116,7 +201,14 @@ def test_a_bad_line_of_json_lines_is_named_and_the_rest_is_read(tmp_path):
         ({"text": " \n"}, "text is empty"),
         ({"text": "\ud800"}, "half a character"),
         ({"image": 5}, "image is 5"),
-        ({"image": ["a.png"]}, "image is"),
+        ({"image": ["a.png", "b.png"]}, "2 images"),
+        ({"image": [["a.png"]]}, "image is a list"),
+        ({"image": ""}, "image is ''"),
+        ({"image": "data:image/png;base64," + "A" * 90_000}, "image is 'data:image/png"),
+        ({"image": "data:image/png;base64,AAAA"}, "a file on this machine"),
+        ({"image": "https://example.com/a.png"}, "a file on this machine"),
+        ({"image": "\ud800.png"}, "half a character"),
+        ({"image": None, "Image": "a.png"}, "key 'Image' looks like media"),
         ({"captions": "x"}, "captions are"),
         ({"captions": [""]}, "a caption is empty"),
     ],
@@ -131,7 +223,13 @@ def test_an_absurd_caption_record_is_refused(tmp_path, change, said):
 @pytest.mark.parametrize(
     ("form", "said"),
     [
-        ({}, "missing or no text"),
+        ({}, "no turns; allowed"),
+        ({"question": "what?", "answer": "x"}, "no turns; allowed"),
+        ({"texts": "what?", "response": "<image> x"}, "<image> in a response"),
+        ({"texts": "what?", "response": "x", "video": "a.mp4"}, "key 'video' looks like media"),
+        ({"texts": "what?", "response": "x", "images": ["b.png"]}, "2 images"),
+        ({"messages": [{"role": "user", "content": [{"type": "audio"}]}]}, "part 'audio'"),
+        ({"messages": [{"role": "assistant", "content": "x"}]}, "not human or user"),
         ({"texts": "what?"}, "missing or no text"),
         ({"texts": "what?", "response": " "}, "a response is empty"),
         ({"texts": "<image>", "response": "x"}, "a question is empty"),
@@ -170,6 +268,38 @@ def test_a_broken_json_list_is_bad_input_at_its_line(tmp_path, content, line):
     path.write_text(content)
     with pytest.raises(InputError, match=f"json:{line} is no JSON"):
         read_items(path, caption_record)
+
+
+@pytest.mark.parametrize("content", ['[{"name": 1' + "0" * 5000 + "}]", "[" * 100_000])
+def test_numbers_and_depths_beyond_pythons_are_bad_input_at_their_line(tmp_path, content):
+    path = tmp_path / "data.json"
+    path.write_text("\n" + content)
+    with pytest.raises(InputError, match="json:2 is no JSON"):
+        read_items(path, caption_record)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "1" * 5000,
+        '{"name": ' + "1" * 5000 + "}",
+        "[" * 100_000,
+        '{"name": NaN}',
+        "[" * 400 + "]" * 400,
+    ],
+)
+def test_a_line_with_such_is_skipped(tmp_path, line):
+    path = tmp_path / "data.jsonl"
+    path.write_text(json.dumps(CAPTION) + "\n" + line)
+    items, skipped = read_items(path, caption_record)
+    assert (len(items), [record.line for record in skipped]) == (1, [2])
+    assert len(skipped[0].reason) < 200
+
+
+def test_a_pipe_is_no_file_of_records(tmp_path):
+    os.mkfifo(tmp_path / "data.json")
+    with pytest.raises(InputError, match=r"no regular file.*--data-path"):
+        read_items(tmp_path / "data.json", caption_record)
 
 
 def test_a_missing_file_is_bad_input(tmp_path):

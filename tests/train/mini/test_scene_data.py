@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from emu3.locks import locked_folder
 from train import prepare_scene_data
 from train.data.features import list_files, read_feature
 from train.mini.cells import GROUNDS, cell_kinds
@@ -78,3 +79,19 @@ def test_scenes_drawn_otherwise_are_not_mixed(tmp_path, capsys):
     assert "change --output" in capsys.readouterr().err
     assert prepare_scene_data.main([*arguments, "--held-back", "2"]) == 2
     assert "change --held-back" in capsys.readouterr().err
+
+
+def test_a_folder_of_scenes_has_one_writer_at_a_time(tmp_path, capsys):
+    arguments = ["--scenes", "2", "--held-back", "1", "--codes", "named", "--tasks", "text"]
+    arguments += ["--output", str(tmp_path / "scenes")]
+    with locked_folder(tmp_path / "scenes", "--output"):
+        assert prepare_scene_data.main(arguments) == 2
+    assert "being written by process" in capsys.readouterr().err
+    assert prepare_scene_data.main(arguments) == 0
+
+
+def test_each_task_of_encoded_scenes_says_which_codebook_made_its_codes(tmp_path):
+    arguments = ["--scenes", "2", "--held-back", "1", "--tasks", "t2i", "text"]
+    assert prepare_scene_data.main([*arguments, "--output", str(tmp_path)]) == 0
+    notes = [(tmp_path / task / "encoding.json").is_file() for task in ("t2i", "text")]
+    assert notes == [True, False]
