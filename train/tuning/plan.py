@@ -28,10 +28,9 @@ def describe_plan(
         f"steps      {steps}, {a_step} rows each, at most {data.settings.max_length} tokens a row",
     ]
     for number, source in enumerate(data.sources):
-        passes = int((data.chosen == number).sum())
-        epochs = passes * rows / len(source.files)
+        epochs = data.passes * float(data.order.shares[number]) * rows / len(source.files)
         lines.append(f"data       {len(source.files)} samples, {epochs:.2f} epochs")
-    looked_at = range(min(4, len(data.chosen)))
+    looked_at = range(min(4, data.passes))
     lengths = np.concatenate([_lengths(data, index) for index in looked_at])
     memory = memory_of_a_process(total, trained, stage, mesh.world.size)
     saved = (total * 4 + trained * 12) / GIB

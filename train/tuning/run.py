@@ -21,6 +21,7 @@ from train.data.batches import Data, DataSettings, Source
 from train.tuning.lora import adapt
 from train.tuning.options import ModelOptions, Options
 from train.tuning.plan import describe_plan
+from train.tuning.ranges import LARGEST_COUNT
 from train.tuning.trainer import Trainer
 from train.tuning.zero import share_weights
 
@@ -78,8 +79,11 @@ def make_data(
     if steps < 0:
         samples = sum(len(source.files) for source in sources)
         steps = math.ceil(schedule.num_train_epochs * samples / (rows * passes))
-    if steps < 1:
-        raise InputError(f"{steps} steps; allowed: at least 1; change --max_steps")
+    if not 1 <= steps <= LARGEST_COUNT:
+        raise InputError(
+            f"{float(steps):.15g} steps; allowed: 1 to {LARGEST_COUNT}; change --max_steps or "
+            "--num_train_epochs"
+        )
     data = Data(sources, builder, settings, steps * passes, mesh)
     if not what.eval_data_path:
         return data, None, steps

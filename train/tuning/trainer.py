@@ -136,7 +136,7 @@ class Trainer:
         training = not self.model.config.attention_dropout
         self.loss.set_train(training)
         loss, labels = np.float32(0), 0
-        for index in range(len(self.eval_data.chosen)):
+        for index in range(self.eval_data.passes):
             batch = self.eval_data.batch(index)
             loss += self.loss(*batch.tensors()).asnumpy()
             labels += batch.label_count
