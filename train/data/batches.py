@@ -18,6 +18,7 @@ from emu3.mllm.prompts import PromptBuilder
 from emu3.parallel.mesh import Mesh
 from train.data.features import list_files, read_feature
 from train.data.folders import check_one_encoding
+from train.data.order import PassOrder
 from train.data.samples import Sample, collate, feature_sample, fitted
 
 FEWEST_LABELS = 64  # with N a power of two from here on, a run meets few shapes
@@ -77,8 +78,10 @@ class Source:
             self.weight = float(weight)
         else:
             path = text
-        if not self.weight > 0:
-            raise InputError(f"weight {weight} of {path}; allowed: above 0; change {flag}")
+        if not 0 < self.weight < math.inf:
+            raise InputError(
+                f"weight {weight[:20]} of {path}; allowed: above 0 and finite; change {flag}"
+            )
         where = Path(path)
         path = where / "list" / f"{split}.json" if where.is_dir() else where
         self.list, self.files, self.flag = path, list_files(path, flag), flag
@@ -119,30 +122,29 @@ class Data:
         check_one_encoding([source.list for source in sources], sources[0].flag)
         self.once = once
         self.sources, self.builder, self.settings, self.mesh = sources, builder, settings, mesh
-        weights = np.array([source.weight for source in sources])
-        rng = np.random.default_rng((settings.seed, 1))
-        self.chosen = rng.choice(len(sources), passes, p=weights / weights.sum())
-        self.ordinals = np.zeros(passes, np.int64)
-        for number in range(len(sources)):
-            mine = self.chosen == number
-            self.ordinals[mine] = np.arange(mine.sum())
+        self.passes = passes
+        self.order = PassOrder([source.weight for source in sources], (settings.seed, 1))
 
     def batch(self, index: int) -> LocalBatch:
         """This process's part of the pass `index`."""
         settings = self.settings
         rows = settings.rows * self.mesh.data_size
-        source, number = self.sources[self.chosen[index]], int(self.chosen[index])
-        first = int(self.ordinals[index]) * rows + settings.rows * self.mesh.data_index
-        samples = [
-            self._sample(source, (settings.seed, 2, number), first + row)
-            for row in range(settings.rows)
-        ]
+        number, ordinal = self.order(index)
+        first = ordinal * rows + settings.rows * self.mesh.data_index
+        samples = [self.sample(number, first + row)[0] for row in range(settings.rows)]
         return localise(samples, settings, self.builder.vocabulary.pad, self.mesh)
 
-    def _sample(self, source: Source, seed: tuple[int, ...], ordinal: int) -> Sample | None:
+    def sample(self, number: int, ordinal: int) -> tuple[Sample | None, int]:
+        """Sample `ordinal` of source `number`, and the turns left out, as `fitted` gives them.
+
+        Raises:
+            InputError: its file cannot be used; names it.
+        """
+        source, settings = self.sources[number], self.settings
         if self.once and ordinal >= len(source.files):
-            return None
-        settings, path = self.settings, source.path(ordinal, seed)
+            return None, 0
+        seed = (settings.seed, 2, number)
+        path = source.path(ordinal, seed)
         try:
             sample = feature_sample(
                 self.builder,
@@ -153,7 +155,7 @@ class Data:
             )
         except InputError as error:
             raise InputError(f"{path}: {error}; change {source.flag}") from None
-        return fitted(self.builder, sample, settings.max_length)[0]
+        return fitted(self.builder, sample, settings.max_length)
 
 
 def padded_length(length: int, settings: DataSettings, mesh: Mesh) -> int:

@@ -1,6 +1,7 @@
 """Checkpoints of a training run: whole or not there at all.
 
     OUTPUT/checkpoint-STEP/   a folder from_pretrained loads, and state.safetensors beside it
+    OUTPUT/diverged-STEP/     one whose next steps had no finite gradients
 
 What the state holds is in `train.tuning.states`.
 """
@@ -41,7 +42,7 @@ def find_resume(output: Path, resume: str) -> Path | None:
         return None
     if resume == "auto":
         return next(reversed(checkpoints(output)), None)
-    if not (Path(resume) / STATE).exists():
+    if not (Path(resume) / STATE).is_file():
         raise InputError(f"{resume} holds no {STATE}; allowed: auto, none, or a checkpoint folder")
     return Path(resume)
 
@@ -61,10 +62,10 @@ def refuse_later(output: Path, step: int) -> None:
 
 
 @contextmanager
-def new_checkpoint(output: Path, step: int, keep: int) -> Iterator[Path]:
+def new_checkpoint(output: Path, step: int) -> Iterator[Path]:
     """Yield an empty folder; when the block succeeds it becomes output/checkpoint-`step`.
 
-    Then the oldest beyond `keep` go. When the block fails, the folder goes and nothing else.
+    When the block fails, the folder goes and nothing else.
 
     Raises:
         InputError: the files cannot be written.
@@ -75,25 +76,35 @@ def new_checkpoint(output: Path, step: int, keep: int) -> Iterator[Path]:
     try:
         yield temporary
         _sync(temporary)
+    except InputError:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
     except (OSError, SafetensorError) as error:
         shutil.rmtree(temporary, ignore_errors=True)
         raise InputError(
             f"cannot write checkpoint-{step} in {output}: {error}; free space or change "
             "--output_dir; earlier checkpoints are whole"
         ) from None
-    _publish(temporary, output, step, keep)
-
-
-def _publish(temporary: Path, output: Path, step: int, keep: int) -> None:
     final = output / f"checkpoint-{step}"
     if final.exists():
         shutil.rmtree(final)
     os.replace(temporary, final)
+
+
+def forget_oldest(output: Path, keep: int) -> None:
+    """Leave the newest `keep` checkpoints, and nothing of unfinished ones."""
     for old in checkpoints(output)[:-keep]:
         # Renamed first: a half-deleted folder must not look like a checkpoint.
         os.replace(old, output / f".unfinished-{_step(old)}")
     for leftover in output.glob(".unfinished-*"):
         shutil.rmtree(leftover, ignore_errors=True)
+
+
+def set_aside(output: Path, step: int) -> None:
+    """Call checkpoint-`step` diverged-`step`: it stays, but no run goes on from it."""
+    aside = output / f"diverged-{step}"
+    shutil.rmtree(aside, ignore_errors=True)
+    os.replace(output / f"checkpoint-{step}", aside)
 
 
 def _sync(folder: Path) -> None:

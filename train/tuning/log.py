@@ -2,6 +2,8 @@
 
 import csv
 import math
+import os
+import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,7 +17,7 @@ COLUMNS = ("step", "loss", "grad_norm", "learning_rate", "tokens_per_second", "p
 
 
 class Figures(NamedTuple):
-    """What an optimizer step gave, over all processes."""
+    """What an optimizer step gave, over all processes; the loss is nan without any label."""
 
     loss: float
     grad_norm: float
@@ -62,8 +64,11 @@ class Log:
         self.say(f"step {step} evaluation loss {loss:.4f}")
 
     def say(self, text: str) -> None:
-        """Print a line at once."""
-        print(text, flush=True)
+        """Print a line at once; a terminal that is gone does not end the run."""
+        try:
+            print(text, flush=True)
+        except OSError:
+            sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - until the process ends
 
     def close(self) -> None:
         """Have TensorBoard's figures on disk; they are written in the background."""
@@ -72,16 +77,24 @@ class Log:
 
 
 def forget_from(path: Path, step: int, columns: Sequence[str] = ()) -> None:
-    """Drop the rows of a log from `step` on, which are done again, and one half-written.
+    """Drop the rows of a log from `step` on, which are done again, and what was half-written.
 
-    Its first row names the `columns`, where there are any; the first column is the step.
+    Its first row names the `columns`, where there are any; the first column is the step. Rows
+    without one, which people wrote, stay where they are.
     """
-    rows = path.read_text(encoding="utf-8").splitlines(keepends=True) if path.exists() else []
-    head = [",".join(columns) + "\n"] if columns else []
-    whole = [row for row in rows[len(head) :] if row.endswith("\n")]
+    content = path.read_bytes() if path.exists() else b""
+    content = content.partition(b"\0")[0]  # a power loss leaves zeros where the end should be
+    head = (",".join(columns) + "\n").encode() if columns else b""
+    rows = content.removeprefix(head).splitlines(keepends=True)
+    kept = [row for row in rows if row.endswith(b"\n") and row.strip() and _before(row, step)]
     with atomic_path(path) as temporary:
-        kept = [row for row in whole if int(row.split(",")[0]) < step]
-        temporary.write_text("".join(head + kept), encoding="utf-8")
+        temporary.write_bytes(head + b"".join(kept))
+
+
+def _before(row: bytes, step: int) -> bool:
+    """Whether a row is of an earlier step, or of none."""
+    first = row.partition(b",")[0].strip()
+    return not first.isdigit() or (len(first) < 20 and int(first) < step)
 
 
 def _append(path: Path, row: list) -> None:

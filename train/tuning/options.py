@@ -9,25 +9,21 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from emu3.bundled import MINI_LANGUAGE
 from emu3.cli.shell import Parser, make_parser, read_options
 from emu3.errors import InputError
 from emu3.names import DTYPES
-from emu3.options import (
-    below_one,
-    group,
-    non_negative_float,
-    non_negative_int,
-    option,
-    positive_float,
-    positive_int,
-    share,
-)
+from emu3.options import group, option, share
+from train.tuning.ranges import SHOWN, real, whole
+from train.tuning.yamlfile import Scalar, read_options_file
 
 STAGES = (0, 1, 2, 3)  # of ZeRO; `train.tuning.zero` says what each shares
 SCALERS = ("none", "static", "dynamic")
+FLAGS = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
+LARGEST_RANK = 2**16
+LARGEST_LENGTH = 2**17  # tokens of a row; a table of its square is built
+LARGEST_BATCH = 2**16
+LARGEST_THREADS = 1024
 YES_OR_NO = argparse.BooleanOptionalAction
 
 
@@ -37,10 +33,12 @@ class ModelOptions:
 
     model_name_or_path: str = option("folder or hub id to start from", str(MINI_LANGUAGE))
     trainable_hidden_layers: int | None = option(
-        "train this many last layers, norm and head (default: everything)"
+        "train this many last layers, norm and head (default: everything)", None, whole(0)
     )
-    lora_rank: int = option("train adapters of this rank; 0 = the weights", 0)
-    lora_alpha: float = option("adapters count alpha / rank times", 16.0)
+    lora_rank: int = option(
+        "train adapters of this rank; 0 = the weights", 0, whole(0, LARGEST_RANK)
+    )
+    lora_alpha: float = option("adapters count alpha / rank times", 16.0, real(0, above=True))
     lora_new_rows: bool = option(
         "beside adapters, train the tables' rows of ids that the model has never met",
         False,
@@ -71,14 +69,14 @@ class DataOptions:
         "feature folder (its test list) or list file held back (default: none)"
     )
     max_position_embeddings: int | None = option(
-        "longest row (default: the model's)", None, positive_int
+        "longest row (default: the model's)", None, whole(1, LARGEST_LENGTH)
     )
     image_area: int | None = option(
-        "stored as the new model's image area (default: the model's)", None, positive_int
+        "stored as the new model's image area (default: the model's)", None, whole(1)
     )
     null_prompt_prob: float = option("chance that a caption is dropped", 0.05, share)
     supervise_structure: bool = option("T2I: also eol, eof, eoi and eos", False)
-    pad_to_multiple: int = option("row lengths are multiples of it", 64, positive_int)
+    pad_to_multiple: int = option("row lengths are multiples of it", 64, whole(1, LARGEST_LENGTH))
 
     def __post_init__(self) -> None:
         if not self.train_data_path:
@@ -89,33 +87,35 @@ class DataOptions:
 class ScheduleOptions:
     """How many steps, and how large each is."""
 
-    num_train_epochs: float = option("passes over the data", 4.0, non_negative_float)
-    max_steps: int = option("optimizer steps; -1 = by the epochs", -1)
-    per_device_train_batch_size: int = option("rows a pass", 1, positive_int)
-    gradient_accumulation_steps: int = option("passes a step", 1, positive_int)
-    learning_rate: float = option("peak learning rate", 1e-5, non_negative_float)
-    min_learning_rate: float = option("last learning rate of the cosine", 1e-6, non_negative_float)
-    warmup_steps: int = option("optimizer steps of linear warm-up", 30, non_negative_int)
+    num_train_epochs: float = option("passes over the data", 4.0, real(0))
+    max_steps: int = option("optimizer steps; -1 = by the epochs", -1, whole(-1))
+    per_device_train_batch_size: int = option("rows a pass", 1, whole(1, LARGEST_BATCH))
+    gradient_accumulation_steps: int = option("passes a step", 1, whole(1, LARGEST_BATCH))
+    learning_rate: float = option("peak learning rate", 1e-5, real(0))
+    min_learning_rate: float = option("last learning rate of the cosine", 1e-6, real(0))
+    warmup_steps: int = option("optimizer steps of linear warm-up", 30, whole(0))
     attention_dropout: float | None = option(
-        "share of activations dropped (default: what the model's config states)", None, below_one
+        "share of activations dropped (default: what the model's config states)",
+        None,
+        real(0, below=1),
     )
-    weight_decay: float = option("decoupled decay of matrices", 0.1, non_negative_float)
-    adam_beta1: float = option("decay of the first moment", 0.9, below_one)
-    adam_beta2: float = option("decay of the second moment", 0.95, below_one)
-    adam_epsilon: float = option("AdamW's epsilon", 1e-6, positive_float)
-    max_grad_norm: float = option("gradients' largest global norm", 5.0, positive_float)
+    weight_decay: float = option("decoupled decay of matrices", 0.1, real(0))
+    adam_beta1: float = option("decay of the first moment", 0.9, real(0, below=1))
+    adam_beta2: float = option("decay of the second moment", 0.95, real(0, below=1))
+    adam_epsilon: float = option("AdamW's epsilon", 1e-6, real(0, above=True))
+    max_grad_norm: float = option("gradients' largest global norm", 5.0, real(0, above=True))
     loss_scaler_type: str = option("for float16: dynamic", "none", choices=SCALERS)
-    init_loss_scale: float = option("first or fixed loss scale", 1024.0, positive_float)
-    loss_scale_factor: float = option("a dynamic scale's change", 2.0, positive_float)
-    scale_window: int = option("good steps before it grows", 1000, positive_int)
-    seed: int = option("seed of data order, dropped captions and dropout", 42, non_negative_int)
+    init_loss_scale: float = option("first or fixed loss scale", 1024.0, real(0, above=True))
+    loss_scale_factor: float = option("a dynamic scale's change", 2.0, real(1, above=True))
+    scale_window: int = option("good steps before it grows", 1000, whole(1))
+    seed: int = option("seed of data order, dropped captions and dropout", 42, whole(0))
 
 
 @dataclass(frozen=True)
 class ParallelOptions:
     """What the processes share, and what each computes on."""
 
-    sequence_parallel_shards: int = option("processes a sequence", 1, positive_int)
+    sequence_parallel_shards: int = option("processes a sequence", 1, whole(1))
     ms_zero_stage: int = option("what processes share", 0, choices=STAGES)
     gradient_checkpointing: bool = option(
         "recompute layers in the backward pass: less memory, more time",
@@ -125,7 +125,7 @@ class ParallelOptions:
     mode: str = option("compiled or not", "graph", choices=("graph", "pynative"))
     device: str = option("auto, CPU or Ascend", "auto")
     threads: int | None = option(
-        "threads of this process (default: by processes)", None, positive_int
+        "threads of this process (default: by processes)", None, whole(1, LARGEST_THREADS)
     )
 
 
@@ -137,10 +137,10 @@ class OutputOptions:
     save_dtype: str | None = option(
         "dtype of saved weights (default: what training computes in)", choices=tuple(DTYPES)
     )
-    save_steps: int = option("steps between checkpoints", 500, positive_int)
-    save_total_limit: int = option("checkpoints kept", 3, positive_int)
-    eval_steps: int = option("steps between evaluations", 500, positive_int)
-    logging_steps: int = option("steps between printed lines", 1, positive_int)
+    save_steps: int = option("steps between checkpoints", 500, whole(1))
+    save_total_limit: int = option("checkpoints kept", 3, whole(1))
+    eval_steps: int = option("steps between evaluations", 500, whole(1))
+    logging_steps: int = option("steps between printed lines", 1, whole(1))
     resume: str = option("auto, none or a checkpoint folder", "auto")
     dry_run: bool = option("print the plan and stop", False)
 
@@ -187,43 +187,48 @@ def parse(arguments: Sequence[str] | None = None) -> Options:
     return read_options(Options, parser.parse_args(arguments))
 
 
-def _read_yaml(path: Path, parser: Parser) -> dict:
-    try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(f"cannot read {path}: {error.strerror}; change --config") from None
-    except yaml.YAMLError as error:
-        raise InputError(f"{path} is no YAML: {error}; change --config") from None
-    if not isinstance(values, dict):
-        raise InputError(f"{path} holds no options; change --config")
+def _read_yaml(path: Path, parser: Parser) -> dict[str, Any]:
     actions = {action.dest: action for action in parser._actions}
-    for name, value in values.items():
+    values = {}
+    for name, value in read_options_file(path).items():
         if name not in actions or name in ("config", "help"):
-            raise InputError(f"{path}: {name} is no option; --help lists them; change --config")
+            raise InputError(
+                f"{path}: {name[:SHOWN]} is no option; --help lists them; change --config"
+            )
         values[name] = _typed(path, actions[name], value)
     return values
 
 
-def _typed(path: Path, action: argparse.Action, value: object) -> object:
-    """A YAML value as the command line would have read it."""
+def _typed(path: Path, action: argparse.Action, value: Scalar | list[Scalar]) -> object:
+    """A value of the file as the command line would have read it."""
     if action.nargs == "+":
-        return [str(v) for v in (value if isinstance(value, list) else [value])]
-    if isinstance(action.default, bool) and not isinstance(value, bool):
-        raise InputError(f"{path}: {action.dest} {value!r}; allowed: true, false; change --config")
-    if value is None and action.default is not None:
+        return [item.text for item in (value if isinstance(value, list) else [value])]
+    if isinstance(value, list):
+        raise InputError(f"{path}: {action.dest} is a list; allowed: one value; change --config")
+    if isinstance(action.default, bool):
+        if not value.plain or value.text.lower() not in FLAGS:
+            raise InputError(
+                f"{path}: {action.dest} {value.text[:SHOWN]!r}; allowed: true, false; "
+                "change --config"
+            )
+        return FLAGS[value.text.lower()]
+    if value.empty and action.default is not None:
         raise InputError(
             f"{path}: {action.dest} has no value; give one or leave it out of --config"
         )
-    if action.type is None or value is None:
-        return value if value is None else _allowed(path, action, value)
+    return None if value.empty else _allowed(path, action, value.text)
+
+
+def _allowed(path: Path, action: argparse.Action, text: str) -> object:
     try:
-        value = action.type(str(value))
-    except (ValueError, argparse.ArgumentTypeError) as error:
+        value = action.type(text)
+    except argparse.ArgumentTypeError as error:
         raise InputError(f"{path}: {action.dest}: {error}; change --config") from None
-    return _allowed(path, action, value)
-
-
-def _allowed(path: Path, action: argparse.Action, value: object) -> object:
+    except ValueError:
+        kind = {int: "a whole number", float: "a number"}[action.type]
+        raise InputError(
+            f"{path}: {action.dest}: {text[:SHOWN]!r} is not {kind}; change --config"
+        ) from None
     if action.choices and value not in action.choices:
         raise InputError(
             f"{path}: {action.dest} {value!r}; allowed: {', '.join(map(str, action.choices))}; "

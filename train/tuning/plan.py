@@ -1,9 +1,10 @@
 """What a run is going to do, before it spends device time."""
 
-import math
 from typing import TYPE_CHECKING
 
 import numpy as np
+
+from train.tuning.fitting import look, memory_of_a_process
 
 if TYPE_CHECKING:
     from emu3.mllm import Emu3ForCausalLM
@@ -12,12 +13,17 @@ if TYPE_CHECKING:
     from train.tuning.options import Options
 
 GIB = 2**30
+LOOKED_AT = 4096  # samples of a source
 
 
 def describe_plan(
     options: "Options", model: "Emu3ForCausalLM", data: "Data", steps: int, mesh: "Mesh"
 ) -> str:
-    """Steps, data, parameters, memory of a process and files, as lines of text."""
+    """Steps, data, parameters, memory of a process and files, as lines of text.
+
+    Raises:
+        InputError: no sample of a source fits into a row.
+    """
     rows = data.settings.rows * mesh.data_size
     a_step = rows * options.schedule.gradient_accumulation_steps
     stage, output = options.parallel.ms_zero_stage, options.output
@@ -28,10 +34,11 @@ def describe_plan(
         f"steps      {steps}, {a_step} rows each, at most {data.settings.max_length} tokens a row",
     ]
     for number, source in enumerate(data.sources):
-        passes = int((data.chosen == number).sum())
-        epochs = passes * rows / len(source.files)
-        lines.append(f"data       {len(source.files)} samples, {epochs:.2f} epochs")
-    looked_at = range(min(4, len(data.chosen)))
+        epochs = data.passes * float(data.order.shares[number]) * rows / len(source.files)
+        remark = str(look(data, number, LOOKED_AT))
+        remark = f"; {remark}" if remark else ""
+        lines.append(f"data       {len(source.files)} samples, {epochs:.2f} epochs{remark}")
+    looked_at = range(min(4, data.passes))
     lengths = np.concatenate([_lengths(data, index) for index in looked_at])
     memory = memory_of_a_process(total, trained, stage, mesh.world.size)
     saved = (total * 4 + trained * 12) / GIB
@@ -46,15 +53,6 @@ def describe_plan(
             f"steps a checkpoint of at most {saved:.2f} GiB, {output.save_total_limit} kept",
         ]
     )
-
-
-def memory_of_a_process(total: int, trained: int, stage: int, processes: int) -> int:
-    """Bytes of weights, gradients, masters and moments, all float32."""
-    share = math.ceil(trained / processes)
-    weights = total if stage < 3 else total - trained + share
-    gradients = trained if stage < 2 else share
-    state = 3 * (trained if stage < 1 else share)
-    return 4 * (weights + gradients + state)
 
 
 def _lengths(data: "Data", index: int) -> np.ndarray:

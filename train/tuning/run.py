@@ -1,6 +1,8 @@
 """A fine-tuning run from its options: model, data and processes, then a plan or the trainer."""
 
 import math
+import os
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,19 +12,26 @@ from emu3 import runtime
 from emu3.cli.shell import INTERRUPTED
 from emu3.configfile import read_config
 from emu3.errors import InputError
-from emu3.files import writable_folder, write_json
+from emu3.estimate import WIDTHS
+from emu3.files import write_json
 from emu3.hub import CONFIG, checkpoint_folder
+from emu3.locks import locked_folder
 from emu3.mllm import Emu3Config, Emu3ForCausalLM, Emu3Tokenizer
 from emu3.mllm.defaults import CheckpointDefaults
 from emu3.mllm.prompts import PromptBuilder
 from emu3.parallel.mesh import Mesh, make_mesh
 from emu3.parallel.sequence import share_sequence
 from train.data.batches import Data, DataSettings, Source
-from train.tuning.lora import adapt
+from train.tuning.fitting import check_memory, look
+from train.tuning.lora import adapt, is_adapter
 from train.tuning.options import ModelOptions, Options
 from train.tuning.plan import describe_plan
+from train.tuning.ranges import LARGEST_COUNT
+from train.tuning.states import checksum
 from train.tuning.trainer import Trainer
 from train.tuning.zero import share_weights
+
+LOOKED_AT = 256  # samples of a source, before a run begins
 
 
 def plan_or_train(options: Options) -> int:
@@ -30,14 +39,36 @@ def plan_or_train(options: Options) -> int:
     path, parallel, seed = options.model.model_name_or_path, options.parallel, options.schedule.seed
     config = _start_config(path)
     tokenizer = Emu3Tokenizer.from_pretrained(path)
-    runtime.setup(parallel.device, mode=parallel.mode, threads=parallel.threads, seed=seed)
+    device = runtime.setup(parallel.device, mode=parallel.mode, threads=parallel.threads, seed=seed)
     mesh = make_mesh(parallel.sequence_parallel_shards)
+    free = runtime.available_memory_bytes()
     data, eval_data, steps = make_data(options, config, tokenizer, mesh)
     if options.output.dry_run:
         print(describe_plan(options, planned_model(options, config), data, steps, mesh))
         return 0
-    output = writable_folder(Path(options.output.output_dir), "--output_dir")
+    if free is not None:
+        # Processes that train.launch started share this machine's memory.
+        local = device == "CPU" and os.environ.get("MS_SCHED_HOST") == "127.0.0.1"
+        width = WIDTHS[str(runtime.resolve_dtype(options.model.dtype)).lower()]
+        check_memory(config, options, data, width, mesh.world.size if local else 1, free)
+    leads = mesh.world.index == 0
+    for sources in filter(None, (data, eval_data)):
+        for number in range(len(sources.sources)):
+            remark = str(look(sources, number, LOOKED_AT))
+            if leads and remark:
+                print(f"samples: {remark}", flush=True)
+    output = Path(options.output.output_dir)
+    with locked_folder(output, "--output_dir") if leads else nullcontext():
+        return train(options, tokenizer, data, eval_data, steps)
+
+
+def train(
+    options: Options, tokenizer: Emu3Tokenizer, data: Data, eval_data: Data | None, steps: int
+) -> int:
+    """Train in a folder that is ours; returns the exit code."""
+    parallel, mesh = options.parallel, data.mesh
     model = load_model(options)
+    start = start_checksum(model)
     shapes = {name: tuple(p.shape) for name, p in model.parameters_and_names()}
     share_sequence(model, mesh.sequence)
     if parallel.ms_zero_stage == 3:
@@ -45,8 +76,9 @@ def plan_or_train(options: Options) -> int:
     if parallel.gradient_checkpointing:  # last: it notes the parameters that are there
         for layer in model.model.layers:
             layer.recompute()
-    trainer = Trainer(options, model, tokenizer, shapes, data, eval_data, steps, mesh)
+    trainer = Trainer(options, model, tokenizer, shapes, start, data, eval_data, steps, mesh)
     if trainer.leads:
+        output = Path(options.output.output_dir)
         write_json(output / "settings.json", options.settings())
     trainer.run()
     return INTERRUPTED if trainer.stopping else 0
@@ -78,8 +110,11 @@ def make_data(
     if steps < 0:
         samples = sum(len(source.files) for source in sources)
         steps = math.ceil(schedule.num_train_epochs * samples / (rows * passes))
-    if steps < 1:
-        raise InputError(f"{steps} steps; allowed: at least 1; change --max_steps")
+    if not 1 <= steps <= LARGEST_COUNT:
+        raise InputError(
+            f"{float(steps):.15g} steps; allowed: 1 to {LARGEST_COUNT}; change --max_steps or "
+            "--num_train_epochs"
+        )
     data = Data(sources, builder, settings, steps * passes, mesh)
     if not what.eval_data_path:
         return data, None, steps
@@ -114,6 +149,13 @@ def load_model(options: Options) -> Emu3ForCausalLM:
     if options.data.max_position_embeddings:
         model.config.max_position_embeddings = options.data.max_position_embeddings
     return model
+
+
+def start_checksum(model: Emu3ForCausalLM) -> dict[str, int]:
+    """What a checkpoint remembers of the weights it began with, before they are shared out."""
+    published = [p for name, p in model.parameters_and_names() if not is_adapter(name)]
+    # Other dtypes round to other values: only equal ones are compared.
+    return {f"checksum of {published[0].dtype} start weights": checksum(published)}
 
 
 def mark_trained(model: Emu3ForCausalLM, options: ModelOptions, seed: int) -> None:

@@ -17,10 +17,15 @@ class LossScaler:
         self.kind, self.factor, self.window = kind, factor, window
         self.scale = 1.0 if kind == "none" else scale
         self.good = 0
+        self.refused = 0  # steps in a row that no smaller scale could have saved
 
     def accepts(self, norm: float) -> bool:
         """Whether gradients of this norm may be used; adapts a dynamic scale."""
         finite = math.isfinite(norm)
+        if finite:
+            self.refused = 0
+        elif self.kind != "dynamic" or self.scale <= 1:
+            self.refused += 1
         if self.kind != "dynamic":
             return finite
         self.good = self.good + 1 if finite else 0

@@ -17,19 +17,17 @@ from emu3.errors import InputError
 
 
 class StateFile:
-    """A resume file that is open, its tensors read one by one: all of them would fill memory."""
+    """A resume file that is open, its tensors read one by one: all of them would fill memory.
 
-    def __init__(self, file: safe_open) -> None:
-        self.file = file
+    `values` are the plain ones; `values["step"]` is a whole number.
+    """
+
+    def __init__(self, file: safe_open, values: dict[str, Any]) -> None:
+        self.file, self.values = file, values
 
     def tensor(self, name: str) -> np.ndarray:
         """The tensor of that name."""
         return self.file.get_tensor(name)
-
-    @property
-    def values(self) -> dict[str, Any]:
-        """The plain values."""
-        return json.loads(self.file.metadata()["values"])
 
 
 def write_state(path: Path, tensors: dict[str, np.ndarray], values: dict[str, Any]) -> None:
@@ -56,8 +54,19 @@ def open_state(path: Path, shapes: dict[str, tuple[int, ...]], flag: str) -> Ite
                         f"{path}: {name} has shape {stored}, the model {tuple(shape)}; "
                         f"change {flag}"
                     )
-            yield StateFile(file)
+            yield StateFile(file, _values(path, file.metadata(), flag))
     except InputError:
         raise
     except (SafetensorError, OSError, KeyError, ValueError) as error:
         raise InputError(f"cannot read {path}: {error}; change {flag}") from None
+
+
+def _values(path: Path, metadata: dict[str, str] | None, flag: str) -> dict[str, Any]:
+    try:
+        values = json.loads((metadata or {})["values"])
+    except (KeyError, ValueError, RecursionError):
+        values = None
+    step = values.get("step") if isinstance(values, dict) else None
+    if type(step) is not int or step < 0:
+        raise InputError(f"{path} does not say how many steps are done; change {flag}")
+    return values

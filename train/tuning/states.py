@@ -7,7 +7,9 @@ stage wrote them, so another number may go on with them:
     power1 power2                              (1,), of `train.tuning.step.Update`
 """
 
+import re
 import zlib
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,8 +18,10 @@ import numpy as np
 from mindspore import Parameter, Tensor, nn
 
 from emu3.arrays import as_numpy
+from emu3.errors import InputError
 from emu3.parallel.collectives import Stack
 from emu3.parallel.mesh import Mesh
+from train.tuning.ranges import LARGEST
 from train.tuning.statefile import open_state, write_state
 from train.tuning.zero import Unit, share_of
 
@@ -26,6 +30,7 @@ if TYPE_CHECKING:
 
 KINDS = ("master", "exp_avg", "exp_avg_sq")
 POWERS = ("power1", "power2")
+REMEDY = "take another checkpoint; change --resume"
 CHECKED = 4096  # values of each frozen weight
 
 
@@ -104,6 +109,7 @@ def restore(path: Path, states: States, update: "Update") -> dict[str, Any]:
     shapes = {f"{kind}.{name}": shape for kind in KINDS for name, shape in states.shapes.items()}
     shapes |= dict.fromkeys(POWERS, (1,))
     with open_state(path, shapes, "--resume") as file:
+        check_values(path, file.values)
         for kind in KINDS:
             states.restore(kind, {name: file.tensor(f"{kind}.{name}") for name in states.shapes})
         for name in POWERS:
@@ -111,11 +117,36 @@ def restore(path: Path, states: States, update: "Update") -> dict[str, Any]:
         return file.values
 
 
-def frozen_checksum(model: nn.Cell) -> int:
-    """A checksum of the beginnings of all weights that are not trained; 0 without any."""
+def check_values(path: Path, values: dict[str, Any]) -> None:
+    """Refuse plain values that `Trainer` did not write.
+
+    Raises:
+        InputError: says which.
+    """
+    scaler, identity = values.get("scaler"), values.get("identity")
+    named = re.fullmatch(r"checkpoint-(\d+)", path.parent.name)
+    if named and int(named[1]) != values["step"]:
+        raise InputError(
+            f"{path} is of step {values['step']!r}, not of its folder's name; {REMEDY}"
+        )
+    if not isinstance(scaler, dict) or not all(
+        type(scaler.get(name)) in (int, float) and 0 <= scaler[name] <= LARGEST
+        for name in ("scale", "good")
+    ):
+        raise InputError(f"{path} states no loss scale; {REMEDY}")
+    if not isinstance(identity, dict) or not all(type(v) is int for v in identity.values()):
+        raise InputError(f"{path} does not state what it was trained with; {REMEDY}")
+
+
+def checksum(parameters: Iterable[Parameter]) -> int:
+    """A checksum of the beginnings of weights; 0 without any."""
     total = 0
-    for parameter in model.get_parameters():
-        if not parameter.requires_grad:
-            start = as_numpy(parameter).reshape(-1)[:CHECKED].astype(np.float32)
-            total = zlib.crc32(start.tobytes(), total)
+    for parameter in parameters:
+        start = as_numpy(parameter).reshape(-1)[:CHECKED].astype(np.float32)
+        total = zlib.crc32(start.tobytes(), total)
     return total
+
+
+def frozen_checksum(model: nn.Cell) -> int:
+    """The checksum of all weights that are not trained."""
+    return checksum(p for p in model.get_parameters() if not p.requires_grad)

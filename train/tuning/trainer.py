@@ -1,5 +1,10 @@
-"""The loop of a fine-tuning run: steps, evaluation, log, checkpoints, signals."""
+"""The loop of a fine-tuning run: steps, evaluation, log, checkpoints, signals.
 
+A checkpoint is known to be good once a step went on from it: only then do older ones go. None is
+written while gradients are not finite, and a run whose gradients stay so ends.
+"""
+
+import math
 import signal
 from pathlib import Path
 
@@ -10,7 +15,7 @@ from mindspore import Tensor
 from emu3.errors import InputError
 from emu3.mllm import Emu3ForCausalLM, Emu3Tokenizer
 from emu3.parallel.mesh import Mesh
-from train.data.batches import Data, padded_length
+from train.data.batches import Data, LocalBatch, padded_length
 from train.tuning import checkpoints, states
 from train.tuning.log import Figures, Log
 from train.tuning.lora import is_adapter, merged
@@ -20,6 +25,9 @@ from train.tuning.schedule import cosine_schedule
 from train.tuning.step import Collect, Reduce, SummedLoss, Totals, Update
 from train.tuning.zero import make_units
 
+REFUSED_AT_MOST = 5  # steps in a row whose gradients are not finite
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
 
 class Trainer:
     """One process of a run.
@@ -28,6 +36,7 @@ class Trainer:
         options: what the command was told.
         model: frozen, adapted and shared out as the options say.
         shapes: published shape of every parameter by name.
+        start: checksums of the weights it began with, by what they are of.
         train_data, eval_data: batches; eval_data may be None.
         steps: optimizer steps in all.
         mesh: the processes.
@@ -39,12 +48,14 @@ class Trainer:
         model: Emu3ForCausalLM,
         tokenizer: Emu3Tokenizer,
         shapes: dict[str, tuple[int, ...]],
+        start: dict[str, int],
         train_data: Data,
         eval_data: Data | None,
         steps: int,
         mesh: Mesh,
     ) -> None:
         self.options, self.model, self.tokenizer, self.mesh = options, model, tokenizer, mesh
+        self.start = start
         self.train_data, self.eval_data, self.steps = train_data, eval_data, steps
         schedule, parallel = options.schedule, options.parallel
         parameters, units = make_units(
@@ -70,6 +81,8 @@ class Trainer:
         self.output = Path(options.output.output_dir)
         self.signalled = False  # this process was told to stop
         self.stopping = False  # all processes agreed to
+        self.unproven: int | None = None  # step of a checkpoint that no good step went on from
+        self.unreadable: InputError | None = None  # what is wrong with this process's data
 
     @property
     def leads(self) -> bool:
@@ -78,46 +91,104 @@ class Trainer:
 
     def run(self) -> int:
         """Train until the last step or a signal; returns the number of steps done in all."""
-        before = {s: signal.signal(s, self._stop) for s in (signal.SIGINT, signal.SIGTERM)}
+        # nohup has SIGHUP ignored, and so it stays.
+        caught = [s for s in SIGNALS if s != signal.SIGHUP or signal.getsignal(s) != signal.SIG_IGN]
+        before = {s: signal.signal(s, self._stop) for s in caught}
         try:
             step = self._resume()
             # Each process drops other activations, and a resumed run not the first ones again.
-            ms.set_seed(
-                self.options.schedule.seed + step * self.mesh.world.size + self.mesh.world.index
-            )
+            seed = self.options.schedule.seed + step * self.mesh.world.size + self.mesh.world.index
+            ms.set_seed(seed % 2**32)
             return self._run(step)
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
 
     def _run(self, step: int) -> int:
+        saved = step
         log = Log(self.output, step, self.steps) if self.leads else None
         output = self.options.output
         while step < self.steps and not self.stopping:
-            figures, self.stopping = self._step(step)
+            batches = self._batches(step)
+            if batches is None:
+                self._end_unread(step, saved)
+            figures, self.stopping = self._step(step, batches)
             step += 1
             if log:
                 log.add(step, figures, self.rate(step - 1), step % output.logging_steps == 0)
+            self._check_health(step, figures)
+            good = not self.scaler.refused
+            if good:
+                self._forget_oldest()
             last = step == self.steps or self.stopping
             if self.eval_data and (step == self.steps or step % output.eval_steps == 0):
                 loss = self._evaluate()
                 if log:
                     log.add_evaluation(step, loss)
-            if last or step % output.save_steps == 0:
+            if last or (good and step % output.save_steps == 0):
                 path = self._save(step)
+                saved = step
                 if log:
                     log.say(f"saved {path}")
+        if not self.scaler.refused:
+            self._forget_oldest()
         if log:
             log.close()
         return step
 
-    def _step(self, step: int) -> tuple[Figures, bool]:
-        """One optimizer step; what it gave, and whether a process was told to stop."""
+    def _batches(self, step: int) -> list[LocalBatch] | None:
+        """What this process computes in a step; None when one of them cannot read its own."""
         passes = self.options.schedule.gradient_accumulation_steps
+        batches = []
+        try:
+            batches = [self.train_data.batch(step * passes + number) for number in range(passes)]
+        except InputError as error:
+            self.unreadable = error
+        if self.mesh.world.size == 1:
+            return None if self.unreadable else batches
+        own = Totals(0, 0, self.unreadable is not None)
+        failed = Totals(*self.reduce.sum(own.tensor()).asnumpy()).stop > 0
+        return None if failed else batches
+
+    def _end_unread(self, step: int, saved: int) -> None:
+        """Save what was learnt before data that cannot be read, then end."""
+        if step > saved and not self.scaler.refused:
+            path = self._save(step)
+            if self.leads:
+                print(f"saved {path}", flush=True)
+        raise self.unreadable or InputError(
+            "the data of another process cannot be read; its own message says why; mend what "
+            "--train_data_path names"
+        )
+
+    def _check_health(self, step: int, figures: Figures) -> None:
+        """End a run whose gradients were not finite in several steps.
+
+        The checkpoint that they came from is no longer one that a run goes on from.
+
+        Raises:
+            InputError: names the steps and the checkpoints from before them.
+        """
+        refused = self.scaler.refused
+        if refused < REFUSED_AT_MOST:
+            return
+        if self.leads and self.unproven is not None:
+            checkpoints.set_aside(self.output, self.unproven)
+        names = [path.name for path in checkpoints.checkpoints(self.output)]
+        kept = f"{', '.join(names) or 'no checkpoint'} in {self.output} from before them"
+        schedule = self.options.schedule
+        raise InputError(
+            f"gradients were not finite in {refused} steps in a row, {step - refused + 1} to "
+            f"{step} (norm {figures.grad_norm}): the run has diverged; kept: {kept}; allowed: "
+            f"smaller steps; change --learning_rate {schedule.learning_rate:g}, --max_grad_norm "
+            f"{schedule.max_grad_norm:g} or, in float16, --loss_scaler_type dynamic"
+        )
+
+    def _step(self, step: int, batches: list[LocalBatch]) -> tuple[Figures, bool]:
+        """One optimizer step; what it gave, and whether a process was told to stop."""
         loss, labels, tokens = np.float32(0), 0, 0
         scale = Tensor(self.scaler.scale, ms.float32)
-        for number in range(passes):
-            batch = self.train_data.batch(step * passes + number)
+        for number, batch in enumerate(batches):
             keep = Tensor(float(number > 0), ms.float32)
             loss += self.collect(*batch.tensors(), keep, scale).asnumpy()
             labels += batch.label_count
@@ -125,9 +196,10 @@ class Trainer:
         own = Totals(loss, labels, self.signalled)
         summed, norm = self.reduce(own.tensor(), scale)
         totals, length = Totals(*summed.asnumpy()), float(norm)
-        if self.scaler.accepts(length):
+        # A step without labels has nothing to teach; decay alone would wear the weights down.
+        if totals.labels and self.scaler.accepts(length):
             self.update(norm, Tensor(self.rate(step), ms.float32)).asnumpy()
-        loss = float(totals.loss) / max(1.0, float(totals.labels))
+        loss = float(totals.loss) / float(totals.labels) if totals.labels else math.nan
         return Figures(loss, length, tokens * self.mesh.world.size), bool(totals.stop > 0)
 
     def _evaluate(self) -> float:
@@ -136,7 +208,7 @@ class Trainer:
         training = not self.model.config.attention_dropout
         self.loss.set_train(training)
         loss, labels = np.float32(0), 0
-        for index in range(len(self.eval_data.chosen)):
+        for index in range(self.eval_data.passes):
             batch = self.eval_data.batch(index)
             loss += self.loss(*batch.tensors()).asnumpy()
             labels += batch.label_count
@@ -172,6 +244,7 @@ class Trainer:
         return {
             "samples of a step": rows * schedule.gradient_accumulation_steps,
             "checksum of frozen weights": states.frozen_checksum(self.model),
+            **self.start,
         }
 
     def _check_same_run(self, path: Path, values: dict) -> None:
@@ -181,9 +254,10 @@ class Trainer:
             InputError: says which.
         """
         for name, ours in self._identity().items():
-            if values["identity"][name] != ours:
+            theirs = values["identity"].get(name, ours)  # older checkpoints state less
+            if theirs != ours:
                 raise InputError(
-                    f"{path} was trained with {values['identity'][name]} as {name}, this run has "
+                    f"{path} was trained with {theirs} as {name}, this run has "
                     f"{ours}; allowed: the same; change --per_device_train_batch_size, "
                     "--gradient_accumulation_steps, --model_name_or_path or --resume"
                 )
@@ -193,15 +267,27 @@ class Trainer:
         whole = {kind: self.states.whole(kind, self.leads) for kind in states.KINDS}
         if not self.leads:
             return self.output / f"checkpoint-{step}"
+        odd = next((n for n, v in whole["master"].items() if not np.isfinite(v).all()), None)
+        if odd is not None:
+            raise InputError(
+                f"{odd} is not finite after step {step}, which is not saved; earlier checkpoints "
+                "are whole; change --learning_rate or --weight_decay"
+            )
         weights = dict(self.model.parameters_and_names()) | whole["master"] | merged(self.model)
         weights = {name: weights[name] for name in weights if not is_adapter(name)}
         values = {"step": step, "scaler": self.scaler.values(), "identity": self._identity()}
         output = self.options.output
-        with checkpoints.new_checkpoint(self.output, step, output.save_total_limit) as folder:
+        with checkpoints.new_checkpoint(self.output, step) as folder:
             states.save(folder / checkpoints.STATE, whole, self.update, values)
             self.model.save_pretrained(folder, dtype=output.save_dtype, weights=weights)
             self.tokenizer.save_pretrained(folder)
+        self.unproven = step
         return self.output / f"checkpoint-{step}"
+
+    def _forget_oldest(self) -> None:
+        if self.leads and self.unproven is not None:
+            checkpoints.forget_oldest(self.output, self.options.output.save_total_limit)
+        self.unproven = None
 
     def _stop(self, number: int, frame: object) -> None:
         self.signalled = True

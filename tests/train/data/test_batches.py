@@ -126,9 +126,10 @@ def test_no_row_is_longer_than_the_longest_allowed_one_padded(shards):
         assert length <= padded <= longest and padded % shards == 0
 
 
-def test_a_weight_must_be_above_zero(source):
-    with pytest.raises(InputError, match="weight 0"):
-        Source(f"{source}:0", "train", "--data")
+def test_a_weight_must_be_above_zero_and_finite(source):
+    for weight in ("0", "inf", "nan", "1e999"):
+        with pytest.raises(InputError, match=f"weight {weight} of"):
+            Source(f"{source}:{weight}", "train", "--data")
     assert Source(f"{source}:2.5", "train", "--data").weight == 2.5
 
 

@@ -12,80 +12,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 from mindspore import nn
-from safetensors.numpy import load_file
 
-from emu3 import runtime
 from emu3.mllm import Emu3Config, Emu3ForCausalLM, Emu3Tokenizer
-from train import prepare_scene_data, train_seq_parallel
+from tests.train.tuning.runs import command, complaint, losses, rows_of, train, weights
+from train import train_seq_parallel
 from train.data.features import list_files
 from train.tuning.checkpoints import checkpoints
 
 ROOT = Path(__file__).resolve().parents[3]
-
-
-@pytest.fixture(autouse=True)
-def context():
-    """Undo the context that the command sets, and see that signals are as they were."""
-    before = [signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM)]
-    yield
-    assert [signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM)] == before
-    runtime.setup(device="CPU")
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory, builder):
-    """A start model in start/, captions in scenes/t2i, questions in scenes/vqa."""
-    path = tmp_path_factory.mktemp("training")
-    vocabulary = builder.vocabulary
-    names = ("pad", "bos", "eos", "img", "boi", "eoi", "eol", "eof")
-    config = Emu3Config(
-        vocab_size=builder.tokenizer.vocab_size,
-        hidden_size=32,
-        intermediate_size=48,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        max_position_embeddings=512,
-        attention_dropout=0.0,
-        **{f"{name}_token_id": getattr(vocabulary, name) for name in names},
-    )
-    runtime.setup(device="CPU", seed=0)
-    Emu3ForCausalLM(config).save_pretrained(path / "start")
-    builder.tokenizer.save_pretrained(path / "start")
-    args = ["--output", path / "scenes", "--scenes", "10", "--held-back", "2", "--codes", "named"]
-    args += ["--wordings", "2", "--new"]
-    assert prepare_scene_data.main([str(a) for a in args]) == 0
-    return path
-
-
-def command(folder, name, *more) -> list[str]:
-    args = ["--model_name_or_path", folder / "start", "--train_data_path", folder / "scenes/t2i"]
-    args += ["--output_dir", folder / name, "--mode", "pynative", "--max_steps", "4"]
-    args += ["--learning_rate", "1e-2", "--min_learning_rate", "1e-3", "--warmup_steps", "1"]
-    args += ["--per_device_train_batch_size", "2", "--null_prompt_prob", "0.2"]
-    return [str(a) for a in (*args, "--save_steps", "2", *more)]
-
-
-def train(folder, name, *more) -> Path:
-    assert train_seq_parallel.main(command(folder, name, *more)) == 0
-    return folder / name
-
-
-def weights(checkpoint: Path) -> dict[str, np.ndarray]:
-    return load_file(checkpoint / "model.safetensors")
-
-
-def losses(output: Path) -> list[str]:
-    return [row.split(",")[:3] for row in (output / "log.csv").read_text().splitlines()[1:]]
-
-
-def rows_of(path: Path) -> list[list[str]]:
-    return [row.split(",") for row in path.read_text().splitlines()[1:]]
-
-
-@pytest.fixture(scope="module")
-def whole(folder):
-    return train(folder, "whole", "--eval_data_path", str(folder / "scenes" / "t2i"))
 
 
 def test_a_run_learns_and_leaves_a_folder_that_loads(whole, folder):
@@ -277,12 +211,6 @@ def test_a_signal_saves_and_stops_and_the_run_goes_on(folder):
     step = int(saved.name.split("-")[1])
     train(folder, "stopped", "--max_steps", str(step + 1))
     assert len(losses(folder / "stopped")) == step + 1
-
-
-def complaint(capsys, arguments) -> str:
-    assert train_seq_parallel.main(arguments) == 2
-    text = capsys.readouterr().err
-    return next(line for line in text.splitlines() if "error:" in line)
 
 
 def test_bad_input_is_named(folder, whole, capsys, tmp_path):
