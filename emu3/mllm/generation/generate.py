@@ -15,6 +15,7 @@ import numpy as np
 from mindspore import Tensor
 
 from emu3.arrays import as_numpy
+from emu3.errors import InputError
 from emu3.mllm.generation.decoder import Decoder, StepStore
 from emu3.mllm.generation.events import Done, Event, PrefillDone, RowDone, TextPiece
 from emu3.mllm.generation.logits_processors import processed
@@ -46,7 +47,7 @@ class GenerationMixin:
 
         Args:
             input_ids: (B, T), padded on either side where `attention_mask` (B, T) is 0; or rows
-                of ids of any length.
+                of ids of any length. Without a mask pad ids are padding, unless pad is an eos.
             generation_config: replaces the checkpoint's as a whole.
             logits_processor: guidance and grid constraints join the fast path; any other one is
                 called at every step with ids so far and scores, which is slower.
@@ -54,8 +55,10 @@ class GenerationMixin:
             seed: a whole number, or one per sequence; None draws one.
             jit: False runs the step operator by operator: the same tokens, slower.
             overrides: any field of GenerationConfig; `negative_prompt_ids` (1 or B, T') and
-                `negative_prompt_attention_mask` for guidance_scale; `image_size` (1 or B, 2)
-                latent rows and columns, which makes each prompt go on with a picture's grid;
+                `negative_prompt_attention_mask` for guidance_scale, by default a picture's empty
+                prompt; `image_size` (1 or B, 2) latent rows and columns, which makes each prompt
+                go on with a picture's grid, unless it holds its picture whole; `eos_token_id`
+                None for answers that do not end;
                 `decoding` "plain", "jacobi" (with `window`, `coupling`) or the lossy "zipar"
                 (with `zipar_window`), see docs/decoding.md.
 
@@ -100,7 +103,7 @@ def _run(store: StepStore, request: Request, streamer) -> Iterator[Event]:
     decoder = decoder_class(store, request)
     progress = Texts(request) if request.grid is None else Pictures(request)
     try:
-        logits = decoder.start()
+        logits = _checked(decoder.start())
         prompts = sum(len(prompt) for prompt in request.rows.prompts)
         yield PrefillDone(prompts, time.perf_counter() - began)
         _choose(decoder, request, logits)
@@ -126,6 +129,20 @@ def _run(store: StepStore, request: Request, streamer) -> Iterator[Event]:
         seeds=request.seeds,
         forwards=tuple(decoder.forwards.tolist()),
     )
+
+
+def _checked(logits: Tensor) -> Tensor:
+    """Logits (N, V) of the first token, when they are numbers.
+
+    Raises:
+        InputError: NaN or infinity: a damaged weight, or values beyond the dtype.
+    """
+    if not np.isfinite(as_numpy(logits).sum(dtype=np.float64)):
+        raise InputError(
+            "the model's scores are NaN or infinite; allowed: numbers; fetch its weights again, "
+            "or compute in float32 or bfloat16 (--dtype)"
+        )
+    return logits
 
 
 def _choose(decoder: Decoder, request: Request, logits: Tensor) -> None:
