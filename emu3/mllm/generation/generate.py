@@ -20,6 +20,7 @@ from emu3.mllm.generation.decoder import Decoder, StepStore
 from emu3.mllm.generation.events import Done, Event, PrefillDone, RowDone, TextPiece
 from emu3.mllm.generation.logits_processors import processed
 from emu3.mllm.generation.request import Request, make_request
+from emu3.runtime import ONE_AT_A_TIME
 
 if TYPE_CHECKING:
     from transformers.generation.configuration_utils import GenerationConfig
@@ -62,17 +63,26 @@ class GenerationMixin:
                 `decoding` "plain", "jacobi" (with `window`, `coupling`) or the lossy "zipar"
                 (with `zipar_window`), see docs/decoding.md.
 
+        A thread that generates waits for another one's to end.
+
         Raises:
             InputError: an argument that is impossible or not supported.
         """
-        request = self.request(
-            input_ids, generation_config, logits_processor, attention_mask, seed, jit, **overrides
-        )
-        if streamer is not None:
-            streamer.put(as_numpy(input_ids))
-        for event in self.run(request, streamer):
-            done = event
-        return Tensor(done.sequences, ms.int32)
+        with ONE_AT_A_TIME:
+            request = self.request(
+                input_ids,
+                generation_config,
+                logits_processor,
+                attention_mask,
+                seed,
+                jit,
+                **overrides,
+            )
+            if streamer is not None:
+                streamer.put(as_numpy(input_ids))
+            for event in self.run(request, streamer):
+                done = event
+            return Tensor(done.sequences, ms.int32)
 
     def stream(self, *arguments, **named) -> Iterator[Event]:
         """`generate` without streamer as a sequence of events, of which `Done` is the last.
@@ -82,13 +92,30 @@ class GenerationMixin:
         return self.run(self.request(*arguments, **named))
 
     def run(self, request: Request, streamer=None) -> Iterator[Event]:
-        """The events of a request, of which `Done` is the last."""
-        training = self.training
+        """The events of a request, of which `Done` is the last.
+
+        Several may be under way at a time, in one thread or more: each waits for the others' event.
+        """
+        events = _run(self, request, streamer)
+        try:
+            while True:
+                with ONE_AT_A_TIME:
+                    event = self._next_event(events)
+                if event is None:
+                    return
+                yield event
+        finally:
+            with ONE_AT_A_TIME:
+                events.close()
+
+    def _next_event(self, events: Iterator[Event]) -> Event | None:
+        if not self.training:
+            return next(events, None)
         self.set_train(False)
         try:
-            yield from _run(self._step_store(), request, streamer)
+            return next(events, None)
         finally:
-            self.set_train(training)
+            self.set_train(True)
 
     def _step_store(self) -> StepStore:
         """Compiled steps, kept for the next generation; not part of the network."""
@@ -97,8 +124,9 @@ class GenerationMixin:
         return self.__dict__["_steps"]
 
 
-def _run(store: StepStore, request: Request, streamer) -> Iterator[Event]:
+def _run(model: GenerationMixin, request: Request, streamer) -> Iterator[Event]:
     began = time.perf_counter()
+    store = model._step_store()
     _, decoder_class = request.settings.scheme.parts()
     decoder = decoder_class(store, request)
     progress = Texts(request) if request.grid is None else Pictures(request)

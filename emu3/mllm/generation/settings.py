@@ -5,7 +5,6 @@ What this decoder cannot do is refused by name, never ignored.
 """
 
 import copy
-import math
 from dataclasses import dataclass
 from numbers import Integral, Real
 from typing import Any
@@ -158,8 +157,9 @@ class _Numbers:
     ) -> int:
         value = getattr(self.config, name, None)
         value = default if value is None else value
-        real = isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
-        if not real or value != int(value) or value < least or (most and value > most):
+        whole = isinstance(value, Integral) and not isinstance(value, bool)
+        whole = whole or (isinstance(value, float) and value.is_integer())
+        if not whole or value < least or (most and value > most):
             limit = f" up to {most}" if most else ""
             raise InputError(
                 f"{name} = {_shown(value)}; allowed: whole numbers from {least}{limit}; "
