@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from emu3.mllm.configuration_emu3 import Emu3Config
 
 NEGATIVE, NEGATIVE_MASK = "negative_prompt_ids", "negative_prompt_attention_mask"
+SCALING = "rope_scaling={'type': 'dynamic', 'factor': 2.0}"
 TOKEN_TYPES = "token_type_ids"  # transformers' tokenizers give them; there is one type here
 OWN_FIELDS = (NEGATIVE, NEGATIVE_MASK, "image_size", TOKEN_TYPES)
 
@@ -90,7 +91,7 @@ def make_request(
     guided = "guidance_scale" in overrides
     negatives = _negatives(own, settings, guided, grid, prompts, config)
     rows = make_rows(prompts, negatives, settings.pictures)
-    count = _new_tokens(rows, grid, settings, config.max_position_embeddings)
+    count = _new_tokens(rows, grid, settings, config)
     processors = own_processors(settings, ids.shape[1]) if settings.edit_scores else []
     callers = [p.__name__ for p in processors] + [type(p).__name__ for p in asked.others]
     # A checkpoint's scheme speaks of its pictures: texts are plain.
@@ -171,27 +172,32 @@ def _candidates(grid: Grid | None, callers: list[str], vocab_size: int) -> tuple
     return grid.vocabulary.visual_start, grid.vocabulary.visual_end
 
 
-def _new_tokens(rows: Rows, grid: Grid | None, settings: Settings, positions: int) -> int:
+def _new_tokens(rows: Rows, grid: Grid | None, settings: Settings, config: "Emu3Config") -> int:
     """How many tokens to make at most.
 
     Raises:
         InputError: the prompt, or the prompt and its picture, need more positions than there are.
     """
-    longest = rows.longest
+    longest, positions = rows.longest, config.most_positions
     if longest >= positions:
         raise InputError(
             f"a prompt has {longest} tokens; allowed: up to {positions - 1} with this model "
-            "(max_position_embeddings); shorten --prompt or --question, or choose a smaller --image"
+            "(max_position_embeddings); shorten --prompt or --question, choose a smaller --image, "
+            f"or load the model with {SCALING}"
         )
+    room = positions - longest
+    if grid is None and settings.new_tokens is None:
+        usual = config.usual_positions - longest
+        return min(usual if usual > 0 else config.max_position_embeddings, room)
     if grid is None:
-        room = positions - longest
-        return room if settings.new_tokens is None else min(settings.new_tokens, room)
+        return min(settings.new_tokens, room)
     count = grid.forced.shape[1]
     # The last free token is the last one whose successor has to be computed.
     if longest + grid.free_until - 1 > positions:
         raise InputError(
             f"a prompt of {longest} tokens and a picture of {count} need more than the model's "
-            f"{positions} positions; change --image-area, --height, --width or --prompt"
+            f"{positions} positions; change --image-area, --height, --width or --prompt, or load "
+            f"the model with {SCALING}"
         )
     return count
 

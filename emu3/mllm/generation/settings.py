@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from transformers.generation.configuration_utils import GenerationConfig
 
-from emu3.errors import InputError
+from emu3.errors import InputError, shown
 from emu3.mllm.generation.schemes import FIELDS, Scheme, merged, read_scheme
 from emu3.mllm.vocabulary import Vocabulary
 
@@ -162,7 +162,7 @@ class _Numbers:
         if not whole or value < least or (most and value > most):
             limit = f" up to {most}" if most else ""
             raise InputError(
-                f"{name} = {_shown(value)}; allowed: whole numbers from {least}{limit}; "
+                f"{name} = {shown(value)}; allowed: whole numbers from {least}{limit}; "
                 f"change {name}"
             )
         return int(value)
@@ -173,18 +173,10 @@ class _Numbers:
         real = isinstance(value, Real) and not isinstance(value, bool)
         if not real or not least <= value <= most:
             raise InputError(
-                f"{name} = {_shown(value)}; allowed: numbers from {least:g} to {most:g}; "
+                f"{name} = {shown(value)}; allowed: numbers from {least:g} to {most:g}; "
                 f"change {name}"
             )
         return float(value)
-
-
-def _shown(value: Any) -> str:
-    """A value for a message, cut short; whole numbers of thousands of digits have no text."""
-    try:
-        return repr(value)[:80]
-    except ValueError:
-        return "a number of thousands of digits"
 
 
 def _ceiling(number: _Numbers, overrides: dict[str, Any], prompt_length: int) -> int | None:
@@ -209,7 +201,7 @@ def _ids(config: GenerationConfig, name: str, vocab_size: int) -> tuple[int, ...
     ids = tuple(np.asarray(item).tolist() for item in values)
     if not all(type(i) is int and 0 <= i < vocab_size for i in ids):
         raise InputError(
-            f"{name} = {_shown(value)}; allowed: whole numbers in 0..{vocab_size - 1}, one or a "
+            f"{name} = {shown(value)}; allowed: whole numbers in 0..{vocab_size - 1}, one or a "
             f"list; change {name}"
         )
     return ids
@@ -231,5 +223,5 @@ def _pad(config: GenerationConfig, model_config) -> int:
     stated = (config.pad_token_id, model_config.pad_token_id)
     pad = next((v for v in stated if v is not None), Vocabulary.from_config(model_config).pad)
     if not isinstance(pad, Integral) or not 0 <= pad < 2**31:
-        raise InputError(f"pad_token_id = {_shown(pad)}; allowed: an id; change pad_token_id")
+        raise InputError(f"pad_token_id = {shown(pad)}; allowed: an id; change pad_token_id")
     return int(pad)
