@@ -9,6 +9,15 @@ class InputError(ValueError):
     """Bad input. The message names the value, what is allowed, and the flag to change."""
 
 
+def shown(value: object) -> str:
+    """A value for a message, cut short; whole numbers of thousands of digits have no text."""
+    try:
+        text = repr(value)
+    except (ValueError, RecursionError):
+        return f"a {type(value).__name__} too large to show"
+    return text if len(text) <= 120 else f"{text[:117]}..."
+
+
 @contextmanager
 def about(what: str | Path, flag: str) -> Iterator[None]:
     """Let an InputError also name what it is about and the flag that gave it.
