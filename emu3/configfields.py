@@ -37,8 +37,16 @@ def extra_fields(config_class: type[PretrainedConfig], given: dict[str, Any]) ->
                 f"{name} = {str(value)[:80]} is not supported; allowed: {idle!r}, or none; use a "
                 "checkpoint without it"
             )
-        if name not in LIBRARY and (name.startswith("__") or hasattr(config_class, name)):
+        if name.startswith("_") and not name.startswith("__"):
+            continue
+        if name not in LIBRARY and (name.startswith("__") or _fixed(config_class, name)):
             raise InputError(f"{name} cannot be set from outside; allowed: fields; leave it out")
-        if not name.startswith("_"):
-            kept[name] = value
+        kept[name] = value
     return kept
+
+
+def _fixed(config_class: type, name: str) -> bool:
+    """Whether a class has an attribute of its own that is not there to be set."""
+    attribute = getattr(config_class, name, None)
+    settable = isinstance(attribute, property) and attribute.fset is not None
+    return hasattr(config_class, name) and not settable

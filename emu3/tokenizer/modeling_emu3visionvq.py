@@ -150,6 +150,12 @@ class Emu3VisionVQModel(PretrainedModel):
     path_flag = "--vq-model"
     side_files = (PROCESSOR_FILE,)
 
+    @classmethod
+    def least_tensors(cls, config: Emu3VisionVQConfig) -> int:
+        """Eight of each residual block of the two nets, and two of each step in time."""
+        blocks = len(config.ch_mult) * (2 * config.num_res_blocks + 1)
+        return 8 * blocks + 4 * config.temporal_stages
+
     def __init__(self, config: Emu3VisionVQConfig) -> None:
         super().__init__(config)
         z, e = config.z_channels, config.embed_dim
