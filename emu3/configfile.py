@@ -7,7 +7,7 @@ from typing import Any
 from transformers.configuration_utils import PretrainedConfig
 from transformers.generation.configuration_utils import GenerationConfig
 
-from emu3.errors import InputError
+from emu3.errors import InputError, shown
 from emu3.files import read_json
 from emu3.hub import CONFIG
 
@@ -26,9 +26,16 @@ def read_config(
     """
     fields = read_json(folder / CONFIG)
     kind = fields.pop("model_type", config_class.model_type)
+    if kind == "emu3":
+        raise InputError(
+            f"{folder / CONFIG} is transformers' own port of Emu3 (model_type 'emu3'), whose "
+            f"tensors have other names; allowed: the original checkpoints, model_type "
+            f"{config_class.model_type!r}, such as BAAI/Emu3-Gen, -Chat, -Stage1 and "
+            f"-VisionTokenizer; change {flag}"
+        )
     if kind != config_class.model_type:
         raise InputError(
-            f"{folder / CONFIG} describes model_type {kind!r}; allowed: "
+            f"{folder / CONFIG} describes model_type {shown(kind)}; allowed: "
             f"{config_class.model_type!r}; change {flag}"
         )
     fields.pop("transformers_version", None)
@@ -39,7 +46,7 @@ def read_config(
     try:
         return config_class(**{**fields, **overrides})
     # transformers trips over wrong types of its own fields in any of these ways.
-    except (ValueError, TypeError, AttributeError) as error:
+    except (ValueError, TypeError, AttributeError, KeyError, OverflowError) as error:
         raise InputError(f"{folder / CONFIG}: {error}; change it or {flag}") from None
 
 
@@ -54,7 +61,7 @@ def config_of_sizes(
     sizes = read_json(Path(path), f"change {flag}")
     try:
         return config_class(**sizes | more)
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, AttributeError, KeyError, OverflowError) as error:
         raise InputError(f"{path} holds no sizes: {error}; change {flag}") from None
 
 
@@ -81,9 +88,12 @@ def read_generation_config(path: Path) -> tuple[GenerationConfig, tuple[str, ...
         InputError: no such file, or its values are impossible.
     """
     settings = read_json(path)
+    for name in settings:
+        if name.startswith("__") or hasattr(GenerationConfig, name):
+            raise InputError(f"{path}: {name} is no setting of a generation; leave it out")
     try:
         config = GenerationConfig.from_dict(settings)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, AttributeError, KeyError) as error:
         raise InputError(f"{path} is no generation configuration: {error}") from None
     for name, value in settings.items():
         if not hasattr(config, name):  # left out of a file that says _from_model_config

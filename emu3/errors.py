@@ -9,10 +9,15 @@ class InputError(ValueError):
     """Bad input. The message names the value, what is allowed, and the flag to change."""
 
 
-def shown(text: str, most: int = 60) -> str:
-    """A text in quotes, cut where it is long."""
-    cut = text if len(text) <= most else f"{text[:most]}... ({len(text)} characters)"
-    return repr(cut)
+def shown(value: object, most: int = 60) -> str:
+    """A value for a message, cut where it is long."""
+    if isinstance(value, str) and len(value) > most:
+        return repr(f"{value[:most]}... ({len(value)} characters)")
+    try:
+        text = repr(value)
+    except (ValueError, RecursionError):  # whole numbers of thousands of digits have no text
+        return f"a {type(value).__name__} too large to show"
+    return text if len(text) <= 2 * most else f"{text[: 2 * most - 3]}..."
 
 
 @contextmanager

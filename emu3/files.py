@@ -12,6 +12,8 @@ from typing import Any
 
 from emu3.errors import InputError
 
+JSON_BYTES = 2**28  # a list of a million features has 60 MB
+BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 # Hidden files under way: who wrote them, and on which machine.
 HOST = re.sub(r"[^A-Za-z0-9]", "", socket.gethostname())[:40]
 TEMPORARY = re.compile(r"\.emu3-([A-Za-z0-9]*)-([0-9]+)-")
@@ -143,21 +145,46 @@ def numbered_path(folder: Path, stem: str, suffix: str) -> Path:
     return folder / f"{stem}_{number:04d}{suffix}"
 
 
-def read_json(path: Path, remedy: str = "fetch or save it again") -> dict[str, Any]:
-    """The object of a JSON file.
+def read_json(
+    path: Path, remedy: str = "fetch or save it again", limit: int = JSON_BYTES
+) -> dict[str, Any]:
+    """The object of a JSON file of at most `limit` bytes, with or without a byte order mark.
 
     Raises:
-        InputError: no such file, or it holds something else; ends in `remedy`.
+        InputError: no such regular file, or it holds something else; ends in `remedy`.
     """
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        size = path.stat().st_size
+        if not path.is_file() or size > limit:
+            raise InputError(
+                f"{path} has {size} bytes; allowed: a regular file of up to {limit}; {remedy}"
+            )
+        content = path.read_bytes()
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror}; {remedy}") from None
+    return parse_object(content.removeprefix(BYTE_ORDER_MARK), path, remedy)
+
+
+def parse_object(content: bytes, what: object, remedy: str) -> dict[str, Any]:
+    """The object that JSON text in UTF-8 spells.
+
+    Raises:
+        InputError: it is no JSON, nested too deep, no object, or holds NaN, infinity or whole
+            numbers of thousands of digits; names `what` and ends in `remedy`.
+    """
+    try:
+        value = json.loads(content.decode("utf-8"), parse_constant=_no_number)
     except ValueError as error:
-        raise InputError(f"{path} is no JSON: {error}; {remedy}") from None
-    if not isinstance(content, dict):
-        raise InputError(f"{path} holds no JSON object; {remedy}")
-    return content
+        raise InputError(f"{what} is no JSON: {error}; {remedy}") from None
+    except RecursionError:
+        raise InputError(f"{what} is nested too deep; allowed: plain objects; {remedy}") from None
+    if not isinstance(value, dict):
+        raise InputError(f"{what} holds no JSON object; {remedy}")
+    return value
+
+
+def _no_number(name: str) -> None:
+    raise ValueError(f"{name} is no number")
 
 
 def write_json(path: Path, content: dict[str, Any]) -> None:

@@ -250,8 +250,8 @@ class TextToImage:
             InputError: a prompt and its picture are too long, or settings do not fit them.
         """
         arguments = settings.arguments | {name: getattr(settings, name) for name in FIELDS}
+        arguments["guidance_scale"] = settings.guidance  # 1 too: else the checkpoint's own counts
         if settings.guidance != 1:
-            arguments["guidance_scale"] = settings.guidance
             arguments["negative_prompt_ids"] = [
                 self.prompts.generation(settings.negative_prompt, *picture.size)
                 for picture in pictures

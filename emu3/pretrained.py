@@ -13,7 +13,7 @@ from typing import Any, ClassVar, TypeVar
 
 import mindspore as ms
 import numpy as np
-from mindspore import Parameter, Tensor, nn
+from mindspore import Parameter, nn
 from mindspore.nn.utils import no_init_parameters
 from transformers.configuration_utils import PretrainedConfig
 
@@ -21,12 +21,13 @@ from emu3.arrays import as_numpy
 from emu3.configfile import config_fields, read_config, read_generation_config
 from emu3.errors import InputError
 from emu3.files import atomic_path, read_json, writable_folder, write_json
-from emu3.hub import CONFIG, GENERATION_CONFIG, checkpoint_folder
-from emu3.runtime import DTYPES, notice, resolve_dtype
-from emu3.tensorfile import CODES, STORED, Entry, read_entries, write_tensors
+from emu3.hub import CONFIG, GENERATION_CONFIG, checkpoint_folder, take_hub_options
+from emu3.runtime import DTYPES, resolve_dtype
+from emu3.tensorfile import CODES, STORED, write_tensors
+from emu3.weights import INDEX, WEIGHTS, load_weights, stored_tensors
 
-WEIGHTS = "model.safetensors"
-INDEX = "model.safetensors.index.json"
+TOKENIZER_CONFIG = "tokenizer_config.json"
+CODE = "*.py"  # what auto_map names: carried along for others, never run here
 Model = TypeVar("Model", bound="PretrainedModel")  # typing.Self needs Python 3.11
 UNITS = {"": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9}
 
@@ -43,6 +44,11 @@ class PretrainedModel(nn.Cell):
         self.config = config
         self.stated_settings: tuple[str, ...] = ()  # of the generation_config.json it came with
         self.source: Path | None = None  # the folder it came from
+
+    @classmethod
+    def least_tensors(cls, config: PretrainedConfig) -> int:
+        """A lower bound of the tensors of a model, known before one is built."""
+        return 1
 
     @property
     def dtype(self) -> ms.Type:
@@ -65,7 +71,9 @@ class PretrainedModel(nn.Cell):
             mindspore_dtype: dtype to compute in; None is the device's default.
             use_safetensors: must stay True: pickled weights can run code and are refused.
             attn_implementation: "eager", "flash_attention_2" or "sdpa"; None is the device's best.
-            config_overrides: replace fields of config.json.
+            config_overrides: replace fields of config.json. `revision`, `cache_dir`,
+                `local_files_only`, `force_download` and `token` go to the hub; `subfolder` is
+                where the files lie below the folder or id.
 
         Raises:
             InputError: a file is missing, truncated or malformed, a tensor missing or mis-shaped,
@@ -74,14 +82,24 @@ class PretrainedModel(nn.Cell):
         if not use_safetensors:
             raise InputError("use_safetensors = False is refused: pickled weights can run code")
         dtype = resolve_dtype(mindspore_dtype)
-        patterns = [CONFIG, GENERATION_CONFIG, "*.safetensors", INDEX, *cls.side_files]
-        folder = checkpoint_folder(path_or_hub_id, patterns, cls.path_flag)
+        where = take_hub_options(config_overrides)
+        folder = checkpoint_folder(path_or_hub_id, [CONFIG], cls.path_flag, **where)
         if attn_implementation is not None:
             config_overrides["attn_implementation"] = attn_implementation
         config = read_config(cls.config_class, folder, config_overrides, cls.path_flag)
+        patterns = [CONFIG, GENERATION_CONFIG, "*.safetensors", INDEX, *cls.side_files, CODE]
+        folder = checkpoint_folder(path_or_hub_id, patterns, cls.path_flag, **where)
+        entries = stored_tensors(folder)
+        # A few missing are named one by one below; numbers beyond all sense build nothing.
+        if cls.least_tensors(config) > 2 * len(entries) + 100:
+            raise InputError(
+                f"{folder / CONFIG} describes at least {cls.least_tensors(config)} tensors, the "
+                f"weights hold {len(entries)}; allowed: files of one checkpoint; change "
+                f"{cls.path_flag}"
+            )
         with no_init_parameters():
             model = cls(config)
-        load_weights(model, folder, dtype)
+        load_weights(model, folder, dtype, entries)
         if (folder / GENERATION_CONFIG).exists() and hasattr(model, "generation_config"):
             path = folder / GENERATION_CONFIG
             model.generation_config, model.stated_settings = read_generation_config(path)
@@ -115,33 +133,16 @@ class PretrainedModel(nn.Cell):
         name = _dtype_name(self.dtype if dtype is None else dtype)
         tensors = dict(self.parameters_and_names() if weights is None else weights)
         _save_weights(tensors, folder, name, _byte_count(max_shard_size))
+        if self.source is not None:
+            _copy_missing(
+                self.source, folder, (CODE, *self.side_files)
+            )  # code first: it is looked for
         config = config_fields(self.config, type(self).__name__, name)
-        write_json(folder / CONFIG, config)
+        write_json(folder / CONFIG, _with_code(config, folder))
         if getattr(self, "generation_config", None) is not None:
             settings = self.generation_config.to_dict()
             stated = {name: settings[name] for name in self.stated_settings if name in settings}
             write_json(folder / GENERATION_CONFIG, stated | self.generation_config.to_diff_dict())
-        if self.source is not None:
-            _copy_missing(self.source, folder, self.side_files)
-
-
-def load_weights(model: nn.Cell, folder: Path, dtype: ms.Type) -> None:
-    """Fill the model's parameters from the safetensors files of `folder`.
-
-    Floating-point parameters become `dtype`; integers keep their own.
-
-    Raises:
-        InputError: as `PretrainedModel.from_pretrained`.
-    """
-    entries = {}
-    for path in weight_files(folder):
-        entries |= read_entries(path)
-    parameters = dict(model.parameters_and_names())
-    _check_tensors(folder, entries, parameters)
-    for name, parameter in parameters.items():
-        if parameter.is_floating_point():
-            parameter.set_dtype(dtype)
-        parameter.set_data(Tensor.from_numpy(entries[name].read()).astype(parameter.dtype))
 
 
 def _copy_missing(source: Path, folder: Path, patterns: tuple[str, ...]) -> None:
@@ -150,45 +151,22 @@ def _copy_missing(source: Path, folder: Path, patterns: tuple[str, ...]) -> None
         if path.is_file() and not target.exists():
             with atomic_path(target) as temporary:
                 shutil.copyfile(path, temporary)
+            if path.name == TOKENIZER_CONFIG:
+                write_json(target, _with_code(read_json(target), folder))
 
 
-def weight_files(folder: Path) -> list[Path]:
-    """The safetensors files of a checkpoint folder: one, or those its index names.
-
-    Raises:
-        InputError: there are none, or the index is broken.
-    """
-    if (folder / WEIGHTS).exists():
-        return [folder / WEIGHTS]
-    if (folder / INDEX).exists():
-        table = read_json(folder / INDEX).get("weight_map")
-        names = set(table.values()) if isinstance(table, dict) else set()
-        if not names or any(not isinstance(n, str) or Path(n).name != n for n in names):
-            raise InputError(f"{folder / INDEX} names no files beside it; fetch or save it again")
-        return [folder / name for name in sorted(names)]
-    pickled = [p.name for p in folder.iterdir() if p.suffix in (".bin", ".pt", ".pth", ".ckpt")]
-    hint = f"{pickled[0]} is pickled and refused: convert it; " if pickled else ""
-    raise InputError(f"{folder} holds neither {WEIGHTS} nor {INDEX}; {hint}change the model folder")
-
-
-def _check_tensors(
-    folder: Path, entries: dict[str, Entry], parameters: dict[str, Parameter]
-) -> None:
-    missing = [name for name in parameters if name not in entries]
-    if missing:
-        raise InputError(
-            f"{folder} lacks {len(missing)} of {len(parameters)} tensors, first {missing[0]}; "
-            "fetch or save it again"
-        )
-    for name, parameter in parameters.items():
-        entry, wanted = entries[name], tuple(parameter.shape)
-        if entry.shape != wanted:
-            raise InputError(
-                f"{entry.path}: {name} has shape {entry.shape}; {CONFIG} asks for {wanted}"
-            )
-    extra = [name for name in entries if name not in parameters]
-    if extra:
-        notice(f"{folder} holds {len(extra)} tensors the model does not use, first {extra[0]}")
+def _with_code(fields: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """The fields without what `auto_map` says of files that `folder` does not have."""
+    stated = fields.get("auto_map")
+    if not isinstance(stated, dict):
+        return {name: value for name, value in fields.items() if name != "auto_map"}
+    kept = {}
+    for name, value in stated.items():
+        classes = [c for c in (value if isinstance(value, list) else [value]) if c is not None]
+        if all((folder / f"{str(c).split('.')[0]}.py").is_file() for c in classes):
+            kept[name] = value
+    rest = {name: value for name, value in fields.items() if name != "auto_map"}
+    return rest | ({"auto_map": kept} if kept else {})
 
 
 def _save_weights(

@@ -8,6 +8,7 @@
 
 import os
 import sys
+import threading
 from dataclasses import dataclass
 
 import mindspore as ms
@@ -31,6 +32,8 @@ DEFAULTS = {
 }
 DTYPES = {word: getattr(ms, name) for word, name in names.DTYPES.items()}
 _told: set[str] = set()
+# MindSpore runs one network of a process at a time: two threads in it end the process.
+ONE_AT_A_TIME = threading.RLock()
 
 
 def notice(text: str) -> None:

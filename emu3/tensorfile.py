@@ -12,9 +12,10 @@ from pathlib import Path
 
 import numpy as np
 
-from emu3.errors import InputError
-from emu3.files import atomic_path
+from emu3.errors import InputError, shown
+from emu3.files import atomic_path, parse_object
 
+REMEDY = "fetch or save it again"
 STORED = {
     "F64": np.dtype("<f8"),
     "F32": np.dtype("<f4"),
@@ -27,6 +28,11 @@ STORED = {
     "U8": np.dtype("u1"),
     "BOOL": np.dtype("?"),
 }
+# Bytes of a value of the types above, and of those that are known but not read.
+WIDTHS = {code: kind.itemsize for code, kind in STORED.items()}
+WIDTHS |= {"U64": 8, "C64": 8, "U32": 4, "U16": 2, "F8_E4M3": 1, "F8_E5M2": 1, "F8_E8M0": 1}
+FLOATS = ("F64", "F32", "F16", "BF16")
+HEADER_BYTES, MOST_AXES = 100_000_000, 32
 CODES = {"float32": "F32", "float16": "F16", "bfloat16": "BF16", "int64": "I64", "int32": "I32"}
 
 
@@ -42,13 +48,15 @@ class Entry:
     @property
     def size(self) -> int:
         """Bytes in the file."""
-        return math.prod(self.shape) * STORED[self.code].itemsize
+        return math.prod(self.shape) * WIDTHS[self.code]
 
     def read(self) -> np.ndarray:
         """The tensor in memory of its own; bfloat16 becomes float32."""
         with open(self.path, "rb") as file:
             file.seek(self.start)
             array = np.fromfile(file, STORED[self.code], math.prod(self.shape))
+        if array.nbytes < self.size:
+            raise _broken(self.path, "it has become shorter while it was read")
         if self.code == "BF16":
             array = from_bfloat16(array)
         return array.reshape(self.shape)
@@ -64,33 +72,50 @@ def read_entries(path: Path) -> dict[str, Entry]:
         size = path.stat().st_size
         with open(path, "rb") as file:
             length = int.from_bytes(file.read(8), "little")
-            header = json.loads(file.read(length)) if 8 + length <= size else None
+            whole = 8 + length <= size and length <= HEADER_BYTES
+            header = file.read(length) if whole else b""
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror}; change the model folder") from None
-    except ValueError:
-        raise _broken(path, "its header is no JSON") from None
-    if not isinstance(header, dict):
-        raise _broken(path, f"it has {size} bytes, fewer than its header")
-    header.pop("__metadata__", None)
-    return {name: _entry(path, name, raw, 8 + length, size) for name, raw in header.items()}
+    if not whole:
+        raise _broken(
+            path, f"it has {size} bytes, and its header {length}: cut short, or no header"
+        )
+    fields = parse_object(header, f"the header of {path}", REMEDY)
+    fields.pop("__metadata__", None)
+    base = 8 + length
+    entries = {name: _entry(path, name, raw, base, size) for name, raw in fields.items()}
+    _check_order(path, entries, base, size)
+    return entries
 
 
 def _entry(path: Path, name: str, raw: dict, base: int, size: int) -> Entry:
     try:
-        begin, end = raw["data_offsets"]
-        entry = Entry(path, raw["dtype"], tuple(raw["shape"]), base + begin)
-        fits = entry.size == end - begin and min((begin, *entry.shape)) >= 0
+        (begin, end), shape, code = raw["data_offsets"], raw["shape"], raw["dtype"]
+        numbers = all(type(value) is int and value >= 0 for value in (begin, end, *shape))
+        entry = Entry(path, code, tuple(shape), base + begin) if numbers else None
+        fits = numbers and len(shape) <= MOST_AXES and entry.size == end - begin
     except (KeyError, TypeError, ValueError):
-        raise _broken(path, f"its entry for {name} is not understood: {raw}") from None
+        raise _broken(path, f"its entry for {name} is not understood: {shown(raw)}") from None
     if not fits:
-        raise _broken(path, f"{name} {entry.code} {entry.shape} does not fill its bytes")
+        raise _broken(path, f"{name} {code} {shown(shape)} does not fill its bytes")
     if base + end > size:
         raise _broken(path, f"{name} ends at byte {base + end}, the file at {size}: truncated")
     return entry
 
 
+def _check_order(path: Path, entries: dict[str, Entry], start: int, size: int) -> None:
+    """Refuse tensors that share bytes, and bytes that are no tensor's."""
+    for name, entry in sorted(entries.items(), key=lambda pair: (pair[1].start, pair[1].size)):
+        if entry.start != start:
+            kind = "shares bytes with the tensor" if entry.start < start else "leaves a hole"
+            raise _broken(path, f"{name} begins at byte {entry.start}, not {start}: {kind} before")
+        start += entry.size
+    if start != size:
+        raise _broken(path, f"its tensors end at byte {start}, the file at {size}")
+
+
 def _broken(path: Path, why: str) -> InputError:
-    return InputError(f"{path} is no usable safetensors file: {why}; fetch or save it again")
+    return InputError(f"{path} is no usable safetensors file: {why}; {REMEDY}")
 
 
 def write_tensors(

@@ -152,7 +152,7 @@ def test_saving_leaves_tokenizer_files_that_are_there(tmp_path):
 def test_of_a_hub_id_the_tokenizer_is_fetched_too(folder, monkeypatch):
     asked = []
 
-    def fetch(name, allow_patterns):
+    def fetch(name, allow_patterns, **options):
         asked.extend(allow_patterns)
         return str(folder)
 
@@ -230,7 +230,7 @@ def test_missing_shard_is_named(model, tmp_path):
         load(tmp_path)
 
 
-@pytest.mark.parametrize("table", [None, {}, {"a": "../other.safetensors"}, {"a": 3}])
+@pytest.mark.parametrize("table", [None, {}, {"a": "../other.safetensors"}, {"a": 3}, {"a": []}])
 def test_index_without_files_beside_it_is_refused(folder, table):
     (folder / "model.safetensors").unlink()
     (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": table}))
@@ -253,14 +253,14 @@ def test_folder_without_weights_is_refused(folder):
         load(folder)
 
 
-@pytest.mark.parametrize("text", ["{", "[1]", "\xff\xfe"])
+@pytest.mark.parametrize("text", ["{", "[1]", "\xff\xfe", "[" * 100_000, '{"a": NaN}'])
 def test_broken_config_is_named(folder, text):
     (folder / "config.json").write_bytes(text.encode("latin-1"))
     with pytest.raises(InputError, match=r"config\.json"):
         load(folder)
 
 
-@pytest.mark.parametrize("text", ["{", '{"max_new_tokens": -1}'])
+@pytest.mark.parametrize("text", ["{", '{"max_new_tokens": -1}', '{"to_dict": 1}', "[]"])
 def test_broken_generation_config_is_named(folder, text):
     (folder / "generation_config.json").write_text(text)
     with pytest.raises(InputError, match=r"generation_config\.json"):
@@ -288,6 +288,10 @@ def test_config_of_another_model_is_refused(folder):
         ("bos_token_id", "one", "bos_token_id"),
         ("boi_token_id", 640, "boi_token_id"),
         ("id2label", 5, "id2label"),
+        ("quantization_config", {"load_in_8bit": True}, "quantization_config"),
+        ("__class__", "x", "__class__"),
+        ("rope_parameters", {"rope_type": "yarn"}, "rope_scaling"),
+        ("vocab_size", "9" * 200, "vocab_size"),
     ],
 )
 def test_an_impossible_config_value_is_refused_with_its_file(folder, name, value, word):
@@ -333,3 +337,119 @@ def test_failed_save_leaves_the_old_checkpoint(folder, monkeypatch):
 def test_tensors_are_stored_at_aligned_offsets(folder):
     for entry in read_entries(folder / "model.safetensors").values():
         assert entry.start % 4 == 0
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_weights_that_are_no_numbers_are_named(folder, value):
+    def spoil(tensors):
+        tensors["lm_head.weight"][3, 5] = value
+
+    rewrite(folder / "model.safetensors", spoil)
+    with pytest.raises(InputError, match=r"lm_head\.weight holds NaN"):
+        load(folder)
+
+
+def test_large_weights_are_numbers(folder):
+    def enlarge(tensors):
+        tensors["lm_head.weight"][:] = 3e38
+
+    rewrite(folder / "model.safetensors", enlarge)
+    assert load(folder).lm_head.weight.asnumpy().max() == np.float32(3e38)
+
+
+def test_weights_stored_as_integers_are_refused(folder):
+    def quantise(tensors):
+        tensors["lm_head.weight"] = tensors["lm_head.weight"].astype(np.int8)
+
+    rewrite(folder / "model.safetensors", quantise)
+    with pytest.raises(InputError, match=r"lm_head\.weight is stored as I8.*quantised"):
+        load(folder)
+
+
+@pytest.mark.parametrize("layers", [200, 10**6])
+def test_more_layers_than_there_are_tensors_are_refused_before_they_are_built(folder, layers):
+    rewrite_json(folder / "config.json", num_hidden_layers=layers)
+    with pytest.raises(InputError, match="describes at least"):
+        load(folder)
+
+
+@pytest.mark.parametrize("change", [{"num_res_blocks": 10**5}, {"ch_mult": [1] * 3000}])
+def test_more_blocks_than_there_are_tensors_are_refused_before_they_are_built(tmp_path, change):
+    _, vision = write_tiny_checkpoint(tmp_path)
+    rewrite_json(vision / "config.json", **change)
+    with pytest.raises(InputError, match="describes at least"):
+        Emu3VisionVQModel.from_pretrained(vision)
+
+
+def test_a_folder_of_transformers_own_port_is_named(folder):
+    rewrite_json(folder / "config.json", model_type="emu3")
+    with pytest.raises(InputError, match=r"transformers' own port.*BAAI/Emu3-Gen"):
+        load(folder)
+
+
+def test_a_config_with_a_byte_order_mark_is_read(folder):
+    path = folder / "config.json"
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+    assert load(folder).config.hidden_size == 64
+
+
+def test_of_a_hub_id_config_is_looked_at_before_weights_are_fetched(folder, monkeypatch):
+    fetched = []
+
+    def fetch(name, allow_patterns, **options):
+        fetched.append((allow_patterns, options))
+        return str(folder)
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", fetch)
+    load("owner/name", revision="v1", local_files_only=True, cache_dir="/tmp/x")
+    wanted = {"revision": "v1", "local_files_only": True, "cache_dir": "/tmp/x"}
+    assert [options for _, options in fetched] == [wanted, wanted]
+    assert fetched[0][0] == ["config.json"]
+    rewrite_json(folder / "config.json", model_type="llama")
+    with pytest.raises(InputError, match="llama"):
+        load("owner/name")
+    assert len(fetched) == 3
+
+
+def test_a_subfolder_is_below_the_folder(folder):
+    assert load(folder.parent, subfolder=folder.name).config.hidden_size == 64
+    for wrong in ("nowhere", "../x", "/tmp"):
+        with pytest.raises(InputError, match="subfolder"):
+            load(folder, subfolder=wrong)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("trust_remote_code", True),
+        ("config", {}),
+        ("torch_dtype", "float16"),
+        ("dtype", "float16"),
+        ("revision", "v1"),
+        ("device_map", "auto"),
+    ],
+)
+def test_options_without_a_meaning_here_are_refused_by_name(folder, name, value):
+    if name == "config":
+        value = load(folder).config
+    with pytest.raises(InputError, match=name):
+        load(folder, **{name: value})
+
+
+def test_a_saved_folder_names_no_code_that_it_lacks(tmp_path):
+    language, _ = write_tiny_checkpoint(tmp_path)
+    code = {"AutoModelForCausalLM": "modeling_emu3.Emu3ForCausalLM"}
+    words = {"AutoTokenizer": ["tokenization_emu3.Emu3Tokenizer", None]}
+    rewrite_json(language / "config.json", auto_map=code)
+    rewrite_json(language / "tokenizer_config.json", auto_map=words)
+    load(language).save_pretrained(tmp_path / "bare")
+    for name in ("config.json", "tokenizer_config.json"):
+        assert "auto_map" not in json.loads((tmp_path / "bare" / name).read_text())
+    for name in ("modeling_emu3.py", "tokenization_emu3.py"):
+        (language / name).write_text("# theirs\n")
+    load(language).save_pretrained(tmp_path / "whole")
+    written = json.loads((tmp_path / "whole" / "config.json").read_text())
+    assert written["auto_map"] == code
+    written = json.loads((tmp_path / "whole" / "tokenizer_config.json").read_text())
+    assert written["auto_map"] == words
+    assert (tmp_path / "whole" / "modeling_emu3.py").read_text() == "# theirs\n"

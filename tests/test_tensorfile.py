@@ -85,6 +85,11 @@ def test_truncated_data_names_file_and_tensor(path):
         {"dtype": "Q4", "shape": [1], "data_offsets": [0, 4]},
         {"dtype": "F32", "shape": [1]},
         {"dtype": "F32", "shape": [-1], "data_offsets": [4, 0]},
+        {"dtype": "F32", "shape": [1.0], "data_offsets": [0, 4]},
+        {"dtype": "F32", "shape": [True], "data_offsets": [0, 4]},
+        {"dtype": "F32", "shape": [1], "data_offsets": [0, 4.0]},
+        {"dtype": "F32", "shape": [1] * 33, "data_offsets": [0, 4]},
+        {"dtype": "F32", "shape": [1], "data_offsets": [0, 10**400]},
         17,
     ],
 )
@@ -108,3 +113,33 @@ def test_failed_write_leaves_nothing_behind(tmp_path):
     with pytest.raises(RuntimeError):
         write_tensors(tmp_path / "x.safetensors", {"w": ("F32", (1,))}, fail)
     assert list(tmp_path.iterdir()) == []
+
+
+def write_raw(path, header: bytes, data: bytes) -> None:
+    path.write_bytes(len(header).to_bytes(8, "little") + header + data)
+
+
+@pytest.mark.parametrize(
+    ("second", "size", "word"),
+    [((2, 6), 6, "shares"), ((8, 12), 12, "hole"), ((4, 8), 12, "end at byte")],
+)
+def test_tensors_fill_a_file_with_no_overlap_and_no_hole(tmp_path, second, size, word):
+    one = {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}
+    two = {"dtype": "F32", "shape": [1], "data_offsets": second}
+    header = json.dumps({"a": one, "b": two}).encode()
+    write_raw(tmp_path / "x.safetensors", header, bytes(size))
+    with pytest.raises(InputError, match=word):
+        read_entries(tmp_path / "x.safetensors")
+
+
+@pytest.mark.parametrize("header", [b"[" * 100_000, b'{"a":' * 100_000, b'{"a": NaN}', b"[]"])
+def test_a_header_of_another_kind_is_refused(tmp_path, header):
+    write_raw(tmp_path / "x.safetensors", header, b"")
+    with pytest.raises(InputError, match=r"header of .*x\.safetensors"):
+        read_entries(tmp_path / "x.safetensors")
+
+
+def test_types_that_are_not_read_may_stand_beside_others(tmp_path):
+    entry = {"dtype": "F8_E4M3", "shape": [4], "data_offsets": [0, 4]}
+    write_raw(tmp_path / "x.safetensors", json.dumps({"a": entry}).encode(), bytes(4))
+    assert read_entries(tmp_path / "x.safetensors")["a"].size == 4

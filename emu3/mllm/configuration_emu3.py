@@ -5,7 +5,8 @@ from typing import Any
 
 from transformers.configuration_utils import PretrainedConfig
 
-from emu3.errors import InputError
+from emu3.configfields import extra_fields
+from emu3.errors import InputError, shown
 from emu3.mllm.vocabulary import MARKERS
 
 POSITIVE = (
@@ -20,6 +21,8 @@ POSITIVE = (
     "pretraining_tp",
 )
 TOKEN_IDS = tuple(f"{name}_token_id" for name in MARKERS)
+ROPE_SCALING = "None or {'type': 'linear' or 'dynamic', 'factor': a float > 1}"
+SCALED_POSITIONS = 2**20
 IMAGE_AREA = 720 * 720  # pixels of a picture, of the released models
 
 
@@ -84,17 +87,20 @@ class Emu3Config(PretrainedConfig):
         self.eof_token_id = eof_token_id
         self.image_area = image_area
         self.pretraining_tp = pretraining_tp
-        self.rope_theta = rope_theta
-        self.rope_scaling = rope_scaling
+        rope = kwargs.pop("rope_parameters", None)
+        self.rope_theta, self.rope_scaling = read_rope(rope_theta, rope_scaling, rope)
+        width = kwargs.pop("head_dim", None)
         self.attention_dropout = attention_dropout
         super().__init__(
             pad_token_id=pad_token_id,
             bos_token_id=bos_token_id,
             eos_token_id=eos_token_id,
             tie_word_embeddings=tie_word_embeddings,
-            **kwargs,
+            **extra_fields(type(self), kwargs),
         )
         self._check_sizes()
+        if width not in (None, self.head_dim):
+            _refuse("head_dim", width, f"{self.head_dim}, hidden_size / num_attention_heads")
         self._check_ids()
         self._check_numbers()
         self._check_rope_scaling()
@@ -103,6 +109,22 @@ class Emu3Config(PretrainedConfig):
     def head_dim(self) -> int:
         """Width of one attention head."""
         return self.hidden_size // self.num_attention_heads
+
+    @property
+    def most_positions(self) -> int:
+        """Tokens a sequence may have: scaled rotary positions go on past the trained ones."""
+        scaled = self.rope_scaling is not None
+        return (
+            max(SCALED_POSITIONS, self.max_position_embeddings)
+            if scaled
+            else (self.max_position_embeddings)
+        )
+
+    @property
+    def usual_positions(self) -> int:
+        """Tokens a sequence has at most where nobody asks for more."""
+        factor = 1 if self.rope_scaling is None else self.rope_scaling["factor"]
+        return min(int(self.max_position_embeddings * factor), self.most_positions)
 
     def _check_sizes(self) -> None:
         for name in POSITIVE:
@@ -128,13 +150,13 @@ class Emu3Config(PretrainedConfig):
     def _check_numbers(self) -> None:
         rules = (
             ("rms_norm_eps", lambda x: x > 0, "a number > 0"),
-            ("rope_theta", lambda x: x > 0, "a number > 0"),
+            ("rope_theta", lambda x: 0 < x < 1e30, "a number > 0"),
             ("initializer_range", lambda x: x >= 0, "a number >= 0"),
             ("attention_dropout", lambda x: 0 <= x < 1, "a number in [0, 1)"),
         )
         for name, fits, allowed in rules:
             value = getattr(self, name)
-            if not isinstance(value, (int, float)) or not fits(value):
+            if isinstance(value, bool) or not isinstance(value, (int, float)) or not fits(value):
                 _refuse(name, value, allowed)
         if self.hidden_act != "silu":
             _refuse("hidden_act", self.hidden_act, "'silu'")
@@ -145,15 +167,39 @@ class Emu3Config(PretrainedConfig):
         scaling = self.rope_scaling
         if scaling is None:
             return
-        allowed = "None or {'type': 'linear' or 'dynamic', 'factor': a float > 1}"
-        if not isinstance(scaling, dict) or set(scaling) != {"type", "factor"}:
-            _refuse("rope_scaling", scaling, allowed)
+        known = isinstance(scaling, dict) and set(scaling) == {"type", "factor"}
+        if not known or scaling["type"] not in ("linear", "dynamic"):
+            _refuse("rope_scaling", scaling, ROPE_SCALING)
         factor = scaling["factor"]
-        if scaling["type"] not in ("linear", "dynamic"):
-            _refuse("rope_scaling", scaling, allowed)
-        if not isinstance(factor, float) or not factor > 1:
-            _refuse("rope_scaling", scaling, allowed)
+        if not isinstance(factor, float) or not 1 < factor < float("inf"):
+            _refuse("rope_scaling", scaling, ROPE_SCALING)
+
+
+def read_rope(theta: Any, scaling: Any, parameters: Any) -> tuple[Any, Any]:
+    """Base and scaling of rotary positions, as any version of transformers states them.
+
+    `scaling` may say "rope_type" for "type"; `parameters` are version 5's, which hold both.
+
+    Raises:
+        InputError: parameters of another kind.
+    """
+    if isinstance(scaling, dict) and "type" not in scaling and "rope_type" in scaling:
+        scaling = {"type": scaling["rope_type"]} | {
+            name: value for name, value in scaling.items() if name != "rope_type"
+        }
+        scaling = None if scaling == {"type": "default"} else scaling
+    if parameters is None:
+        return theta, scaling
+    known = {"rope_type", "type", "rope_theta", "factor"}
+    if not isinstance(parameters, dict) or not set(parameters) <= known:
+        _refuse("rope_parameters", parameters, "an object of rope_type, rope_theta and factor")
+    kind = parameters.get("rope_type", parameters.get("type", "default"))
+    theta = parameters.get("rope_theta", theta)
+    if kind == "default" and "factor" not in parameters:
+        return theta, None
+    factor = parameters.get("factor")
+    return theta, {"type": kind, "factor": float(factor) if type(factor) is int else factor}
 
 
 def _refuse(name: str, value: Any, allowed: str) -> None:
-    raise InputError(f"{name} = {value!r} is impossible; allowed: {allowed}")
+    raise InputError(f"{name} = {shown(value)} is impossible; allowed: {allowed}")

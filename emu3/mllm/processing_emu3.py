@@ -109,9 +109,9 @@ class Emu3Processor:
 
     @property
     def model_input_names(self) -> list[str]:
-        """What the tokenizer and the image processor give."""
+        """What calls and the image processor give."""
         names = [*self.tokenizer.model_input_names, *self.image_processor.model_input_names]
-        return list(dict.fromkeys(names))
+        return [name for name in dict.fromkeys(names) if name != "token_type_ids"]
 
     def __call__(
         self,
@@ -232,6 +232,8 @@ class Emu3Processor:
             raise InputError(f"processor option {unknown[0]!r} is unknown; allowed: {names}")
         if return_tensors not in (None, "np", "ms"):
             raise InputError(f"return_tensors {return_tensors!r}; allowed: None, 'np', 'ms'")
+        # The model has one type of tokens; what is given here goes to generate() as it is.
+        options = {"return_token_type_ids": False, **options}
         try:
             batch = self.tokenizer.batch_encode_plus([(row, None) for row in rows], **options)
         except ValueError as error:

@@ -16,19 +16,39 @@ def rope_table(config: Emu3Config, length: int) -> tuple[np.ndarray, np.ndarray]
     that exceeds max_position_embeddings: the base is that of the table's whole length. A caller
     that extends its table changes the base of new tokens only; keys already rotated keep theirs.
     """
-    width, base = config.head_dim, config.rope_theta
-    positions = np.arange(length, dtype=np.float32)
-    scaling = config.rope_scaling
-    if scaling is not None and scaling["type"] == "linear":
-        positions = positions / np.float32(scaling["factor"])
-    elif scaling is not None and length > config.max_position_embeddings:
-        stretch = scaling["factor"] * length / config.max_position_embeddings
-        base *= (stretch - (scaling["factor"] - 1)) ** (width / (width - 2))
-    exponents = np.arange(0, width, 2, dtype=np.float32) / np.float32(width)
-    frequencies = np.float32(1) / np.power(np.float32(base), exponents)
-    angles = np.outer(positions, frequencies)
+    return _table(config, length, _frequencies(config, np.array([[length]])))
+
+
+def rope_table_of_steps(config: Emu3Config, length: int) -> tuple[np.ndarray, np.ndarray]:
+    """As `rope_table`, each row for a token that is the last one when it is made.
+
+    Under "dynamic" scaling the base of row p is that of p + 1 tokens: keys cached before keep the
+    base of their own time, as in the reference.
+    """
+    return _table(config, length, _frequencies(config, np.arange(1, length + 1)[:, None]))
+
+
+def _table(config: Emu3Config, length: int, frequencies: np.ndarray) -> tuple:
+    positions = np.arange(length, dtype=np.float32)[:, None]
+    if config.rope_scaling is not None and config.rope_scaling["type"] == "linear":
+        positions = positions / np.float32(config.rope_scaling["factor"])
+    angles = positions * frequencies
     angles = np.concatenate((angles, angles), axis=-1)
     return np.cos(angles), np.sin(angles)
+
+
+def _frequencies(config: Emu3Config, lengths: np.ndarray) -> np.ndarray:
+    """Angles by position of sequences of `lengths` (L, 1): float32 (L or 1, D/2)."""
+    width, scaling = config.head_dim, config.rope_scaling
+    limit, base = config.max_position_embeddings, np.array([[float(config.rope_theta)]])
+    if scaling is not None and scaling["type"] == "dynamic" and lengths.max() > limit:
+        stretch = scaling["factor"] * np.maximum(lengths, limit) / limit
+        base = base * (stretch - (scaling["factor"] - 1)) ** (width / (width - 2))
+    exponents = np.arange(0, width, 2, dtype=np.float32) / np.float32(width)
+    # As torch rounds: the power to float32, then its inverse. Numpy's own float32 power is less
+    # exact, and one unit in the last place is 5e-4 of an angle at position 9,215.
+    powers = np.power(base, exponents.astype(np.float64)).astype(np.float32)
+    return np.float32(1) / powers
 
 
 def positions_from_mask(mask: np.ndarray) -> np.ndarray:

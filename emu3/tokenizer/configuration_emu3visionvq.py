@@ -4,7 +4,8 @@ import math
 
 from transformers import PretrainedConfig
 
-from emu3.errors import InputError
+from emu3.configfields import extra_fields
+from emu3.errors import InputError, shown
 
 
 class Emu3VisionVQConfig(PretrainedConfig):
@@ -45,7 +46,7 @@ class Emu3VisionVQConfig(PretrainedConfig):
         dropout: float = 0.0,
         **kwargs: object,
     ) -> None:
-        super().__init__(**kwargs)
+        super().__init__(**extra_fields(type(self), kwargs))
         self.codebook_size = codebook_size
         self.embed_dim = embed_dim
         self.z_channels = z_channels
@@ -81,20 +82,22 @@ class Emu3VisionVQConfig(PretrainedConfig):
         for name in sizes.split():
             value = getattr(self, name)
             if type(value) is not int or value < 1:
-                raise InputError(f"{name} is {value!r}; it must be a whole number >= 1")
+                raise InputError(f"{name} is {shown(value)}; it must be a whole number >= 1")
         if not isinstance(self.ch, int) or self.ch < 32 or self.ch % 32:
-            raise InputError(f"ch is {self.ch!r}; it must be a positive multiple of 32")
+            raise InputError(f"ch is {shown(self.ch)}; it must be a positive multiple of 32")
         factor = self.temporal_downsample_factor
         if not isinstance(factor, int) or factor < 1 or factor & (factor - 1):
-            raise InputError(f"temporal_downsample_factor is {factor!r}; it must be a power of 2")
+            raise InputError(
+                f"temporal_downsample_factor is {shown(factor)}; it must be a power of 2"
+            )
         if self.double_z:
             raise InputError("double_z is True; only False is supported")
         if type(self.dropout) not in (int, float) or not 0 <= self.dropout < 1:
-            raise InputError(f"dropout is {self.dropout!r}; it must be a number in [0, 1)")
+            raise InputError(f"dropout is {shown(self.dropout)}; it must be a number in [0, 1)")
 
     def _validate_levels(self) -> None:
         if not self.ch_mult or not _whole_numbers(self.ch_mult, 1):
-            raise InputError(f"ch_mult is {self.ch_mult!r}; it must list whole numbers >= 1")
+            raise InputError(f"ch_mult is {shown(self.ch_mult)}; it must list whole numbers >= 1")
         self.ch_mult = list(self.ch_mult)
         last = len(self.ch_mult) - 1
         if self.attn_resolutions is None:
@@ -102,7 +105,7 @@ class Emu3VisionVQConfig(PretrainedConfig):
         levels = self.attn_resolutions
         if not _whole_numbers(levels, 0) or any(level > last for level in levels):
             raise InputError(
-                f"attn_resolutions is {levels!r}; it must list levels of ch_mult, 0..{last}"
+                f"attn_resolutions is {shown(levels)}; it must list levels of ch_mult, 0..{last}"
             )
         self.attn_resolutions = list(levels)
 

@@ -11,6 +11,7 @@ from mindspore.common.initializer import Uniform, initializer
 from emu3.errors import InputError
 from emu3.nn.conv import CausalConv3d, Downsample, Upsample, conv2d
 from emu3.pretrained import PretrainedModel
+from emu3.runtime import ONE_AT_A_TIME
 from emu3.tokenizer.configuration_emu3visionvq import Emu3VisionVQConfig
 from emu3.tokenizer.image_processing_emu3visionvq import PROCESSOR_FILE
 from emu3.tokenizer.layers import (
@@ -149,6 +150,12 @@ class Emu3VisionVQModel(PretrainedModel):
     path_flag = "--vq-model"
     side_files = (PROCESSOR_FILE,)
 
+    @classmethod
+    def least_tensors(cls, config: Emu3VisionVQConfig) -> int:
+        """Eight of each residual block of the two nets, and two of each step in time."""
+        blocks = len(config.ch_mult) * (2 * config.num_res_blocks + 1)
+        return 8 * blocks + 4 * config.temporal_stages
+
     def __init__(self, config: Emu3VisionVQConfig) -> None:
         super().__init__(config)
         z, e = config.z_channels, config.embed_dim
@@ -202,7 +209,9 @@ class Emu3VisionVQModel(PretrainedModel):
             InputError: wrong rank, channels, or too few rows, columns or frames.
         """
         self._check_pixels(pixels)
-        return self.codes_of(self.encode_latent(ops.cast(pixels, self.dtype)), pixels.ndim == 4)
+        with ONE_AT_A_TIME:
+            latent = self.encode_latent(ops.cast(pixels, self.dtype))
+            return self.codes_of(latent, pixels.ndim == 4)
 
     def codes_of(self, latent: Tensor, still: bool) -> Tensor:
         """Nearest codes of vectors (b, e, T, H, W): (b, H, W) if `still`, else (b, T, H, W)."""
@@ -222,11 +231,12 @@ class Emu3VisionVQModel(PretrainedModel):
         Raises:
             InputError: wrong rank or a code outside the codebook.
         """
-        self._check_codes(codes)
-        codes = ops.cast(codes, ms.int32)
-        clip = codes if codes.ndim == 4 else codes.expand_dims(1)
-        latent = self.quantize.embedding(clip).transpose(0, 4, 1, 2, 3)  # (b, e, T, H, W)
-        return ops.cast(self.decode_latent(latent, codes.ndim == 3), ms.float32)
+        with ONE_AT_A_TIME:
+            self._check_codes(codes)
+            codes = ops.cast(codes, ms.int32)
+            clip = codes if codes.ndim == 4 else codes.expand_dims(1)
+            latent = self.quantize.embedding(clip).transpose(0, 4, 1, 2, 3)  # (b, e, T, H, W)
+            return ops.cast(self.decode_latent(latent, codes.ndim == 3), ms.float32)
 
     def encode_latent(self, pixels: Tensor) -> Tensor:
         """Pixels as in `encode` -> vectors (b, e, T, H, W) before quantisation.

@@ -72,3 +72,43 @@ def test_impossible_values_are_refused_by_name(name, value):
 @pytest.mark.parametrize("kind", ["linear", "dynamic"])
 def test_rope_scaling_of_the_known_kinds_is_accepted(kind):
     assert Emu3Config(rope_scaling={"type": kind, "factor": 2.0}).rope_scaling["type"] == kind
+
+
+@pytest.mark.parametrize(
+    ("stated", "theta", "scaling"),
+    [
+        ({"rope_type": "default", "rope_theta": 1e4}, 1e4, None),
+        ({"rope_type": "dynamic", "rope_theta": 1e4, "factor": 2.0}, 1e4, ("dynamic", 2.0)),
+        ({"rope_type": "linear", "factor": 4}, 1e6, ("linear", 4.0)),
+    ],
+)
+def test_rope_parameters_of_newer_files_are_read(stated, theta, scaling):
+    config = Emu3Config(rope_parameters=stated)
+    wanted = scaling and {"type": scaling[0], "factor": scaling[1]}
+    assert (config.rope_theta, config.rope_scaling) == (theta, wanted)
+
+
+def test_rope_type_is_another_word_for_type():
+    scaled = Emu3Config(rope_scaling={"rope_type": "linear", "factor": 2.0})
+    assert scaled.rope_scaling == {"type": "linear", "factor": 2.0}
+    assert Emu3Config(rope_scaling={"rope_type": "default"}).rope_scaling is None
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("rope_parameters", {"rope_type": "default", "attention_factor": 2.0}),
+        ("rope_scaling", {"rope_type": "yarn", "factor": 2.0}),
+        ("quantization_config", {"quant_method": "bitsandbytes"}),
+        ("attention_bias", True),
+        ("sliding_window", 4096),
+        ("head_dim", 64),
+        ("sub_configs", {}),
+        ("to_dict", 1),
+        ("__class__", "x"),
+        ("rope_theta", True),
+    ],
+)
+def test_what_would_change_computing_or_the_class_is_refused_by_name(name, value):
+    with pytest.raises(InputError, match=name):
+        Emu3Config(**{name: value})

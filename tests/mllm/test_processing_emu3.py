@@ -267,7 +267,11 @@ def test_a_processor_loads_from_two_folders(tiny, tiny_folder, tmp_path):
     assert loaded.prompts.chat_template == "{image_prompt}{text_prompt}"
     assert loaded.model_input_names == [
         "input_ids",
-        "token_type_ids",
         "attention_mask",
         "pixel_values",
     ]
+
+
+def test_calls_give_what_generate_takes(tiny):
+    assert set(tiny("a")) == {"input_ids", "attention_mask", "image_size"}
+    assert "token_type_ids" in tiny("a", return_token_type_ids=True)

@@ -4,7 +4,12 @@ import numpy as np
 import pytest
 
 from emu3.mllm.configuration_emu3 import Emu3Config
-from emu3.mllm.rotary import causal_bias, positions_from_mask, rope_table
+from emu3.mllm.rotary import (
+    causal_bias,
+    positions_from_mask,
+    rope_table,
+    rope_table_of_steps,
+)
 
 
 def small_config(scaling=None) -> Emu3Config:
@@ -75,3 +80,21 @@ def test_bias_hides_the_future_and_padding():
 
 def test_bias_without_padding_is_one_row_for_the_batch():
     assert causal_bias(np.ones((5, 3)), new=3).shape == (1, 1, 3, 3)
+
+
+def test_frequencies_are_rounded_as_torch_rounds_them():
+    config = Emu3Config()
+    exponents = np.arange(0, 128, 2, dtype=np.float32) / np.float32(128)
+    power = np.array([1e6 ** float(x) for x in exponents], np.float32)
+    angles = np.float32(9215) * (np.float32(1) / power)
+    cos, sin = rope_table(config, 9216)
+    np.testing.assert_array_equal(cos[9215, :64], np.cos(angles))
+    np.testing.assert_array_equal(sin[9215, 64:], np.sin(angles))
+
+
+def test_the_base_of_a_step_is_that_of_the_length_then():
+    config = small_config({"type": "dynamic", "factor": 2.0})
+    steps = rope_table_of_steps(config, 40)
+    np.testing.assert_array_equal(steps[0][:32], rope_table(config, 32)[0])
+    for length in (33, 40):
+        np.testing.assert_array_equal(steps[1][length - 1], rope_table(config, length)[1][-1])

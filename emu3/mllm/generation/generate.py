@@ -15,12 +15,14 @@ import numpy as np
 from mindspore import Tensor
 
 from emu3.arrays import as_numpy
+from emu3.errors import InputError
 from emu3.mllm.generation.decoder import Decoder, StepStore
 from emu3.mllm.generation.events import Done, Event, PrefillDone, RowDone, TextPiece
 from emu3.mllm.generation.logits_processors import FORBIDDEN, apply_foreign
 from emu3.mllm.generation.request import Request, make_request
 from emu3.mllm.generation.schemes import part
 from emu3.mllm.vocabulary import FREE
+from emu3.runtime import ONE_AT_A_TIME
 
 if TYPE_CHECKING:
     from transformers.generation.configuration_utils import GenerationConfig
@@ -48,7 +50,7 @@ class GenerationMixin:
 
         Args:
             input_ids: (B, T), padded on either side where `attention_mask` (B, T) is 0; or rows
-                of ids of any length.
+                of ids of any length. Without a mask pad ids are padding, unless pad is an eos.
             generation_config: replaces the checkpoint's as a whole.
             logits_processor: guidance and grid constraints join the fast path; any other one is
                 called at every step with ids so far and scores, which is slower.
@@ -56,22 +58,33 @@ class GenerationMixin:
             seed: a whole number, or one per sequence; None draws one.
             jit: False runs the step operator by operator: the same tokens, slower.
             overrides: any field of GenerationConfig; `negative_prompt_ids` (1 or B, T') and
-                `negative_prompt_attention_mask` for guidance_scale; `image_size` (1 or B, 2)
-                latent rows and columns, which makes each prompt go on with a picture's grid;
+                `negative_prompt_attention_mask` for guidance_scale, by default a picture's empty
+                prompt; `image_size` (1 or B, 2) latent rows and columns, which makes each prompt
+                go on with a picture's grid, unless it holds its picture whole; `eos_token_id`
+                None for answers that do not end;
                 `decoding` "plain", "jacobi" (with `window`, `coupling`) or the lossy "zipar"
                 (with `zipar_window`), see docs/decoding.md.
+
+        A thread that generates waits for another one's to end.
 
         Raises:
             InputError: an argument that is impossible or not supported.
         """
-        request = self.request(
-            input_ids, generation_config, logits_processor, attention_mask, seed, jit, **overrides
-        )
-        if streamer is not None:
-            streamer.put(as_numpy(input_ids))
-        for event in self.run(request, streamer):
-            done = event
-        return Tensor(done.sequences, ms.int32)
+        with ONE_AT_A_TIME:
+            request = self.request(
+                input_ids,
+                generation_config,
+                logits_processor,
+                attention_mask,
+                seed,
+                jit,
+                **overrides,
+            )
+            if streamer is not None:
+                streamer.put(as_numpy(input_ids))
+            for event in self.run(request, streamer):
+                done = event
+            return Tensor(done.sequences, ms.int32)
 
     def stream(self, *arguments, **named) -> Iterator[Event]:
         """`generate` without streamer as a sequence of events, of which `Done` is the last.
@@ -81,13 +94,30 @@ class GenerationMixin:
         return self.run(self.request(*arguments, **named))
 
     def run(self, request: Request, streamer=None) -> Iterator[Event]:
-        """The events of a request, of which `Done` is the last."""
-        training = self.training
+        """The events of a request, of which `Done` is the last.
+
+        Several may be under way at a time, in one thread or more: each waits for the others' event.
+        """
+        events = _run(self, request, streamer)
+        try:
+            while True:
+                with ONE_AT_A_TIME:
+                    event = self._next_event(events)
+                if event is None:
+                    return
+                yield event
+        finally:
+            with ONE_AT_A_TIME:
+                events.close()
+
+    def _next_event(self, events: Iterator[Event]) -> Event | None:
+        if not self.training:
+            return next(events, None)
         self.set_train(False)
         try:
-            yield from _run(self._step_store(), request, streamer)
+            return next(events, None)
         finally:
-            self.set_train(training)
+            self.set_train(True)
 
     def _step_store(self) -> StepStore:
         """Compiled steps, kept for the next generation; not part of the network."""
@@ -96,12 +126,13 @@ class GenerationMixin:
         return self.__dict__["_steps"]
 
 
-def _run(store: StepStore, request: Request, streamer) -> Iterator[Event]:
+def _run(model: GenerationMixin, request: Request, streamer) -> Iterator[Event]:
     began = time.perf_counter()
+    store = model._step_store()
     decoder = part(request.settings.scheme.decoder)(store, request)
     progress = Texts(request) if request.grid is None else Pictures(request)
     try:
-        logits = decoder.start()
+        logits = _checked(decoder.start())
         prompts = sum(len(prompt) for prompt in request.rows.prompts)
         yield PrefillDone(prompts, time.perf_counter() - began)
         _choose(decoder, request, logits)
@@ -127,6 +158,20 @@ def _run(store: StepStore, request: Request, streamer) -> Iterator[Event]:
         seeds=request.seeds,
         forwards=tuple(decoder.forwards.tolist()),
     )
+
+
+def _checked(logits: Tensor) -> Tensor:
+    """Logits (N, V) of the first token, when they are numbers.
+
+    Raises:
+        InputError: NaN or infinity: a damaged weight, or values beyond the dtype.
+    """
+    if not np.isfinite(as_numpy(logits).sum(dtype=np.float64)):
+        raise InputError(
+            "the model's scores are NaN or infinite; allowed: numbers; fetch its weights again, "
+            "or compute in float32 or bfloat16 (--dtype)"
+        )
+    return logits
 
 
 def _choose(decoder: Decoder, request: Request, logits: Tensor) -> None:

@@ -1,6 +1,6 @@
 """Prompts: which of them run, packed once, and through the model's own network in chunks.
 
-Positions end at max_position_embeddings here, so dynamic rotary scaling never changes its base.
+Under dynamic rotary scaling each prompt has the base of its own length, whatever its batch.
 
 Shapes: B prompts, N = B x pictures sequences, R rows of the network (N, or 2N with guidance),
 U distinct prompts among them, P prompt slots, T tokens of a chunk, C hidden width, G key/value
@@ -96,13 +96,26 @@ class Prefill:
 def prefill(model, rows: Rows, slots: int) -> Prefill:
     """Run the distinct prompts, packed into `slots` columns, through `model` once."""
     ids, mask = rows.packed(slots)
-    table = rope_table(model.config, min(slots, model.config.max_position_embeddings))
+    tables = _rope_tables(model.config, rows, slots)
     positions = positions_from_mask(mask)
     past: tuple[Tensor, ...] = ()
     for start in range(0, slots, CHUNK):
         stop = min(start + CHUNK, slots)
         embeds = model.model.embed_tokens(Tensor(ids[:, start:stop], int32))
-        cos, sin = (Tensor(part[positions[:, start:stop]]) for part in table)
+        here = positions[:, start:stop]
+        cos, sin = (
+            Tensor(np.stack([table[part][row] for table, row in zip(tables, here)]))
+            for part in (0, 1)
+        )
         bias = Tensor(causal_bias(mask[:, :stop], stop - start))
         hidden, _, past = model.model(embeds, cos, sin, bias, *past)
     return Prefill(hidden[:, -1], past)
+
+
+def _rope_tables(config, rows: Rows, slots: int) -> list[tuple[np.ndarray, np.ndarray]]:
+    """cos and sin (P or so, D) for each distinct prompt; one table where the base is one."""
+    dynamic = config.rope_scaling is not None and config.rope_scaling["type"] == "dynamic"
+    if dynamic and rows.longest > config.max_position_embeddings:
+        return [rope_table(config, max(len(prompt), 2)) for prompt in rows.prompts]
+    length = slots if config.rope_scaling else min(slots, config.max_position_embeddings)
+    return [rope_table(config, length)] * len(rows.prompts)

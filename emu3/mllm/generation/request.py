@@ -15,6 +15,7 @@ import numpy as np
 
 from emu3.arrays import as_numpy
 from emu3.errors import InputError
+from emu3.mllm.generation.inputs import empty_negative, kept_tokens, read_ids
 from emu3.mllm.generation.logits_processors import Recognised, own_processors, recognise
 from emu3.mllm.generation.prefill import Rows, make_rows
 from emu3.mllm.generation.schemes import FIELDS, Plain, fitted
@@ -26,7 +27,9 @@ if TYPE_CHECKING:
     from emu3.mllm.configuration_emu3 import Emu3Config
 
 NEGATIVE, NEGATIVE_MASK = "negative_prompt_ids", "negative_prompt_attention_mask"
-OWN_FIELDS = (NEGATIVE, NEGATIVE_MASK, "image_size")
+SCALING = "rope_scaling={'type': 'dynamic', 'factor': 2.0}"
+TOKEN_TYPES = "token_type_ids"  # transformers' tokenizers give them; there is one type here
+OWN_FIELDS = (NEGATIVE, NEGATIVE_MASK, "image_size", TOKEN_TYPES)
 
 
 @dataclass(frozen=True)
@@ -69,19 +72,26 @@ def make_request(
     config: Emu3Config = model.config
     asked = recognise(logits_processor) if logits_processor else Recognised({}, [])
     own = {name: overrides.pop(name, None) for name in OWN_FIELDS}
+    if own[TOKEN_TYPES] is not None and as_numpy(own[TOKEN_TYPES]).any():
+        raise InputError(
+            f"{TOKEN_TYPES} other than 0 mean nothing to this model; leave {TOKEN_TYPES} out"
+        )
     constraint = asked.fields.pop("constraint", None)
     if NEGATIVE in asked.fields:
         own |= {name: asked.fields.pop(name) for name in (NEGATIVE, NEGATIVE_MASK)}
         if own[NEGATIVE] is None:
             own[NEGATIVE] = as_numpy(input_ids)[:, -1:]
     overrides |= asked.fields
-    prompts, ids = read_prompts(input_ids, attention_mask, config.vocab_size)
+    ids, mask = read_ids(input_ids, attention_mask, config.vocab_size, "input_ids")
     stated = model.generation_config if generation_config is None else generation_config
     settings = resolve_settings(stated, overrides, ids.shape[1], config)
-    negatives = _negatives(own, settings, "guidance_scale" in overrides, config.vocab_size)
-    rows = make_rows(prompts, negatives, settings.pictures)
+    given = attention_mask is not None
+    prompts = kept_tokens(ids, mask, given, settings.inferred_pad, "input_ids")
     grid = _grid(constraint, own["image_size"], config, prompts, settings)
-    count = _new_tokens(rows, grid, settings, config.max_position_embeddings)
+    guided = "guidance_scale" in overrides
+    negatives = _negatives(own, settings, guided, grid, prompts, config)
+    rows = make_rows(prompts, negatives, settings.pictures)
+    count = _new_tokens(rows, grid, settings, config)
     processors = own_processors(settings, ids.shape[1]) if settings.edit_scores else []
     callers = [p.__name__ for p in processors] + [type(p).__name__ for p in asked.others]
     # A checkpoint's scheme speaks of its pictures: texts are plain.
@@ -103,78 +113,51 @@ def make_request(
     )
 
 
-def read_prompts(
-    ids, mask, vocab_size: int, name: str = "input_ids"
-) -> tuple[list[np.ndarray], np.ndarray]:
-    """The kept tokens of each prompt, 1-D int32, and all of them as (B, T) int32.
-
-    `ids` are rows of ids, which need no mask, or (B, T) with its mask (B, T).
-
-    Raises:
-        InputError: shapes that do not fit, an empty prompt, or an id outside the vocabulary.
-    """
-    if isinstance(ids, list) and ids and mask is None:
-        prompts = [np.asarray(row) for row in ids]
-        width = max(map(np.size, prompts))
-        ids = np.stack([np.pad(_whole(row, name), (width - row.size, 0)) for row in prompts])
-    else:
-        ids = _whole(as_numpy(ids), name, 2)
-        mask = np.ones(ids.shape, bool) if mask is None else as_numpy(mask) != 0
-        if mask.shape != ids.shape:
-            raise InputError(
-                f"the attention mask of {name} has shape {mask.shape}; allowed: {ids.shape}"
-            )
-        prompts = [row[keep] for row, keep in zip(ids, mask)]
-    prompts = [row.astype(np.int32) for row in prompts]
-    for row, prompt in enumerate(prompts):
-        if not prompt.size:
-            raise InputError(f"row {row} of {name} is empty; allowed: at least one kept token")
-        if prompt.min() < 0 or prompt.max() >= vocab_size:
-            raise InputError(
-                f"row {row} of {name} has ids {prompt.min()}..{prompt.max()}; allowed: "
-                f"0..{vocab_size - 1}; tokenizer and model must belong together (--model)"
-            )
-    return prompts, ids.astype(np.int32)
-
-
-def _whole(ids: np.ndarray, name: str, axes: int = 1) -> np.ndarray:
-    """`ids`, when they are whole numbers on so many axes, at least one on each."""
-    if ids.ndim != axes or ids.size == 0 or not np.issubdtype(ids.dtype, np.integer):
-        raise InputError(
-            f"{name} has shape {ids.shape} and dtype {ids.dtype}; allowed: whole numbers "
-            "(batch, tokens), at least one of each"
-        )
-    return ids
-
-
 def _negatives(
-    own: dict[str, Any], settings: Settings, asked: bool, vocab_size: int
+    own: dict[str, Any],
+    settings: Settings,
+    asked: bool,
+    grid: Grid | None,
+    prompts: list[np.ndarray],
+    config: "Emu3Config",
 ) -> list[np.ndarray] | None:
-    """Negative prompts when there is guidance.
+    """Negative prompts when there is guidance; of pictures the empty ones unless some are given.
 
-    A checkpoint's guidance scale speaks of its pictures: without negative prompts it is idle.
+    A checkpoint's guidance scale speaks of its pictures: for texts it is idle.
     """
     if settings.guidance_scale == 1:
         return None
-    if own[NEGATIVE] is None:
-        if asked:
-            raise InputError(
-                f"guidance_scale = {settings.guidance_scale:g} needs negative_prompt_ids; allowed "
-                "without them: 1; change guidance_scale or give negative_prompt_ids"
-            )
-        return None
-    return read_prompts(own[NEGATIVE], own[NEGATIVE_MASK], vocab_size, NEGATIVE)[0]
+    if own[NEGATIVE] is not None:
+        ids, mask = read_ids(own[NEGATIVE], own[NEGATIVE_MASK], config.vocab_size, NEGATIVE)
+        given = own[NEGATIVE_MASK] is not None
+        return kept_tokens(ids, mask, given, settings.inferred_pad, NEGATIVE)
+    empty = [] if grid is None else [empty_negative(grid.vocabulary, p) for p in prompts]
+    if empty and not any(negative is None for negative in empty):
+        return empty
+    if asked:
+        raise InputError(
+            f"guidance_scale = {settings.guidance_scale:g} needs negative_prompt_ids; allowed "
+            "without them: 1, or prompts whose picture begins with boi; change guidance_scale or "
+            "give negative_prompt_ids"
+        )
+    return None
 
 
 def _grid(
     constraint, image_size, config: "Emu3Config", prompts: list[np.ndarray], settings: Settings
 ) -> Grid | None:
-    """The grid of a constraint or of image_size; None for text."""
+    """The grid of a constraint or of image_size; None for text.
+
+    Where every prompt has its picture whole, up to eoi, image_size tells of that one and is idle.
+    """
     if constraint is not None:
         vocabulary = constraint.vocabulary
         sizes = np.stack(np.broadcast_arrays(constraint.heights, constraint.widths), -1)
     elif image_size is not None:
         vocabulary, sizes = Vocabulary.from_config(config), read_sizes(image_size)
+        tails = [vocabulary.after_img(prompt) for prompt in prompts]
+        if all(tail is not None and vocabulary.eoi in tail for tail in tails):
+            return None
     else:
         return None
     sizes = np.repeat(sizes, settings.pictures, 0) if len(sizes) > 1 else sizes
@@ -189,27 +172,32 @@ def _candidates(grid: Grid | None, callers: list[str], vocab_size: int) -> tuple
     return grid.vocabulary.visual_start, grid.vocabulary.visual_end
 
 
-def _new_tokens(rows: Rows, grid: Grid | None, settings: Settings, positions: int) -> int:
+def _new_tokens(rows: Rows, grid: Grid | None, settings: Settings, config: "Emu3Config") -> int:
     """How many tokens to make at most.
 
     Raises:
         InputError: the prompt, or the prompt and its picture, need more positions than there are.
     """
-    longest = rows.longest
+    longest, positions = rows.longest, config.most_positions
     if longest >= positions:
         raise InputError(
             f"a prompt has {longest} tokens; allowed: up to {positions - 1} with this model "
-            "(max_position_embeddings); shorten --prompt or --question, or choose a smaller --image"
+            "(max_position_embeddings); shorten --prompt or --question, choose a smaller --image, "
+            f"or load the model with {SCALING}"
         )
+    room = positions - longest
+    if grid is None and settings.new_tokens is None:
+        usual = config.usual_positions - longest
+        return min(usual if usual > 0 else config.max_position_embeddings, room)
     if grid is None:
-        room = positions - longest
-        return room if settings.new_tokens is None else min(settings.new_tokens, room)
+        return min(settings.new_tokens, room)
     count = grid.forced.shape[1]
     # The last free token is the last one whose successor has to be computed.
     if longest + grid.free_until - 1 > positions:
         raise InputError(
             f"a prompt of {longest} tokens and a picture of {count} need more than the model's "
-            f"{positions} positions; change --image-area, --height, --width or --prompt"
+            f"{positions} positions; change --image-area, --height, --width or --prompt, or load "
+            f"the model with {SCALING}"
         )
     return count
 
@@ -222,14 +210,12 @@ def _seeds(seed, count: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """
     if seed is None:
         seed = secrets.randbits(32)
-    try:
-        values = tuple(int(value) for value in np.atleast_1d(np.asarray(seed)))
-    except (TypeError, ValueError):
-        values = ()
-    if not values or len(values) not in (1, count):
+    values = tuple(np.atleast_1d(as_numpy(seed)).tolist())
+    whole = all(type(value) is int and -(2**63) <= value < 2**64 for value in values)
+    if not whole or len(values) not in (1, count):
         raise InputError(
-            f"seed = {seed!r}; allowed: a whole number, or one for each of {count} sequences; "
-            "change --seed"
+            f"seed = {str(seed)[:80]!r}; allowed: a whole number of 64 bits, or one for each of "
+            f"{count} sequences; change --seed"
         )
     if len(values) == count:
         return values, (0,) * count

@@ -6,14 +6,18 @@ What this decoder cannot do is refused by name, never ignored.
 
 import copy
 from dataclasses import dataclass
+from numbers import Integral, Real
 from typing import Any
 
+import numpy as np
 from transformers.generation.configuration_utils import GenerationConfig
 
-from emu3.errors import InputError
+from emu3.errors import InputError, shown
 from emu3.mllm.generation.schemes import FIELDS, Scheme, merged, read_scheme
 from emu3.mllm.vocabulary import Vocabulary
 
+SMALLEST = 1e-20  # what divides scores or cuts chances: in float32 still far from 0
+MOST_COPIES = 4096
 DEFAULT_MAX_LENGTH = 20  # transformers' "nobody said anything"
 REFUSED = {
     "num_beams": (1, None),
@@ -67,6 +71,11 @@ class Settings:
     scheme: Scheme
 
     @property
+    def inferred_pad(self) -> int | None:
+        """The id that is no part of a prompt without a mask; None where it ends answers too."""
+        return None if self.pad in self.eos else self.pad
+
+    @property
     def edit_scores(self) -> bool:
         """Whether something here needs every score on the host (`logits_processors`)."""
         least = self.min_new_tokens and self.eos
@@ -84,7 +93,7 @@ def resolve_settings(
         stated: the caller's configuration or the checkpoint's; not changed.
         overrides: fields that replace it.
         prompt_length: columns of input_ids, which max_length and min_length count.
-        model_config: gives the vocabulary's size and, where none is stated, the pad token.
+        model_config: gives the vocabulary's size and, where none are stated, pad and eos.
 
     Raises:
         InputError: an unknown or unsupported field, or a value out of range.
@@ -92,17 +101,17 @@ def resolve_settings(
     config = copy.deepcopy(stated)
     for name, value in merged(vars(config), overrides).items():
         setattr(config, name, value)  # GenerationConfig takes them from a file only
-    overrides = {name: value for name, value in overrides.items() if name not in FIELDS}
-    try:
-        unknown = config.update(**overrides)
-    except (TypeError, ValueError) as error:
-        raise InputError(f"generation settings do not fit: {error}") from None
+    unknown = [name for name in overrides if name not in FIELDS and not hasattr(config, name)]
     if unknown:
         raise InputError(
             f"generate() does not know {', '.join(sorted(unknown))}; allowed: fields of "
             "GenerationConfig, negative_prompt_ids, negative_prompt_attention_mask, image_size, "
             f"jit, {', '.join(FIELDS)}"
         )
+    # One by one: GenerationConfig.update would refuse and warn in words of its own.
+    for name, value in overrides.items():
+        if name not in FIELDS:
+            setattr(config, name, value)
     for name, idle in REFUSED.items():
         value = getattr(config, name, None)
         if value not in idle:
@@ -114,19 +123,19 @@ def resolve_settings(
         number.whole("min_length", 0, 0) - prompt_length, 0
     )
     return Settings(
-        do_sample=bool(config.do_sample),
-        temperature=number.real("temperature", 0.0, 1.0, above=True),
+        do_sample=number.flag("do_sample"),
+        temperature=number.real("temperature", SMALLEST, 1.0),
         top_k=number.whole("top_k", 0, 0),
-        top_p=number.real("top_p", 0.0, 1.0, above=True, most=1.0),
-        guidance_scale=number.real("guidance_scale", 0.0, 1.0),
+        top_p=number.real("top_p", SMALLEST, 1.0, most=1.0),
+        guidance_scale=number.real("guidance_scale", 0.0, 1.0, most=1e6),
         new_tokens=_ceiling(number, overrides, prompt_length),
         min_new_tokens=least,
-        pictures=number.whole("num_return_sequences", 1, 1),
-        eos=_ids(config.eos_token_id),
+        pictures=number.whole("num_return_sequences", 1, 1, most=MOST_COPIES),
+        eos=_eos(config, "eos_token_id" in overrides, model_config),
         pad=_pad(config, model_config),
-        repetition_penalty=number.real("repetition_penalty", 0.0, 1.0, above=True),
-        suppressed=_suppressed(config, "suppress_tokens", model_config.vocab_size),
-        suppressed_first=_suppressed(config, "begin_suppress_tokens", model_config.vocab_size),
+        repetition_penalty=number.real("repetition_penalty", SMALLEST, 1.0, most=1e12),
+        suppressed=_ids(config, "suppress_tokens", model_config.vocab_size),
+        suppressed_first=_ids(config, "begin_suppress_tokens", model_config.vocab_size),
         scheme=read_scheme(vars(config)),
     )
 
@@ -137,27 +146,37 @@ class _Numbers:
     def __init__(self, config: GenerationConfig) -> None:
         self.config = config
 
-    def whole(self, name: str, least: int, default: int | None = None) -> int:
+    def flag(self, name: str) -> bool:
+        value = getattr(self.config, name, None)
+        if value not in (None, False, True):
+            raise InputError(f"{name} = {value!r}; allowed: True, False; change {name}")
+        return bool(value)
+
+    def whole(
+        self, name: str, least: int, default: int | None = None, most: int | None = None
+    ) -> int:
         value = getattr(self.config, name, None)
         value = default if value is None else value
-        if isinstance(value, bool) or value != int(value) or value < least:
+        whole = isinstance(value, Integral) and not isinstance(value, bool)
+        whole = whole or (isinstance(value, float) and value.is_integer())
+        if not whole or value < least or (most and value > most):
+            limit = f" up to {most}" if most else ""
             raise InputError(
-                f"{name} = {value!r}; allowed: whole numbers from {least}; change {name}"
+                f"{name} = {shown(value)}; allowed: whole numbers from {least}{limit}; "
+                f"change {name}"
             )
         return int(value)
 
-    def real(
-        self, name: str, least: float, default: float, above: bool = False, most: float = 1e30
-    ) -> float:
+    def real(self, name: str, least: float, default: float, most: float = 1e30) -> float:
         value = getattr(self.config, name, None)
-        value = float(default if value is None else value)
-        if not least <= value <= most or (above and value == least):
-            relation = "above" if above else "from"
-            limit = f" up to {most:g}" if most < 1e30 else ""
+        value = default if value is None else value
+        real = isinstance(value, Real) and not isinstance(value, bool)
+        if not real or not least <= value <= most:
             raise InputError(
-                f"{name} = {value:g}; allowed: numbers {relation} {least:g}{limit}; change {name}"
+                f"{name} = {shown(value)}; allowed: numbers from {least:g} to {most:g}; "
+                f"change {name}"
             )
-        return value
+        return float(value)
 
 
 def _ceiling(number: _Numbers, overrides: dict[str, Any], prompt_length: int) -> int | None:
@@ -171,20 +190,38 @@ def _ceiling(number: _Numbers, overrides: dict[str, Any], prompt_length: int) ->
     return None
 
 
-def _ids(value: int | list[int] | None) -> tuple[int, ...]:
-    if value is None:
-        return ()
-    values = value if isinstance(value, list | tuple) else [value]
-    return tuple(int(v) for v in values)
+def _ids(config: GenerationConfig, name: str, vocab_size: int) -> tuple[int, ...]:
+    """The ids of a field that holds one or a list of them.
 
-
-def _suppressed(config: GenerationConfig, name: str, vocab_size: int) -> tuple[int, ...]:
-    ids = _ids(getattr(config, name))
-    if ids and not 0 <= min(ids) <= max(ids) < vocab_size:
-        raise InputError(f"{name} = {list(ids)}; allowed: 0..{vocab_size - 1}; change {name}")
+    Raises:
+        InputError: anything else, or an id outside the vocabulary.
+    """
+    value = getattr(config, name, None)
+    values = [] if value is None else value if isinstance(value, list | tuple) else [value]
+    ids = tuple(np.asarray(item).tolist() for item in values)
+    if not all(type(i) is int and 0 <= i < vocab_size for i in ids):
+        raise InputError(
+            f"{name} = {shown(value)}; allowed: whole numbers in 0..{vocab_size - 1}, one or a "
+            f"list; change {name}"
+        )
     return ids
+
+
+def _eos(config: GenerationConfig, asked: bool, model_config) -> tuple[int, ...]:
+    """Ids that end an answer: config.json's where nothing is stated, none where None is asked for.
+
+    A model without pictures may keep the released ids beyond its vocabulary; they never come up.
+    """
+    stated, model = config.eos_token_id, model_config.eos_token_id
+    if stated == model or (stated is None and not asked):
+        several = model if isinstance(model, list | tuple) else [model]
+        return tuple(i for i in several if i is not None and i < model_config.vocab_size)
+    return _ids(config, "eos_token_id", model_config.vocab_size)
 
 
 def _pad(config: GenerationConfig, model_config) -> int:
     stated = (config.pad_token_id, model_config.pad_token_id)
-    return next((int(v) for v in stated if v is not None), Vocabulary.from_config(model_config).pad)
+    pad = next((v for v in stated if v is not None), Vocabulary.from_config(model_config).pad)
+    if not isinstance(pad, Integral) or not 0 <= pad < 2**31:
+        raise InputError(f"pad_token_id = {shown(pad)}; allowed: an id; change pad_token_id")
+    return int(pad)

@@ -17,7 +17,7 @@ from mindspore import Parameter, Tensor, nn, ops
 
 from emu3.mllm.generation.sampling import Sampler, SamplerKind
 from emu3.mllm.generation.step_weights import StepWeights
-from emu3.mllm.rotary import rope_table
+from emu3.mllm.rotary import rope_table_of_steps
 from emu3.nn.attention import MASKED, attend
 from emu3.nn.rmsnorm import rms_norm
 
@@ -193,7 +193,7 @@ class StepNetwork(nn.Cell):
         ]
         self.layers = nn.CellList(layers, auto_prefix=False)
         self.sampler = Sampler(kind.sampler, kind.candidates[1] - kind.candidates[0])
-        cos, sin = rope_table(config, min(kind.slots, config.max_position_embeddings))
+        cos, sin = rope_table_of_steps(config, min(kind.slots, config.most_positions))
         sin = sin * np.where(np.arange(config.head_dim) < config.head_dim // 2, -1, 1)
         self.cos = _table("step.cos", cos)
         self.sin = _table("step.sin", sin)

@@ -185,3 +185,21 @@ def test_a_prompt_beyond_the_positions_is_refused(model):
 def test_ids_outside_the_vocabulary_are_refused(model):
     with pytest.raises(InputError, match=r"0\.\.62"):
         model.generate(Tensor(np.array([[63]], np.int32)))
+
+
+@pytest.mark.parametrize("kind", ["linear", "dynamic"])
+def test_scaled_positions_go_on_past_the_trained_ones(kind):
+    scaling = {"type": kind, "factor": 2.0}
+    model = golden_model(max_position_embeddings=11, rope_scaling=scaling)
+    ids, cache, made = np.arange(3, 20, dtype=np.int32)[None], None, []
+    part = ids
+    for _ in range(6):  # the cache's way, token by token
+        output = model(Tensor(part), past_key_values=cache, use_cache=True)
+        cache = output.past_key_values
+        part = output.logits.asnumpy()[:, -1:].argmax(-1).astype(np.int32)
+        made.append(int(part[0, 0]))
+    options = {"do_sample": False, "jit": False, "max_new_tokens": 6, "eos_token_id": None}
+    assert new_ids(model, ids, **options)[0].tolist() == made
+    other = np.arange(30, 35, dtype=np.int32)
+    batch = model.generate([ids[0].tolist(), other.tolist()], **options).asnumpy()
+    assert batch[0, 17:].tolist() == made
