@@ -1,0 +1,233 @@
+"""Every reader answers a damaged file with what it holds or with an InputError, never otherwise.
+
+`bash scripts/fuzz.sh` runs 20,000 inputs; here each target gets a few.
+"""
+
+import io
+import json
+import shutil
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from emu3.cli.img_gen import read_prompts
+from emu3.cli.outputs import Codes
+from emu3.configfile import read_config, read_generation_config
+from emu3.errors import InputError
+from emu3.files import read_json
+from emu3.images import FrameSource, open_image
+from emu3.mllm import Emu3Config, Emu3ForCausalLM, Emu3Tokenizer
+from emu3.mllm.defaults import CheckpointDefaults
+from emu3.mllm.rank_files import read_ranks, read_specials
+from emu3.tensorfile import read_entries
+from emu3.tokenizer import Emu3VisionVQConfig, Emu3VisionVQImageProcessor
+from tests.fuzz.damage import damaged_bytes, damaged_json
+from tests.support import write_tiny_checkpoint
+from train.data.features import Feature, list_files, read_feature, write_feature, write_list
+from train.data.records import caption_record, conversation_record, read_items, text_record
+from train.tuning.options import parse
+
+
+class Good:
+    """Whole files of every kind, made once, and a folder to put damaged ones into."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.language, self.vision = write_tiny_checkpoint(folder / "good")
+        picture = Image.new("RGB", (24, 16), (200, 10, 60))
+        self.images = {kind: _encoded(picture, kind) for kind in ("PNG", "JPEG", "GIF", "WEBP")}
+        codes = io.BytesIO()
+        settings = json.dumps({"prompt": "red", "frames": 4, "clip_frames": 4, "fps": 8.0})
+        np.savez_compressed(codes, codes=np.zeros((2, 4, 6), np.int32), settings=settings)
+        self.codes = codes.getvalue()
+        features = folder / "features"
+        turns = [("what", "a circle")]
+        for feature in (
+            Feature("a", np.zeros((3, 4), np.int32), "red", captions=["red", "rot"]),
+            Feature("b", np.zeros((3, 4), np.int32), "what", turns=turns),
+        ):
+            write_feature(features, feature)
+        self.list = write_list(features, "train", ["a", "b"])
+        self.feature = (features / "feature" / "a.ckpt").read_bytes()
+
+
+def _encoded(picture: Image.Image, kind: str) -> bytes:
+    file = io.BytesIO()
+    picture.save(file, kind)
+    return file.getvalue()
+
+
+@pytest.fixture(scope="module")
+def good(tmp_path_factory) -> Good:
+    return Good(tmp_path_factory.mktemp("fuzz"))
+
+
+def answers(read: Callable[[], Any]) -> None:
+    """Read; an InputError is an answer, too."""
+    try:
+        read()
+    except InputError as error:
+        assert len(str(error)) < 2000
+
+
+def put(folder: Path, name: str, content: bytes) -> Path:
+    path = folder / name
+    path.write_bytes(content)
+    return path
+
+
+def in_copy(source: Path, target: Path, name: str, content: bytes) -> Path:
+    """A checkpoint folder with one file replaced."""
+    shutil.rmtree(target, ignore_errors=True)
+    shutil.copytree(source, target)
+    put(target, name, content)
+    return target
+
+
+@given(data=st.data())
+def test_json_objects(good, data):
+    content = data.draw(damaged_bytes((good.language / "config.json").read_bytes()))
+    answers(lambda: read_json(put(good.folder, "any.json", content)))
+
+
+def damaged_config(data: st.DataObject, path: Path) -> bytes:
+    whole = path.read_bytes()
+    return data.draw(st.one_of(damaged_json(json.loads(whole)), damaged_bytes(whole)))
+
+
+@given(data=st.data())
+def test_the_language_configuration(good, data):
+    content = damaged_config(data, good.language / "config.json")
+    folder = in_copy(good.language, good.folder / "copy", "config.json", content)
+    answers(lambda: read_config(Emu3Config, folder, {}))
+    answers(lambda: CheckpointDefaults.from_pretrained(folder))
+
+
+@given(data=st.data())
+def test_the_vision_configuration(good, data):
+    content = damaged_config(data, good.vision / "config.json")
+    folder = in_copy(good.vision, good.folder / "copy", "config.json", content)
+    answers(lambda: read_config(Emu3VisionVQConfig, folder, {}, "--vq-model"))
+
+
+@given(data=st.data())
+def test_the_generation_configuration(good, data):
+    content = damaged_config(data, good.language / "generation_config.json")
+    answers(lambda: read_generation_config(put(good.folder, "generation.json", content)))
+
+
+@given(data=st.data())
+def test_the_image_processor(good, data):
+    content = damaged_config(data, good.vision / "preprocessor_config.json")
+    folder = in_copy(good.vision, good.folder / "copy", "preprocessor_config.json", content)
+
+    def read() -> None:
+        processor = Emu3VisionVQImageProcessor.from_pretrained(folder)
+        processor(Image.new("RGB", (24, 16)), return_tensors="np")
+
+    answers(read)
+
+
+@given(data=st.data())
+def test_the_tokenizer_configuration(good, data):
+    content = damaged_config(data, good.language / "tokenizer_config.json")
+    folder = in_copy(good.language, good.folder / "copy", "tokenizer_config.json", content)
+    answers(lambda: Emu3Tokenizer.from_pretrained(folder).encode("red"))
+
+
+@given(data=st.data())
+def test_rank_files_and_special_tokens(good, data):
+    ranks = data.draw(damaged_bytes((good.language / "emu3.tiktoken").read_bytes()))
+    answers(lambda: read_ranks(put(good.folder, "ranks", ranks)))
+    tokens = data.draw(damaged_bytes((good.language / "emu3_vision_tokens.txt").read_bytes()))
+    answers(lambda: read_specials(put(good.folder, "tokens", tokens)))
+
+
+@given(data=st.data())
+def test_weights(good, data):
+    whole = (good.language / "model.safetensors").read_bytes()
+    length = 8 + int.from_bytes(whole[:8], "little")
+    header = json.loads(whole[8:length])
+    text = data.draw(damaged_json(header)) + b" " * data.draw(st.integers(0, 8))
+    changed = st.just(len(text).to_bytes(8, "little") + text + whole[length:])
+    content = data.draw(st.one_of(changed, damaged_bytes(whole)))
+    answers(lambda: read_entries(put(good.folder, "weights.safetensors", content)))
+    folder = in_copy(good.language, good.folder / "copy", "model.safetensors", content)
+    answers(lambda: Emu3ForCausalLM.from_pretrained(folder))
+
+
+@given(data=st.data())
+def test_codes(good, data):
+    settings = data.draw(damaged_json({"frames": 4, "clip_frames": 4, "fps": 8.0, "prompt": "a"}))
+    file = io.BytesIO()
+    np.savez(file, codes=np.zeros((2, 4, 6), np.int32), settings=settings.decode())
+    content = data.draw(st.one_of(damaged_bytes(good.codes), st.just(file.getvalue())))
+    answers(lambda: Codes.load(put(good.folder, "codes.npz", content)))
+
+
+@given(data=st.data())
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "GIF", "WEBP"])
+def test_pictures(good, data, kind):
+    path = put(good.folder, "picture.png", data.draw(damaged_bytes(good.images[kind])))
+    answers(lambda: open_image(path))
+    answers(lambda: list(FrameSource(path).frames()) if FrameSource.is_clip(path) else None)
+
+
+@given(data=st.data())
+def test_prompt_files(good, data):
+    content = data.draw(damaged_bytes("a red star\n一个红色的圆\n\nblue\n".encode()))
+    answers(lambda: read_prompts(str(put(good.folder, "prompts.txt", content))))
+
+
+@given(data=st.data())
+@pytest.mark.parametrize("parse_record", [caption_record, conversation_record, text_record])
+def test_records(good, data, parse_record):
+    turns = [{"from": "human", "value": "<image>\nwhat"}, {"from": "gpt", "value": "a circle"}]
+    records = [
+        {"name": "a", "text": "red", "image": "a.png"},
+        {"id": "b", "image": "a.png", "conversations": turns},
+        {"id": "c", "texts": "what", "response": "a circle"},
+    ]
+    lines = b"\n".join(json.dumps(record).encode() for record in records)
+    changed = st.one_of(damaged_json(records), damaged_bytes(lines))
+    path = put(good.folder, "records.jsonl", data.draw(changed))
+    answers(lambda: read_items(path, parse_record))
+
+
+@given(data=st.data())
+def test_features(good, data):
+    content = data.draw(damaged_bytes(good.feature))
+    answers(lambda: read_feature(put(good.folder, "feature.ckpt", content)))
+
+
+@given(data=st.data())
+def test_feature_lists(good, data):
+    whole = good.list.read_bytes()
+    content = data.draw(st.one_of(damaged_json(json.loads(whole)), damaged_bytes(whole)))
+    path = put(good.list.parent, "damaged.json", content)
+    answers(lambda: list_files(path, "--train_data_path"))
+
+
+@given(data=st.data())
+def test_settings_of_a_training(good, data):
+    content = data.draw(damaged_bytes(b"max_steps: 3\nlearning_rate: 1e-3\ndry_run: true\n"))
+    path = put(good.folder, "settings.yaml", content)
+    answers(lambda: parse(["--config", str(path), "--train_data_path", "x"]))
+
+
+def test_the_list_of_targets_names_zip_bombs_too(good):
+    """A small file that expands without end is refused before it is expanded."""
+    path = good.folder / "bomb.npz"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        buffer = io.BytesIO()
+        np.save(buffer, np.zeros((1, 1), np.int32))
+        header = buffer.getvalue()[:-4].replace(b"(1, 1)", b"(65536, 65536)")
+        archive.writestr("codes.npy", header[:8] + (len(header) - 10).to_bytes(2, "little"))
+    answers(lambda: Codes.load(path))
