@@ -13,9 +13,9 @@ from PIL import Image
 from transformers.feature_extraction_utils import BatchFeature
 from transformers.image_processing_utils import BaseImageProcessor
 
-from emu3.errors import InputError
-from emu3.files import atomic_path
-from emu3.hub import checkpoint_folder
+from emu3.errors import InputError, shown
+from emu3.files import atomic_path, read_json
+from emu3.hub import checkpoint_folder, take_hub_options
 from emu3.runtime import notice
 from emu3.tokenizer.pictures import channels_last, image_list, laid_out, smart_resize
 
@@ -34,6 +34,12 @@ OPTIONS = (
     "spatial_factor",
     "do_round",
 )
+
+SWITCHES = tuple(name for name in OPTIONS if name.startswith("do_"))
+# What files of other versions say besides: who wrote them, and code that is not run here.
+BOOKKEEPING = ("image_processor_type", "feature_extractor_type", "processor_class", "auto_map")
+MOST_PIXELS = 2**28
+REMEDY = f"change {PROCESSOR_FILE}"
 
 
 class Emu3VisionVQImageProcessor(BaseImageProcessor):
@@ -84,16 +90,23 @@ class Emu3VisionVQImageProcessor(BaseImageProcessor):
         Raises:
             InputError: no such folder or hub id, or its file is missing or broken.
         """
-        folder = checkpoint_folder(path_or_hub_id, [PROCESSOR_FILE], "--vq-model")
+        where = take_hub_options(kwargs)
+        folder = checkpoint_folder(path_or_hub_id, [PROCESSOR_FILE], "--vq-model", **where)
+        stated = read_json(folder / PROCESSOR_FILE, "change --vq-model") | kwargs
+        stated = {name: value for name, value in stated.items() if name not in BOOKKEEPING}
+        for name in stated:
+            if name not in OPTIONS and (name.startswith("_") or hasattr(cls, name)):
+                raise InputError(
+                    f"{PROCESSOR_FILE} in {folder}: {name} is no option; leave it out or change "
+                    "--vq-model"
+                )
         try:
-            processor = super().from_pretrained(str(folder), **kwargs)
-            processor._settings({})
-        except (OSError, ValueError, TypeError) as error:
+            return cls(**stated)
+        except (OSError, ValueError, TypeError, OverflowError) as error:
             reason = str(error).strip().splitlines()[0]
             raise InputError(
                 f"{PROCESSOR_FILE} in {folder} cannot be read: {reason}; change --vq-model"
             ) from None
-        return processor
 
     @property
     def size(self) -> dict[str, int]:
@@ -180,28 +193,34 @@ class Emu3VisionVQImageProcessor(BaseImageProcessor):
 
 def _check_options(options: dict) -> None:
     """Raise InputError for values no picture can be processed with."""
+    for name in SWITCHES:
+        if not isinstance(options[name], bool):
+            raise InputError(f"{name} {shown(options[name])}; allowed: true, false; {REMEDY}")
     sizes = [options[name] for name in ("min_pixels", "max_pixels", "spatial_factor")]
-    whole = all(isinstance(size, int) and size >= 1 for size in sizes)
+    whole = all(type(size) is int and 1 <= size <= MOST_PIXELS for size in sizes)
     if not whole or sizes[0] > sizes[1]:
         raise InputError(
-            f"min_pixels {sizes[0]!r}, max_pixels {sizes[1]!r}, spatial_factor {sizes[2]!r}; "
-            "allowed: whole numbers >= 1, min_pixels <= max_pixels; change preprocessor_config.json"
+            f"min_pixels {shown(sizes[0])}, max_pixels {shown(sizes[1])}, spatial_factor "
+            f"{shown(sizes[2])}; allowed: whole numbers in 1..{MOST_PIXELS}, min_pixels <= "
+            f"max_pixels; {REMEDY}"
         )
     if options["resample"] not in [*Image.Resampling]:
         raise InputError(
             f"resample {options['resample']!r}; allowed: 0..{max(Image.Resampling)}, a filter of "
-            "Pillow; change preprocessor_config.json"
+            f"Pillow; {REMEDY}"
         )
     scales = [options[name] for name in ("image_mean", "image_std", "rescale_factor")]
     try:
-        shapes = [np.shape(np.asarray(value, np.float32)) for value in scales]
-        usable = np.all(np.asarray(scales[1], np.float32) > 0) and scales[2] > 0
-    except (TypeError, ValueError):
+        values = [np.asarray(value, np.float32) for value in scales]
+        shapes = [value.shape for value in values]
+        usable = all(np.isfinite(value).all() for value in values)
+        usable = usable and np.all(values[1] > 0) and np.all(values[2] > 0)
+    except (TypeError, ValueError, OverflowError):
         shapes, usable = [], False
-    if not usable or any(shape not in ((), (3,)) for shape in shapes[:2]):
+    if not usable or any(shape not in ((), (3,)) for shape in shapes[:2]) or shapes[2] != ():
         raise InputError(
-            f"image_mean {scales[0]!r}, image_std {scales[1]!r}, rescale_factor {scales[2]!r}; "
-            "allowed: a number or three, std and factor above 0; change preprocessor_config.json"
+            f"image_mean {shown(scales[0])}, image_std {shown(scales[1])}, rescale_factor "
+            f"{shown(scales[2])}; allowed: a number or three, std and factor above 0; {REMEDY}"
         )
 
 
