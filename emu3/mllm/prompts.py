@@ -137,5 +137,6 @@ def _check_fields(name: str, template: str, fields: tuple[str, ...]) -> None:
     if not isinstance(template, str) or any(template.count(field) != 1 for field in fields):
         raise InputError(
             f"{name} {shown(template)} is not usable; allowed: a text with "
-            f"{' and '.join(fields)} once each, or a name: {', '.join(CHAT_TEMPLATES)}; change {name} (--template)"
+            f"{' and '.join(fields)} once each, or a name: {', '.join(CHAT_TEMPLATES)}; change "
+            f"{name} (--template)"
         )

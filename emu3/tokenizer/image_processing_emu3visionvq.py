@@ -16,6 +16,7 @@ from transformers.image_processing_utils import BaseImageProcessor
 from emu3.errors import InputError, shown
 from emu3.files import atomic_path, read_json
 from emu3.hub import checkpoint_folder, take_hub_options
+from emu3.names import check_name
 from emu3.runtime import notice
 from emu3.tokenizer.pictures import channels_last, image_list, laid_out, smart_resize
 
@@ -36,8 +37,14 @@ OPTIONS = (
 )
 
 SWITCHES = tuple(name for name in OPTIONS if name.startswith("do_"))
-# What files of other versions say besides: who wrote them, and code that is not run here.
-BOOKKEEPING = ("image_processor_type", "feature_extractor_type", "processor_class", "auto_map")
+# What files say besides: their writer, code that is not run here, and the sizes again.
+BOOKKEEPING = (
+    "size",
+    "image_processor_type",
+    "feature_extractor_type",
+    "processor_class",
+    "auto_map",
+)
 MOST_PIXELS = 2**28
 REMEDY = f"change {PROCESSOR_FILE}"
 
@@ -92,6 +99,8 @@ class Emu3VisionVQImageProcessor(BaseImageProcessor):
         """
         where = take_hub_options(kwargs)
         folder = checkpoint_folder(path_or_hub_id, [PROCESSOR_FILE], "--vq-model", **where)
+        for name in kwargs:
+            check_name("image option", name, OPTIONS, "its name")
         stated = read_json(folder / PROCESSOR_FILE, "change --vq-model") | kwargs
         stated = {name: value for name, value in stated.items() if name not in BOOKKEEPING}
         for name in stated:
