@@ -45,11 +45,6 @@ class PretrainedModel(nn.Cell):
         self.stated_settings: tuple[str, ...] = ()  # of the generation_config.json it came with
         self.source: Path | None = None  # the folder it came from
 
-    @classmethod
-    def least_tensors(cls, config: PretrainedConfig) -> int:
-        """A lower bound of the tensors of a model, known before one is built."""
-        return 1
-
     @property
     def dtype(self) -> ms.Type:
         """Dtype of the first parameter: what the network computes in."""
@@ -91,9 +86,9 @@ class PretrainedModel(nn.Cell):
         folder = checkpoint_folder(path_or_hub_id, patterns, cls.path_flag, **where)
         entries = stored_tensors(folder)
         # A few missing are named one by one below; numbers beyond all sense build nothing.
-        if cls.least_tensors(config) > 2 * len(entries) + 100:
+        if config.least_tensors > 2 * len(entries) + 100:
             raise InputError(
-                f"{folder / CONFIG} describes at least {cls.least_tensors(config)} tensors, the "
+                f"{folder / CONFIG} describes at least {config.least_tensors} tensors, the "
                 f"weights hold {len(entries)}; allowed: files of one checkpoint; change "
                 f"{cls.path_flag}"
             )

@@ -111,14 +111,15 @@ class Emu3Config(PretrainedConfig):
         return self.hidden_size // self.num_attention_heads
 
     @property
+    def least_tensors(self) -> int:
+        """A lower bound of the tensors of a model: nine a layer, embedding, norm and head."""
+        return 9 * self.num_hidden_layers + 3
+
+    @property
     def most_positions(self) -> int:
         """Tokens a sequence may have: scaled rotary positions go on past the trained ones."""
-        scaled = self.rope_scaling is not None
-        return (
-            max(SCALED_POSITIONS, self.max_position_embeddings)
-            if scaled
-            else (self.max_position_embeddings)
-        )
+        trained = self.max_position_embeddings
+        return trained if self.rope_scaling is None else max(SCALED_POSITIONS, trained)
 
     @property
     def usual_positions(self) -> int:

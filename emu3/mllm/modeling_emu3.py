@@ -187,11 +187,6 @@ class Emu3ForCausalLM(GenerationMixin, PretrainedModel):
     side_files = TOKENIZER_FILES
     main_input_name = "input_ids"
 
-    @classmethod
-    def least_tensors(cls, config: Emu3Config) -> int:
-        """Nine of each layer, and embedding, norm and head."""
-        return 9 * config.num_hidden_layers + 3
-
     def __init__(self, config: Emu3Config) -> None:
         super().__init__(config)
         self.model = Emu3Model(config)

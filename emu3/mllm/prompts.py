@@ -12,7 +12,7 @@ import re
 
 import numpy as np
 
-from emu3.errors import InputError
+from emu3.errors import InputError, shown
 from emu3.mllm.tokenization_emu3 import Emu3Tokenizer
 from emu3.mllm.vocabulary import VISUAL_TEMPLATE, Vocabulary
 
@@ -50,7 +50,8 @@ class PromptBuilder:
         template = chat_template or tokenizer.chat_template or "chat"
         self.tokenizer = tokenizer
         self.vocabulary = Vocabulary.from_tokenizer(tokenizer, visual_template)
-        self.chat_template = CHAT_TEMPLATES.get(template, template)
+        known = isinstance(template, str) and template in CHAT_TEMPLATES
+        self.chat_template = CHAT_TEMPLATES[template] if known else template
         self.prefix_template = prefix_template
         self.allow_special_tokens = allow_special_tokens
         _check_fields("chat_template", self.chat_template, ("{image_prompt}", "{text_prompt}"))
@@ -135,6 +136,7 @@ def opening_length(template: str) -> int:
 def _check_fields(name: str, template: str, fields: tuple[str, ...]) -> None:
     if not isinstance(template, str) or any(template.count(field) != 1 for field in fields):
         raise InputError(
-            f"{name} {template!r} is not usable; allowed: a text with {' and '.join(fields)} once "
-            f"each, or a name: {', '.join(CHAT_TEMPLATES)}; change {name} (--template)"
+            f"{name} {shown(template)} is not usable; allowed: a text with "
+            f"{' and '.join(fields)} once each, or a name: {', '.join(CHAT_TEMPLATES)}; change "
+            f"{name} (--template)"
         )

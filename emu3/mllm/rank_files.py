@@ -1,6 +1,7 @@
 """The two files a tokenizer is made of: byte-pair ranks, and a list of special tokens."""
 
 import base64
+import string
 from functools import partial
 from pathlib import Path
 
@@ -12,6 +13,7 @@ BUILT_IN_SPECIALS = (
     "<|im_end|>",
     *(f"<|extra_{k}|>" for k in range(205)),
 )
+RANK_CHARACTERS = string.ascii_letters.encode() + string.digits.encode() + b"+/= \r\n"
 
 
 def read_ranks(path: str | Path) -> dict[bytes, int]:
@@ -31,6 +33,7 @@ def read_ranks(path: str | Path) -> dict[bytes, int]:
     complete = set(ranks.values()) == set(range(count))
     if not complete or not len(ranks) == count == len(fields) / 2:
         raise _rank_error(path, content)
+    _check_characters(path, content)
     absent = [byte for byte in range(256) if bytes([byte]) not in ranks]
     if absent:
         raise InputError(
@@ -38,6 +41,18 @@ def read_ranks(path: str | Path) -> dict[bytes, int]:
             "each of the 256 single bytes; replace the file or change --model"
         )
     return ranks
+
+
+def _check_characters(path: str | Path, content: bytes) -> None:
+    """Refuse what other readers would take differently: a sign, a zero byte, odd line ends."""
+    odd = content.translate(None, RANK_CHARACTERS)[:1] or (b"+" if b" +" in content else b"")
+    if odd:
+        at = content.index(b" +" if odd == b"+" else odd)
+        raise InputError(
+            f"rank file {path}, line {content.count(bytes([10]), 0, at) + 1}: {odd!r} is not "
+            "allowed there; allowed: base64, a space and digits, lines that end in LF or CR LF; "
+            "replace the file or change --model"
+        )
 
 
 def _rank_error(path: str | Path, content: bytes) -> InputError:
@@ -74,11 +89,19 @@ def read_specials(path: str | Path) -> list[str]:
     """The built-in special tokens followed by the lines of `path`, in order of their ids.
 
     Raises:
-        InputError: a token is listed twice.
+        InputError: a token is listed twice, is no UTF-8, or has control characters.
     """
     specials = dict.fromkeys(BUILT_IN_SPECIALS, 0)
     for number, line in enumerate(_content(path).splitlines(), 1):
-        token = line.decode("utf-8", errors="replace").strip()
+        try:
+            token = line.decode("utf-8").strip(" \t")
+        except UnicodeDecodeError:
+            token = "\0"
+        if not token.isprintable():
+            raise InputError(
+                f"special token file {path}, line {number}: {line[:60]!r} is no token; allowed: "
+                "UTF-8 without control characters; replace the file or change --model"
+            )
         if token in specials:
             raise InputError(
                 f"special token file {path}, line {number}: {token!r} exists already; allowed: "

@@ -9,18 +9,19 @@ second to prepare 33,000 of them.
 """
 
 import base64
-import json
+import codecs
+import itertools
 import re
 import unicodedata
 from pathlib import Path
 
 import tiktoken
-from transformers import PreTrainedTokenizer
+from transformers import AddedToken, PreTrainedTokenizer
 
 from emu3.arrays import as_numpy
-from emu3.errors import InputError
-from emu3.files import atomic_path
-from emu3.hub import checkpoint_folder
+from emu3.errors import InputError, shown
+from emu3.files import atomic_path, read_json
+from emu3.hub import checkpoint_folder, take_hub_options
 from emu3.mllm.rank_files import BUILT_IN_SPECIALS, read_ranks, read_specials
 
 VOCAB_FILES_NAMES = {
@@ -32,6 +33,7 @@ PATTERN = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}"
     r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
+MOST_CHARACTERS, MOST_BLANKS, MOST_MARKS = 2**24, 50_000, 1_000
 SPECIAL_SHAPE = r"<\|[^<|>]*\|>"
 
 
@@ -59,14 +61,15 @@ class Emu3Tokenizer(PreTrainedTokenizer):
         eof_token: str = "<|extra_201|>",
         **kwargs,
     ):
+        _check_errors(errors)
         ranks = read_ranks(vocab_file)
         specials = read_specials(special_tokens_file)
         self.errors = errors
-        self.img_token = img_token
-        self.boi_token = boi_token
-        self.eoi_token = eoi_token
-        self.eol_token = eol_token
-        self.eof_token = eof_token
+        self.img_token = _spelling("img_token", img_token)
+        self.boi_token = _spelling("boi_token", boi_token)
+        self.eoi_token = _spelling("eoi_token", eoi_token)
+        self.eol_token = _spelling("eol_token", eol_token)
+        self.eof_token = _spelling("eof_token", eof_token)
         self._ranks = ranks
         self._pieces = sorted(ranks, key=ranks.get) + [token.encode() for token in specials]
         self.special_ids = {token: len(ranks) + k for k, token in enumerate(specials)}
@@ -83,20 +86,30 @@ class Emu3Tokenizer(PreTrainedTokenizer):
         Raises:
             InputError: no such folder or hub id, or its files are missing or broken.
         """
-        files = list(VOCAB_FILES_NAMES.values())
-        folder = checkpoint_folder(path_or_hub_id, list(TOKENIZER_FILES))
-        missing = [name for name in files if not (folder / name).is_file()]
+        where = take_hub_options(kwargs)
+        folder = checkpoint_folder(path_or_hub_id, list(TOKENIZER_FILES), **where)
+        files = {name: folder / file for name, file in VOCAB_FILES_NAMES.items()}
+        missing = [path.name for path in files.values() if not path.is_file()]
         if missing:
             raise InputError(
                 f"folder {folder} has no {missing[0]}; allowed: a folder with "
-                f"{' and '.join(files)}; change --model"
+                f"{' and '.join(VOCAB_FILES_NAMES.values())}; change --model"
             )
+        for path in folder.glob("*token*.json"):
+            read_json(path, "change --model")
+        # Named here, so that no file can name others in their place.
+        kwargs |= {name: str(path) for name, path in files.items()}
         try:
-            return super().from_pretrained(str(folder), *args, **kwargs)
-        except (OSError, json.JSONDecodeError) as error:
+            tokenizer = super().from_pretrained(str(folder), *args, **kwargs)
+        except InputError:
+            raise
+        # transformers trips over wrong types of its own fields in any of these ways.
+        except (OSError, ValueError, TypeError, AttributeError, KeyError) as error:
             raise InputError(
                 f"the tokenizer in {folder} cannot be read: {error}; change --model"
             ) from None
+        tokenizer.init_kwargs.pop("auto_map", None)  # names code that is not saved here
+        return tokenizer
 
     @property
     def vocab_size(self) -> int:
@@ -116,7 +129,12 @@ class Emu3Tokenizer(PreTrainedTokenizer):
         return dict(self._ranks)
 
     def encode_ordinary(self, text: str) -> list[int]:
-        """Ids of `text` with no special token recognised."""
+        """Ids of `text` with no special token recognised.
+
+        Raises:
+            InputError: a text too long, or a run of blanks or combining marks that is.
+        """
+        _check_length(text)
         return self._encoding.encode_ordinary(unicodedata.normalize("NFC", text))
 
     def tokenize(self, text: str, ordinary: bool | None = None, **kwargs) -> list[bytes | str]:
@@ -217,6 +235,45 @@ class Emu3Tokenizer(PreTrainedTokenizer):
                 f"allowed: special tokens listed in {VOCAB_FILES_NAMES['special_tokens_file']}"
             )
         return 0
+
+
+def _spelling(name: str, token) -> str:
+    """A token's text, from what tokenizer_config.json may hold: a text or an object with one."""
+    token = token.get("content") if isinstance(token, dict) else token
+    if not isinstance(token, str | AddedToken):
+        raise InputError(f"{name} = {shown(token)}; allowed: a text; change tokenizer_config.json")
+    return str(token)
+
+
+def _check_errors(errors: str) -> None:
+    try:
+        codecs.lookup_error(errors)
+    except (LookupError, TypeError, ValueError):
+        raise InputError(
+            f"errors = {shown(errors)}; allowed: replace, strict, ignore, backslashreplace; change "
+            "tokenizer_config.json"
+        ) from None
+
+
+def _check_length(text: str) -> None:
+    """Refuse what tiktoken gives up on, or what takes minutes to normalise.
+
+    Raises:
+        InputError: as `Emu3Tokenizer.encode_ordinary`.
+    """
+    if len(text) <= MOST_MARKS:
+        return
+    blanks = marks = 0
+    if len(text) > MOST_BLANKS:
+        blanks = max((len(run[0]) for run in re.finditer(r"\s+", text)), default=0)
+    if not text.isascii() and sum(map(bool, map(unicodedata.combining, text))) > MOST_MARKS:
+        runs = itertools.groupby(text, unicodedata.combining)
+        marks = max(sum(1 for _ in run) for mark, run in runs if mark)
+    if len(text) > MOST_CHARACTERS or blanks > MOST_BLANKS or marks > MOST_MARKS:
+        raise InputError(
+            f"a text of {len(text)} characters, {blanks} blanks and {marks} combining marks in a "
+            f"row; allowed: {MOST_CHARACTERS}, {MOST_BLANKS} and {MOST_MARKS}; shorten the text"
+        )
 
 
 def _special_pattern(specials: list[str]) -> re.Pattern:

@@ -1,7 +1,5 @@
 """Configuration of the vision tokenizer."""
 
-import math
-
 from transformers import PretrainedConfig
 
 from emu3.configfields import extra_fields
@@ -70,7 +68,13 @@ class Emu3VisionVQConfig(PretrainedConfig):
     @property
     def temporal_stages(self) -> int:
         """How often time is halved."""
-        return int(math.log2(self.temporal_downsample_factor))
+        return self.temporal_downsample_factor.bit_length() - 1
+
+    @property
+    def least_tensors(self) -> int:
+        """A lower bound of the tensors of a model: eight a residual block, two a step in time."""
+        blocks = len(self.ch_mult) * (2 * self.num_res_blocks + 1)
+        return 8 * blocks + 4 * self.temporal_stages
 
     @property
     def widths(self) -> list[int]:

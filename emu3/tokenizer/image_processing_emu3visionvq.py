@@ -14,26 +14,12 @@ from transformers.feature_extraction_utils import BatchFeature
 from transformers.image_processing_utils import BaseImageProcessor
 
 from emu3.errors import InputError
-from emu3.files import atomic_path
-from emu3.hub import checkpoint_folder
+from emu3.files import atomic_path, read_json
+from emu3.hub import checkpoint_folder, take_hub_options
+from emu3.names import check_name
 from emu3.runtime import notice
+from emu3.tokenizer.picture_options import BOOKKEEPING, OPTIONS, PROCESSOR_FILE, check_options
 from emu3.tokenizer.pictures import channels_last, image_list, laid_out, smart_resize
-
-PROCESSOR_FILE = "preprocessor_config.json"
-OPTIONS = (
-    "do_resize",
-    "resample",
-    "do_rescale",
-    "rescale_factor",
-    "do_normalize",
-    "image_mean",
-    "image_std",
-    "do_convert_rgb",
-    "min_pixels",
-    "max_pixels",
-    "spatial_factor",
-    "do_round",
-)
 
 
 class Emu3VisionVQImageProcessor(BaseImageProcessor):
@@ -84,16 +70,25 @@ class Emu3VisionVQImageProcessor(BaseImageProcessor):
         Raises:
             InputError: no such folder or hub id, or its file is missing or broken.
         """
-        folder = checkpoint_folder(path_or_hub_id, [PROCESSOR_FILE], "--vq-model")
+        where = take_hub_options(kwargs)
+        folder = checkpoint_folder(path_or_hub_id, [PROCESSOR_FILE], "--vq-model", **where)
+        for name in kwargs:
+            check_name("image option", name, OPTIONS, "its name")
+        stated = read_json(folder / PROCESSOR_FILE, "change --vq-model") | kwargs
+        stated = {name: value for name, value in stated.items() if name not in BOOKKEEPING}
+        for name in stated:
+            if name not in OPTIONS and (name.startswith("_") or hasattr(cls, name)):
+                raise InputError(
+                    f"{PROCESSOR_FILE} in {folder}: {name} is no option; leave it out or change "
+                    "--vq-model"
+                )
         try:
-            processor = super().from_pretrained(str(folder), **kwargs)
-            processor._settings({})
-        except (OSError, ValueError, TypeError) as error:
+            return cls(**stated)
+        except (OSError, ValueError, TypeError, OverflowError) as error:
             reason = str(error).strip().splitlines()[0]
             raise InputError(
                 f"{PROCESSOR_FILE} in {folder} cannot be read: {reason}; change --vq-model"
             ) from None
-        return processor
 
     @property
     def size(self) -> dict[str, int]:
@@ -174,35 +169,8 @@ class Emu3VisionVQImageProcessor(BaseImageProcessor):
             raise InputError(f"image option {unknown[0]!r} is unknown; allowed: {names}")
         given = {name: value for name, value in overrides.items() if value is not None}
         options = {name: getattr(self, name) for name in OPTIONS} | given
-        _check_options(options)
+        check_options(options)
         return options
-
-
-def _check_options(options: dict) -> None:
-    """Raise InputError for values no picture can be processed with."""
-    sizes = [options[name] for name in ("min_pixels", "max_pixels", "spatial_factor")]
-    whole = all(isinstance(size, int) and size >= 1 for size in sizes)
-    if not whole or sizes[0] > sizes[1]:
-        raise InputError(
-            f"min_pixels {sizes[0]!r}, max_pixels {sizes[1]!r}, spatial_factor {sizes[2]!r}; "
-            "allowed: whole numbers >= 1, min_pixels <= max_pixels; change preprocessor_config.json"
-        )
-    if options["resample"] not in [*Image.Resampling]:
-        raise InputError(
-            f"resample {options['resample']!r}; allowed: 0..{max(Image.Resampling)}, a filter of "
-            "Pillow; change preprocessor_config.json"
-        )
-    scales = [options[name] for name in ("image_mean", "image_std", "rescale_factor")]
-    try:
-        shapes = [np.shape(np.asarray(value, np.float32)) for value in scales]
-        usable = np.all(np.asarray(scales[1], np.float32) > 0) and scales[2] > 0
-    except (TypeError, ValueError):
-        shapes, usable = [], False
-    if not usable or any(shape not in ((), (3,)) for shape in shapes[:2]):
-        raise InputError(
-            f"image_mean {scales[0]!r}, image_std {scales[1]!r}, rescale_factor {scales[2]!r}; "
-            "allowed: a number or three, std and factor above 0; change preprocessor_config.json"
-        )
 
 
 def _as_pixels(array: np.ndarray, options: dict) -> np.ndarray:

@@ -13,7 +13,6 @@ from emu3.nn.conv import CausalConv3d, Downsample, Upsample, conv2d
 from emu3.pretrained import PretrainedModel
 from emu3.runtime import ONE_AT_A_TIME
 from emu3.tokenizer.configuration_emu3visionvq import Emu3VisionVQConfig
-from emu3.tokenizer.image_processing_emu3visionvq import PROCESSOR_FILE
 from emu3.tokenizer.layers import (
     Level,
     Middle,
@@ -23,6 +22,7 @@ from emu3.tokenizer.layers import (
     make_norm,
     swish,
 )
+from emu3.tokenizer.picture_options import PROCESSOR_FILE
 
 DISTANCES_AT_ONCE = 2**22  # 16 MB of float32: the quantiser never holds a larger matrix
 PIXELS_AT_ONCE = 2**18  # pixels that pass the 2-D nets together, if more than one frame
@@ -149,12 +149,6 @@ class Emu3VisionVQModel(PretrainedModel):
     main_input_name = "pixel_values"
     path_flag = "--vq-model"
     side_files = (PROCESSOR_FILE,)
-
-    @classmethod
-    def least_tensors(cls, config: Emu3VisionVQConfig) -> int:
-        """Eight of each residual block of the two nets, and two of each step in time."""
-        blocks = len(config.ch_mult) * (2 * config.num_res_blocks + 1)
-        return 8 * blocks + 4 * config.temporal_stages
 
     def __init__(self, config: Emu3VisionVQConfig) -> None:
         super().__init__(config)

@@ -10,6 +10,7 @@ import pytest
 
 from emu3.errors import InputError
 from emu3.mllm import Emu3Tokenizer
+from emu3.mllm.prompts import PromptBuilder
 
 GOLDEN = json.loads((Path(__file__).parents[1] / "golden/text_51.json").read_text())
 
@@ -188,3 +189,99 @@ def test_a_broken_tokenizer_config_is_named(tiny_folder):
     (tiny_folder / "tokenizer_config.json").write_text("{")
     with pytest.raises(InputError, match="--model"):
         Emu3Tokenizer.from_pretrained(tiny_folder)
+
+
+@pytest.mark.parametrize("text", [" " * 10**6 + "x", "a" + "\u0301" * 120_000, "x" * (2**24 + 1)])
+def test_a_text_beyond_what_can_be_tokenised_is_refused(tiny_tokenizer, text):
+    with pytest.raises(InputError, match="shorten the text"):
+        tiny_tokenizer.encode_ordinary(text)
+
+
+def test_many_blanks_and_marks_are_tokenised(tiny_tokenizer):
+    for text in (" " * 50_000 + "x", "e\u0301" * 2000):
+        assert tiny_tokenizer.decode(tiny_tokenizer.encode_ordinary(text)) in (
+            text,
+            "\u00e9" * 2000,
+        )
+
+
+def test_control_characters_survive_encoding_and_saving(tiny_tokenizer, tmp_path):
+    text = "".join(map(chr, range(32))) + "\x7f\x85\u2028\r\n"
+    tiny_tokenizer.save_pretrained(tmp_path / "again")
+    again = Emu3Tokenizer.from_pretrained(tmp_path / "again")
+    assert again.encode_ordinary(text) == tiny_tokenizer.encode_ordinary(text)
+    assert again.decode(again.encode_ordinary(text)) == text
+
+
+@pytest.mark.parametrize("odd", [b"\0", b"\x0b", b"\x85", b"_", b" +"])
+def test_a_rank_file_with_odd_characters_is_refused_with_its_line(tiny_folder, odd):
+    path = tiny_folder / "emu3.tiktoken"
+    lines = path.read_bytes().split(b"\n")
+    lines[4] = lines[4].replace(b" ", odd)
+    path.write_bytes(b"\n".join(lines))
+    with pytest.raises(InputError, match=r"line 5: .*allowed"):
+        Emu3Tokenizer.from_pretrained(tiny_folder)
+
+
+@pytest.mark.parametrize("odd", [b"a\0b", b"a\x0bb", b"\x85", b"\xff", "a\u2028b".encode()])
+def test_a_special_token_with_odd_characters_is_refused_with_its_line(tiny_folder, odd):
+    with open(tiny_folder / "emu3_vision_tokens.txt", "ab") as file:
+        file.write(odd + b"\n")
+    with pytest.raises(InputError, match=r"line 20: .*control characters"):
+        Emu3Tokenizer.from_pretrained(tiny_folder)
+
+
+def test_files_with_other_line_ends_are_the_same(tiny_folder, tiny_tokenizer):
+    for name in ("emu3.tiktoken", "emu3_vision_tokens.txt"):
+        path = tiny_folder / name
+        path.write_bytes(path.read_bytes().replace(b"\n", b"\r\n"))
+    again = Emu3Tokenizer.from_pretrained(tiny_folder)
+    assert again.get_vocab() == tiny_tokenizer.get_vocab()
+    assert again.special_ids == tiny_tokenizer.special_ids
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b'{"x": "\xe9"}',
+        b"[]",
+        b"[" * 100_000,
+        b'{"errors": "nosuch"}',
+        b'{"errors": 5}',
+        b'{"img_token": 5}',
+        b'{"pad_token": 5}',
+        b'{"tokenize": 1}',
+        b'{"added_tokens_decoder": 5}',
+    ],
+)
+def test_a_tokenizer_config_of_another_kind_is_refused(tiny_folder, content):
+    (tiny_folder / "tokenizer_config.json").write_bytes(content)
+    with pytest.raises(InputError):
+        Emu3Tokenizer.from_pretrained(tiny_folder)
+
+
+def test_a_marker_may_be_an_object_with_its_text(tiny_folder):
+    config = {"img_token": {"content": "<|image token|>", "special": True}}
+    (tiny_folder / "tokenizer_config.json").write_text(json.dumps(config))
+    assert Emu3Tokenizer.from_pretrained(tiny_folder).img_token == "<|image token|>"
+
+
+def test_no_file_names_the_vocabulary_in_its_place(tiny_folder, tmp_path):
+    secret = tmp_path / "secret"
+    secret.write_text("not for you")
+    config = {"vocab_file": str(secret), "special_tokens_file": str(secret)}
+    (tiny_folder / "tokenizer_config.json").write_text(json.dumps(config))
+    assert Emu3Tokenizer.from_pretrained(tiny_folder).eod_id == 258
+
+
+def test_several_chat_templates_are_refused_by_name(tiny_folder):
+    several = {"chat_template": [{"name": "default", "template": "x"}]}
+    (tiny_folder / "tokenizer_config.json").write_text(json.dumps(several))
+    with pytest.raises(InputError, match="chat_template"):
+        PromptBuilder(Emu3Tokenizer.from_pretrained(tiny_folder))
+
+
+def test_hub_options_of_a_tokenizer_are_not_ignored(tiny_folder):
+    for name in ("revision", "trust_remote_code"):
+        with pytest.raises(InputError, match=name):
+            Emu3Tokenizer.from_pretrained(tiny_folder, **{name: "v1"})

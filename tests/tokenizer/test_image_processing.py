@@ -225,3 +225,42 @@ def test_a_missing_or_broken_file_is_named(tmp_path, content, named):
         (tmp_path / "preprocessor_config.json").write_text(content)
     with pytest.raises(InputError, match=named):
         Emu3VisionVQImageProcessor.from_pretrained(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("content", "named"),
+    [
+        ("[]", "no JSON object"),
+        ("[" * 100_000, "nested"),
+        ('{"preprocess": 1}', "preprocess"),
+        ('{"__class__": "x"}', "__class__"),
+        ('{"image_mean": NaN}', "NaN"),
+        ('{"image_mean": 1e999}', "image_mean"),
+        ('{"rescale_factor": [1, 1, 1]}', "rescale_factor"),
+        ('{"do_resize": "no"}', "do_resize"),
+        ('{"min_pixels": true}', "min_pixels"),
+        ('{"max_pixels": 1' + "0" * 400 + "}", "max_pixels"),
+        ('{"resample": "x"}', "invalid literal"),
+    ],
+)
+def test_a_file_of_another_kind_is_refused_by_name(tmp_path, content, named):
+    (tmp_path / "preprocessor_config.json").write_text(content)
+    with pytest.raises(InputError, match=named):
+        Emu3VisionVQImageProcessor.from_pretrained(tmp_path)
+
+
+def test_a_published_file_with_code_beside_it_is_read(tmp_path):
+    stated = {"auto_map": {"AutoImageProcessor": "x.Y"}, "size": {"max_pixels": 9}, "more": 1}
+    (tmp_path / "preprocessor_config.json").write_text(json.dumps(stated | {"max_pixels": 300000}))
+    loaded = Emu3VisionVQImageProcessor.from_pretrained(tmp_path)
+    assert (loaded.max_pixels, loaded.more) == (300000, 1)
+    loaded.save_pretrained(tmp_path / "again")
+    written = json.loads((tmp_path / "again" / "preprocessor_config.json").read_text())
+    assert "auto_map" not in written and written["more"] == 1
+
+
+@pytest.mark.parametrize("name", ["trust_remote_code", "revision", "max_pixel"])
+def test_an_option_of_loading_without_a_meaning_is_named(processor, tmp_path, name):
+    processor.save_pretrained(tmp_path)
+    with pytest.raises(InputError, match=name):
+        Emu3VisionVQImageProcessor.from_pretrained(tmp_path, **{name: 1})
