@@ -10,17 +10,22 @@ if not __package__:  # started by its path
     by_path.run_as_module(__file__)
 
 import argparse
+import contextlib
 import os
+import re
 import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 from emu3.cli.shell import INTERRUPTED, command, leave
+from emu3.errors import InputError
 from emu3.files import writable_folder
 from emu3.options import option, positive_int
 
@@ -31,12 +36,24 @@ SCHEDULER = (
 )
 
 
+JOB = ("MS_ROLE", "MS_WORKER_NUM", "MS_SCHED_HOST", "MS_SCHED_PORT", "MS_NODE_ID")
+NOISE = b"[INFO] DISTRIBUTED("  # MindSpore says it at any log level
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+def port_number(text: str) -> int:
+    """A TCP port, for argparse."""
+    if not text.isdigit() or not 0 < int(text[:6]) < 2**16:
+        raise argparse.ArgumentTypeError(f"{text[:20]!r} is not a port from 1 to 65535")
+    return int(text)
+
+
 @dataclass(frozen=True)
 class Options:
     """What is started, how often, and where it writes."""
 
     processes: int = option("how many", 1, positive_int, also=("-n",))
-    port: int | None = option("of the scheduler (default: a free one)", None, positive_int)
+    port: int | None = option("of the scheduler (default: a free one)", None, port_number)
     logs: str = option("folder of the other ranks' output", "outputs/logs", metavar="FOLDER")
     module: str = option("Python module to run", positional=True)
     arguments: list[str] = option("what it is given", positional=True, nargs=argparse.REMAINDER)
@@ -47,6 +64,23 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]
+
+
+def check_port(port: int) -> None:
+    """See that the scheduler can listen.
+
+    Raises:
+        InputError: something else does, or the port is not ours to take.
+    """
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError as error:
+            raise InputError(
+                f"cannot listen at port {port}: {error.strerror}; allowed: a free port; change "
+                "--port or leave it out"
+            ) from None
 
 
 def start(
@@ -79,10 +113,18 @@ def start(
                 | base
                 | {"MS_ROLE": "MS_WORKER", "MS_NODE_ID": str(rank)},
                 stdout=output,
-                stderr=None if rank == 0 else subprocess.STDOUT,
+                stderr=subprocess.PIPE if rank == 0 else subprocess.STDOUT,
             )
         )
     return scheduler, workers
+
+
+def _pass_on(lines: BinaryIO | None) -> None:
+    """What worker 0 says on stderr, without MindSpore's two lines about its connections."""
+    for line in lines or ():
+        if not line.startswith(NOISE):
+            with contextlib.suppress(OSError):  # the terminal is gone
+                os.write(2, line)
 
 
 def wait(workers: list[subprocess.Popen], scheduler: subprocess.Popen | None = None) -> int:
@@ -90,14 +132,19 @@ def wait(workers: list[subprocess.Popen], scheduler: subprocess.Popen | None = N
 
     Workers that were told to stop may take their time: the first one saves.
     """
+    watched = [*workers, *filter(None, [scheduler])]
     failed, deadline = 0, None
-    while any(worker.poll() is None for worker in workers):
-        codes = [worker.poll() for worker in [*workers, *filter(None, [scheduler])]]
-        wrong = [code for code in codes if code and code != INTERRUPTED]
+    while True:
+        running = any(worker.poll() is None for worker in workers)
+        codes = [process.poll() for process in watched]
+        # Others fail for want of the one that a signal ended.
+        wrong = sorted(code for code in codes if code and code != INTERRUPTED)
         if not failed and wrong:
-            failed = wrong[0]
+            failed = wrong[0] if wrong[0] < 0 else next(c for c in codes if c in wrong)
             _say_killed(codes.index(failed), failed, len(workers))
             deadline = time.monotonic() + GRACE
+        if not running:
+            break
         if deadline is not None and time.monotonic() > deadline:
             for worker in workers:
                 worker.kill()
@@ -114,39 +161,59 @@ def _say_killed(rank: int, code: int, workers: int) -> None:
         print(f"{name} was ended by {signal.Signals(-code).name}{why}", flush=True)
 
 
-def _report(workers: list[subprocess.Popen], logs: Path) -> None:
-    """Say which of the workers that write to log files failed, and their last line."""
-    for rank, worker in list(enumerate(workers))[1:]:
-        if worker.returncode > 0:
-            path = logs / f"worker_{rank}.log"
-            lines = path.read_text(encoding="utf-8", errors="replace").strip().splitlines()
-            last = lines[-1] if lines else "nothing said"
-            print(f"worker {rank} ended with code {worker.returncode}: {last} ({path})")
+def _report(
+    workers: list[subprocess.Popen], scheduler: subprocess.Popen | None, logs: Path
+) -> None:
+    """Say which of the processes that write to log files failed, and their last line."""
+    named = {f"worker {rank}": (worker, f"worker_{rank}") for rank, worker in enumerate(workers)}
+    del named["worker 0"]
+    if scheduler is not None:
+        named["the scheduler"] = scheduler, "scheduler"
+    for name, (process, stem) in named.items():
+        if (process.poll() or 0) > 0:
+            path = logs / f"{stem}.log"
+            print(f"{name} ended with code {process.returncode}: {_last_line(path)} ({path})")
+
+
+def _last_line(path: Path) -> str:
+    """The last line, or of MindSpore's tracebacks the one that says what is wrong."""
+    lines = path.read_text(encoding="utf-8", errors="replace").strip().splitlines()
+    wrong = [line for line in lines if re.match(r"\w*Error:|\[(ERROR|CRITICAL)\]", line)]
+    return (wrong or lines or ["nothing said"])[-1][:500]
 
 
 def run(command: Sequence[str], processes: int, port: int | None, logs: Path) -> int:
     """Run `command` in `processes` workers; returns the job's exit code."""
+    if port is not None:
+        check_port(port)
     if processes == 1:
-        scheduler, workers = None, [subprocess.Popen(command)]
+        alone = {name: value for name, value in os.environ.items() if name not in JOB}
+        scheduler, workers = None, [subprocess.Popen(command, env=alone)]
     else:
         scheduler, workers = start(command, processes, port or free_port(), logs)
+
+    said = threading.Thread(target=_pass_on, args=(workers[0].stderr,), daemon=True)
+    said.start()
 
     def forward(number: int, frame: object) -> None:
         for worker in workers:
             if worker.poll() is None:
                 worker.send_signal(number)
 
-    before = {s: signal.signal(s, forward) for s in (signal.SIGINT, signal.SIGTERM)}
+    # nohup has SIGHUP ignored, and so it stays.
+    caught = [s for s in SIGNALS if s != signal.SIGHUP or signal.getsignal(s) != signal.SIG_IGN]
+    before = {s: signal.signal(s, forward) for s in caught}
     try:
         code = wait(workers, scheduler)
         if code not in (0, INTERRUPTED):
-            _report(workers, logs)
+            _report(workers, scheduler, logs)
         return code
     finally:
         for worker in filter(None, [*workers, scheduler]):
             if worker.poll() is None:
                 worker.kill()
                 worker.wait()
+        said.join(GRACE)
         for number, handler in before.items():
             signal.signal(number, handler)
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -62,6 +63,54 @@ def test_a_failure_that_the_terminal_did_not_show_is_said(tmp_path, capsys):
     program = "import os, sys; print('no such thing'); sys.exit(2 * int(os.environ['MS_NODE_ID']))"
     assert launcher.run([sys.executable, "-c", program], 2, None, tmp_path) == 2
     assert "worker 1 ended with code 2: no such thing" in capsys.readouterr().out
+
+
+def test_a_process_that_ended_at_once_is_named_too(capsys):
+    program = "import os; os.kill(os.getpid(), 9)"
+    assert launcher.run([sys.executable, "-c", program], 1, None, Path()) == 128 + 9
+    assert "worker 0 was ended by SIGKILL" in capsys.readouterr().out
+
+
+def test_of_several_failures_the_one_by_a_signal_is_named(capsys):
+    programs = ("import sys; sys.exit(1)", "import os; os.kill(os.getpid(), 9)")
+    workers = [subprocess.Popen([sys.executable, "-c", program]) for program in programs]
+    for worker in workers:
+        worker.wait()
+    assert launcher.wait(workers) == 128 + 9
+    assert "worker 1 was ended by SIGKILL" in capsys.readouterr().out
+
+
+def test_a_port_in_use_is_named_before_anything_starts(tmp_path, capsys):
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = str(server.getsockname()[1])
+        arguments = ["-n", "2", "--port", port, "--logs", str(tmp_path), "no.such.module"]
+        assert launcher.main(arguments) == 2
+    text = capsys.readouterr().err
+    assert f"cannot listen at port {port}" in text and "change --port" in text
+
+
+def test_a_port_is_a_port():
+    with pytest.raises(SystemExit):
+        launcher.build_parser().parse_args(["--port", "70000", "x"])
+
+
+def test_what_the_scheduler_died_of_is_quoted(tmp_path, monkeypatch, capfd):
+    monkeypatch.setattr(launcher, "GRACE", 0.5)
+    monkeypatch.setattr(launcher, "SCHEDULER", "raise ValueError('no such address')")
+    assert launcher.run([sys.executable, "-c", "import time; time.sleep(60)"], 2, None, tmp_path)
+    assert "the scheduler ended with code 1: ValueError: no such address" in capfd.readouterr().out
+
+
+def test_a_process_alone_inherits_no_job(monkeypatch):
+    monkeypatch.setenv("MS_ROLE", "MS_WORKER")
+    program = "import os, sys; sys.exit('MS_ROLE' in os.environ)"
+    assert launcher.run([sys.executable, "-c", program], 1, None, Path()) == 0
+
+
+def test_lines_about_connections_are_not_passed_on(tmp_path, capfd):
+    program = "import sys; print('[INFO] DISTRIBUTED(1) x', 'error', sep='\\n', file=sys.stderr)"
+    assert launcher.run([sys.executable, "-c", program], 2, None, tmp_path) == 0
+    assert capfd.readouterr().err == "error\n"
 
 
 def test_the_exit_code_of_a_job_is_that_of_the_process_that_failed(tmp_path):

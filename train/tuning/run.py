@@ -23,6 +23,7 @@ from emu3.parallel.mesh import Mesh, make_mesh
 from emu3.parallel.sequence import share_sequence
 from train.data.batches import Data, DataSettings, Source
 from train.tuning.fitting import check_memory, look
+from train.tuning.job import check_job
 from train.tuning.lora import adapt, is_adapter
 from train.tuning.options import ModelOptions, Options
 from train.tuning.plan import describe_plan
@@ -40,6 +41,7 @@ def plan_or_train(options: Options) -> int:
     config = _start_config(path)
     tokenizer = Emu3Tokenizer.from_pretrained(path)
     device = runtime.setup(parallel.device, mode=parallel.mode, threads=parallel.threads, seed=seed)
+    check_job(device)
     mesh = make_mesh(parallel.sequence_parallel_shards)
     free = runtime.available_memory_bytes()
     data, eval_data, steps = make_data(options, config, tokenizer, mesh)
