@@ -121,16 +121,16 @@ def run(options: Options) -> None:
     settings, jit = options.settings.filled(checkpoint), device.jit
     shared.notice_if_lossy(settings.scheme)
     shared.notice_if_far(options.settings, checkpoint)
-    pictures = plan(options, settings, checkpoint)
+    pictures, about = plan(options, settings, checkpoint), picture_settings(options, settings)
     models = load_models(options.model, options.vq_model, device.dtype, device.attn_implementation)
     drawing = TextToImage(models.model, models.prompts)
-    for picture in {(p.prompt, p.size): p for p in pictures}.values():
-        drawing.request([picture], settings, jit)  # one that is too long is refused before any
-    studio = Studio(options, settings, drawing, models.codec, folder)
+    batches = list(in_lists(pictures, options.batch_size))
+    requests = [drawing.request(batch, settings, jit) for batch in batches]  # checked before any
+    studio = Studio(options, about, drawing, models.codec, folder)
     watch = Stopwatch()
     with Progress(sum(picture.size[0] for picture in pictures), "row") as progress:
-        for batch in in_lists(pictures, options.batch_size):
-            studio.make(batch, drawing.request(batch, settings, jit), progress)
+        for batch, request in zip(batches, requests):
+            studio.make(batch, request, progress)
     for path in studio.finished:
         print(path)
     print(
@@ -189,10 +189,10 @@ class Studio:
     """How a batch becomes files: codes row by row, saved, then pixels."""
 
     def __init__(
-        self, options: Options, settings: DrawSettings, drawing: TextToImage, codec, folder: Path
+        self, options: Options, about: dict, drawing: TextToImage, codec, folder: Path
     ) -> None:
         self.options, self.drawing, self.codec, self.folder = options, drawing, codec, folder
-        self.settings = picture_settings(options, settings)
+        self.settings = about
         self.saved_at = monotonic()
         self.forwards = 0
         self.finished: list[Path] = []  # pictures written

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from emu3.cli.img_gen import read_prompts
-from emu3.cli.outputs import Codes
+from emu3.codesfile import Codes
 from emu3.configfile import read_config, read_generation_config
 from emu3.errors import InputError
 from emu3.files import read_json

@@ -166,7 +166,7 @@ def _checked(logits: Tensor) -> Tensor:
     Raises:
         InputError: NaN or infinity: a damaged weight, or values beyond the dtype.
     """
-    if not np.isfinite(as_numpy(logits).sum(dtype=np.float64)):
+    if not np.isfinite(logits.asnumpy().sum(dtype=np.float64)):
         raise InputError(
             "the model's scores are NaN or infinite; allowed: numbers; fetch its weights again, "
             "or compute in float32 or bfloat16 (--dtype)"

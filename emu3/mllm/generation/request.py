@@ -15,9 +15,14 @@ import numpy as np
 
 from emu3.arrays import as_numpy
 from emu3.errors import InputError
-from emu3.mllm.generation.inputs import empty_negative, kept_tokens, read_ids
 from emu3.mllm.generation.logits_processors import Recognised, own_processors, recognise
-from emu3.mllm.generation.prefill import Rows, make_rows
+from emu3.mllm.generation.prefill import (
+    Rows,
+    empty_negative,
+    kept_tokens,
+    make_rows,
+    read_ids,
+)
 from emu3.mllm.generation.schemes import FIELDS, Plain, fitted
 from emu3.mllm.generation.settings import Settings, resolve_settings
 from emu3.mllm.grammar import Grid, make_grid, read_sizes
@@ -210,7 +215,7 @@ def _seeds(seed, count: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """
     if seed is None:
         seed = secrets.randbits(32)
-    values = tuple(np.atleast_1d(as_numpy(seed)).tolist())
+    values = tuple(np.atleast_1d(np.asarray(seed)).tolist())
     whole = all(type(value) is int and -(2**63) <= value < 2**64 for value in values)
     if not whole or len(values) not in (1, count):
         raise InputError(
