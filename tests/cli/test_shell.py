@@ -209,7 +209,8 @@ class Options:
 def run(options):
     {body}
 
-shell.leave(shell.run_command(run, Options, shell.make_parser("test", "", Options), []))
+_, main = shell.command("test", "", Options, run)
+shell.leave(main([]))
 """
 
 
@@ -246,9 +247,8 @@ def test_a_working_directory_that_is_gone_is_named(tmp_path):
 
 
 def test_a_long_word_is_shortened_in_a_message(capsys):
-    parser = shell.make_parser("test", "", Inner)
     with pytest.raises(SystemExit):
-        shell.run_command(lambda _: None, Inner, parser, ["--width", "x" * 5000])
+        main_of(lambda _: None, Inner)(["--width", "x" * 5000])
     said = capsys.readouterr().err
     assert len(said) < 300
     assert "characters" in said
