@@ -6,6 +6,7 @@ Names are those of the original scripts.
 import argparse
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from os.path import expanduser
 from pathlib import Path
 from typing import Any
 
@@ -62,11 +63,13 @@ class DataOptions:
 
     train_data_path: list[str] | None = option(
         "feature folders or list files; several are mixed by weight (default: none)",
+        None,
+        expanduser,
         nargs="+",
         metavar="LIST[:WEIGHT]",
     )
     eval_data_path: str | None = option(
-        "feature folder (its test list) or list file held back (default: none)"
+        "feature folder (its test list) or list file held back (default: none)", None, expanduser
     )
     max_position_embeddings: int | None = option(
         "longest row (default: the model's)", None, whole(1, LARGEST_LENGTH)
@@ -133,7 +136,7 @@ class ParallelOptions:
 class OutputOptions:
     """What is written, how often, and what is gone on from."""
 
-    output_dir: str = option("folder of checkpoints, log and settings", "outputs/sft")
+    output_dir: str = option("folder of checkpoints, log and settings", "outputs/sft", expanduser)
     save_dtype: str | None = option(
         "dtype of saved weights (default: what training computes in)", choices=tuple(DTYPES)
     )
@@ -141,7 +144,7 @@ class OutputOptions:
     save_total_limit: int = option("checkpoints kept", 3, whole(1))
     eval_steps: int = option("steps between evaluations", 500, whole(1))
     logging_steps: int = option("steps between printed lines", 1, whole(1))
-    resume: str = option("auto, none or a checkpoint folder", "auto")
+    resume: str = option("auto, none or a checkpoint folder", "auto", expanduser)
     dry_run: bool = option("print the plan and stop", False)
 
 
@@ -150,7 +153,10 @@ class Options:
     """All of them; `config` is the YAML file that some came from."""
 
     config: str | None = option(
-        "YAML file of these options; the command line wins (default: none)", metavar="FILE"
+        "YAML file of these options; the command line wins (default: none)",
+        None,
+        expanduser,
+        metavar="FILE",
     )
     model: ModelOptions = group()
     data: DataOptions = group()
@@ -202,7 +208,8 @@ def _read_yaml(path: Path, parser: Parser) -> dict[str, Any]:
 def _typed(path: Path, action: argparse.Action, value: Scalar | list[Scalar]) -> object:
     """A value of the file as the command line would have read it."""
     if action.nargs == "+":
-        return [item.text for item in (value if isinstance(value, list) else [value])]
+        items = value if isinstance(value, list) else [value]
+        return [_allowed(path, action, item.text) for item in items]
     if isinstance(value, list):
         raise InputError(f"{path}: {action.dest} is a list; allowed: one value; change --config")
     if isinstance(action.default, bool):

@@ -8,14 +8,15 @@ from emu3 import runtime
 from emu3.mllm import Emu3Config, Emu3ForCausalLM
 from tests.train.tuning.runs import train
 from train import prepare_scene_data
+from train.tuning.trainer import SIGNALS
 
 
 @pytest.fixture(autouse=True)
 def context():
     """Undo the context that the command sets, and see that signals are as they were."""
-    before = [signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM)]
+    before = [signal.getsignal(s) for s in SIGNALS]
     yield
-    assert [signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM)] == before
+    assert [signal.getsignal(s) for s in SIGNALS] == before
     runtime.setup(device="CPU")
 
 

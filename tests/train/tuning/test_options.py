@@ -98,3 +98,15 @@ def test_values_mean_what_they_mean_on_the_command_line(tmp_path):
     assert (options.schedule.seed, options.schedule.max_steps) == (7, 7)
     assert options.parallel.threads is None and options.data.supervise_structure
     assert options.data.train_data_path == ["a", "3"] and options.schedule.adam_epsilon == 1e-8
+
+
+def test_a_home_folder_is_one_in_every_path(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "run.yaml").write_text("output_dir: ~/out\ntrain_data_path: [~/a, ~/b:2]\n")
+    options = parse(["--config", "~/run.yaml", "--eval_data_path", "~/c", "--resume", "~/d"])
+    assert options.output.output_dir == f"{tmp_path}/out"
+    assert options.data.train_data_path == [f"{tmp_path}/a", f"{tmp_path}/b:2"]
+    assert (options.data.eval_data_path, options.output.resume) == (
+        f"{tmp_path}/c",
+        f"{tmp_path}/d",
+    )

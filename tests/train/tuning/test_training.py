@@ -198,19 +198,21 @@ def trained_parameters(plan: str) -> list[int]:
     return [int(number.replace(",", "")) for number in re.findall(r"[\d,]{4,}", line)]
 
 
-def test_a_signal_saves_and_stops_and_the_run_goes_on(folder):
-    args = command(folder, "stopped", "--max_steps", "500", "--save_steps", "1000")
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_saves_and_stops_and_the_run_goes_on(folder, number):
+    name = f"stopped_by_{number.name}"
+    args = command(folder, name, "--max_steps", "500", "--save_steps", "1000")
     program = [sys.executable, "-m", "train.train_seq_parallel", *args]
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     with subprocess.Popen(program, stdout=subprocess.PIPE, text=True, env=environment) as process:
         next(line for line in process.stdout if line.startswith("step 2/"))
-        process.send_signal(signal.SIGTERM)
+        process.send_signal(number)
         rest = process.stdout.read()
         assert process.wait(60) == 130, rest
-    (saved,) = checkpoints(folder / "stopped")
+    (saved,) = checkpoints(folder / name)
     step = int(saved.name.split("-")[1])
-    train(folder, "stopped", "--max_steps", str(step + 1))
-    assert len(losses(folder / "stopped")) == step + 1
+    train(folder, name, "--max_steps", str(step + 1))
+    assert len(losses(folder / name)) == step + 1
 
 
 def test_bad_input_is_named(folder, whole, capsys, tmp_path):
