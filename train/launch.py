@@ -37,7 +37,7 @@ SCHEDULER = (
 
 
 JOB = ("MS_ROLE", "MS_WORKER_NUM", "MS_SCHED_HOST", "MS_SCHED_PORT", "MS_NODE_ID")
-NOISE = b"[INFO] DISTRIBUTED("  # MindSpore says it at any log level
+NOISE = b"[INFO] DISTRIBUTED("  # MindSpore says so at any log level
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -177,7 +177,8 @@ def _report(
 
 def _last_line(path: Path) -> str:
     """The last line, or of MindSpore's tracebacks the one that says what is wrong."""
-    lines = path.read_text(encoding="utf-8", errors="replace").strip().splitlines()
+    said = path.read_bytes().strip().splitlines()
+    lines = [line.decode("utf-8", "replace") for line in said if not line.startswith(NOISE)]
     wrong = [line for line in lines if re.match(r"\w*Error:|\[(ERROR|CRITICAL)\]", line)]
     return (wrong or lines or ["nothing said"])[-1][:500]
 

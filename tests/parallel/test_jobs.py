@@ -60,7 +60,8 @@ def test_a_process_that_a_signal_ended_is_named(monkeypatch, capsys):
 
 
 def test_a_failure_that_the_terminal_did_not_show_is_said(tmp_path, capsys):
-    program = "import os, sys; print('no such thing'); sys.exit(2 * int(os.environ['MS_NODE_ID']))"
+    program = "import os, sys; print('no such thing', '[INFO] DISTRIBUTED(1) x', sep='\\n'); "
+    program += "sys.exit(2 * int(os.environ['MS_NODE_ID']))"
     assert launcher.run([sys.executable, "-c", program], 2, None, tmp_path) == 2
     assert "worker 1 ended with code 2: no such thing" in capsys.readouterr().out
 
