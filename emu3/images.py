@@ -49,18 +49,6 @@ def open_image(path: str | Path, flag: str = "--image") -> "Image.Image":
         return upright_rgb(image)
 
 
-def image_size(path: str | Path, flag: str = "--image") -> tuple[int, int]:
-    """The (width, height) of the picture in `path` as `open_image` gives it, from its header.
-
-    Raises:
-        InputError: no such file, no picture, or one too large; names `flag`.
-    """
-    with _opened(path, flag) as image:
-        # Pillow gives a TIFF's size as it will stand.
-        turned = _orientation(image) >= 5 and image.format != "TIFF"
-        return image.size[::-1] if turned else image.size
-
-
 def upright_rgb(image: "Image.Image") -> "Image.Image":
     """A PIL image turned as its EXIF orientation says, 8 bits, on white, as RGB."""
     from PIL import Image
