@@ -204,7 +204,13 @@ def test_a_signal_saves_and_stops_and_the_run_goes_on(folder, number):
     args = command(folder, name, "--max_steps", "500", "--save_steps", "1000")
     program = [sys.executable, "-m", "train.train_seq_parallel", *args]
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    with subprocess.Popen(program, stdout=subprocess.PIPE, text=True, env=environment) as process:
+    with subprocess.Popen(
+        program,
+        stdout=subprocess.PIPE,
+        text=True,
+        env=environment,
+        preexec_fn=lambda: signal.signal(number, signal.SIG_DFL),  # nohup ignores SIGHUP
+    ) as process:
         next(line for line in process.stdout if line.startswith("step 2/"))
         process.send_signal(number)
         rest = process.stdout.read()
