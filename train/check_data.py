@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from emu3 import bundled
 from emu3.cli.shell import command, leave
 from emu3.errors import InputError
-from emu3.options import non_negative_int, option, positive_int
+from emu3.options import non_negative_int, option, path_text, positive_int
 from train.data.folders import lists_of
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ class Options:
     """What is checked, for which model, and how much of it is shown."""
 
     folder: str = option(
-        "feature folder, with list/SPLIT.json in it", positional=True, metavar="DIR"
+        "feature folder, with list/SPLIT.json in it", kind=path_text, positional=True, metavar="DIR"
     )
     split: str | None = option(
         "the list to check (default: all lists of the folder)", metavar="NAME"
@@ -39,6 +39,7 @@ class Options:
         "language model to be trained, a folder or a hub id: its tokenizer makes the samples "
         "(default: emu3-mini)",
         str(bundled.MINI_LANGUAGE),
+        path_text,
         metavar="PATH",
     )
     max_length: int | None = option(

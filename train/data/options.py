@@ -9,24 +9,11 @@ from typing import Any
 from emu3 import bundled
 from emu3.cli.options import Device
 from emu3.cli.shell import command
-from emu3.options import group, option
+from emu3.options import group, option, path_text, whole
 
 MOST_PIXELS = 2**26  # 8192x8192
 MOST_WORKERS = 512
 MOST_TOGETHER = 4096  # images of a batch
-
-
-def up_to(most: int) -> Callable[[str], int]:
-    """A reader of whole numbers from 1 to `most`, for argparse."""
-
-    def read(text: str) -> int:
-        if not re.fullmatch("[0-9]{1,12}", text) or not 1 <= int(text) <= most:
-            raise argparse.ArgumentTypeError(
-                f"{text[:40]!r} is not a whole number from 1 to {most}"
-            )
-        return int(text)
-
-    return read
 
 
 def split_name(text: str) -> str:
@@ -41,9 +28,14 @@ class Files:
     """Where records are read and features written."""
 
     data_path: str = option(
-        "JSON list or JSON lines of records (default: four bundled ones)", "", metavar="FILE"
+        "JSON list or JSON lines of records (default: four bundled ones)",
+        "",
+        path_text,
+        metavar="FILE",
     )
-    output_path: str = option("feature folder to write or go on with", "", metavar="FOLDER")
+    output_path: str = option(
+        "feature folder to write or go on with", "", path_text, metavar="FOLDER"
+    )
     split: str = option("name of the list, list/NAME.json", "train", split_name, metavar="NAME")
 
 
@@ -55,6 +47,7 @@ class Encoding:
         "vision tokenizer: a folder or a hub id such as BAAI/Emu3-VisionTokenizer "
         "(default: emu3-mini's)",
         str(bundled.MINI_VISION),
+        path_text,
         also=("--model-path",),
         metavar="PATH",
     )
@@ -63,12 +56,12 @@ class Encoding:
         "grid that drawing at their ratio has (default: only into the area limits of the model's "
         "image processor, as at inference)",
         None,
-        up_to(MOST_PIXELS),
+        whole(1, MOST_PIXELS),
         metavar="PIXELS",
     )
-    batch_size: int = option("images of equal size encoded together", 4, up_to(MOST_TOGETHER))
+    batch_size: int = option("images of equal size encoded together", 4, whole(1, MOST_TOGETHER))
     workers: int = option(
-        "processes that read and resize images; 1 reads in this one", 1, up_to(MOST_WORKERS)
+        "processes that read and resize images; 1 reads in this one", 1, whole(1, MOST_WORKERS)
     )
     device: Device = group(leave_out=("attn_implementation",))
 

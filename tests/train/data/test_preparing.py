@@ -312,7 +312,7 @@ def test_data_without_a_usable_record_is_bad_input(data, vision, content, capsys
         ("--image-area", "0", "--image-area"),
         ("--workers", "0", "--workers"),
         ("--workers", "4294967296", "from 1 to 512"),
-        ("--batch-size", "9" * 5000, "'" + "9" * 40 + "' is not"),
+        ("--batch-size", "9" * 5000, "(5000 characters)' is not a whole number from 1 to 4096"),
         ("--image-area", "9" * 400, "from 1 to 67108864"),
         ("--model-path", "/none", "'/none' is no folder"),
     ],
