@@ -32,7 +32,8 @@ MAPS = 6  # feature maps of the widest block that live together while it runs; m
 class Work:
     """What is asked of the models.
 
-    `grid` is latent (rows, columns) of each picture, or None for answers of `answer` tokens;
+    `grid` is latent (rows, columns) of each picture, or of each of a clip's `frames` latent frames
+    that are to be made, or None for answers of `answer` tokens;
     `prompt` tokens come first; `scheme` says how many places are tried per step, of which
     `accepted` become tokens on average; `width` is bytes per number of weights, cache and
     activations.
@@ -42,6 +43,7 @@ class Work:
     guided: bool = True
     prompt: int = 64
     grid: tuple[int, int] | None = (90, 90)
+    frames: int = 1
     answer: int = 0
     scheme: Scheme = PLAIN
     accepted: float = 1.0
@@ -55,12 +57,14 @@ class Work:
     @property
     def window(self) -> int:
         """Places of each sequence that one run of the network takes."""
-        return self.scheme.places(*self.grid) if self.grid else 1
+        return self.scheme.places(*self.grid, self.frames) if self.grid else 1
 
     @property
     def new_tokens(self) -> int:
         """Tokens made one after another; what is forced after a picture's last code costs none."""
-        return self.grid[0] * (self.grid[1] + 1) - 1 if self.grid else self.answer
+        if self.grid is None:
+            return self.answer
+        return Vocabulary.row_start(*self.grid, self.frames * self.grid[0]) - 2
 
     @property
     def steps(self) -> int:

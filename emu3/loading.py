@@ -258,5 +258,5 @@ def load_models(
 
     language, tokenizer = load_language(model, dtype, attn_implementation)
     defaults = CheckpointDefaults.from_pretrained(model)
-    prompts = PromptBuilder(tokenizer, defaults.chat_template)
+    prompts = PromptBuilder.stated(tokenizer, defaults)
     return Emu3(language, prompts, VisionCodec(*load_vision(vq_model, dtype)), defaults)

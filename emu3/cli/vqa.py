@@ -94,7 +94,7 @@ def run(options: Options) -> None:
     require_room(options, config, codec.config, codes)
     model, tokenizer = load_language(options.model, device.dtype, device.attn_implementation)
     check_same_codes(model, codec.vision)
-    prompts = PromptBuilder(tokenizer, options.template or defaults.chat_template)
+    prompts = PromptBuilder.stated(tokenizer, defaults, options.template)
     desk = Desk(options, Answers(model, prompts), options.settings.filled(defaults))
     watch = Stopwatch()
     with Progress(None, "token") as progress:

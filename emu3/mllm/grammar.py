@@ -1,6 +1,7 @@
-"""The grid of a picture: its size, and which id each of its places must hold.
+"""The grid of a picture or a clip: its size, and which id each of its places must hold.
 
-Shapes: N sequences, n new tokens. The layout itself belongs to `Vocabulary.forced_ids`.
+Shapes: N sequences, n new tokens; sizes are latent frames, rows and columns, a picture's one frame.
+The layout itself belongs to `Vocabulary.forced_ids`. Rows are counted over all frames.
 """
 
 import math
@@ -49,9 +50,10 @@ def latent_size(ratio: str, image_area: int, factor: int = 8) -> tuple[int, int]
 
 @dataclass(frozen=True)
 class Grid:
-    """The pictures under way: `forced` (N, n) int32 with FREE where a visual id is sampled.
+    """What is under way: `forced` (N, n) int32 with FREE where a visual id is sampled.
 
-    `sizes` (N, 2) are latent rows and columns, `done` (N,) the grid tokens already in the prompts.
+    `sizes` (N, 3) are latent frames, rows and columns, `done` (N,) the grid tokens already in the
+    prompts.
     """
 
     vocabulary: Vocabulary
@@ -68,39 +70,60 @@ class Grid:
     @property
     def block(self) -> int:
         """Steps between two readings: a row of the narrowest picture."""
-        return int(self.sizes[:, 1].min()) + 1
+        return int(self.sizes[:, 2].min()) + 1
 
     @property
     def lengths(self) -> np.ndarray:
         """Tokens each grid still needs, eos counted: (N,)."""
-        spans = [self.vocabulary.grid_length(int(h), int(w)) for h, w in self.sizes]
+        spans = [self.vocabulary.grid_length(int(h), int(w), int(t)) for t, h, w in self.sizes]
         return np.maximum(np.array(spans) - self.done, 0)
 
+    def shape(self, sequence: int) -> tuple[int, int, int]:
+        """Latent frames, rows and columns of a sequence."""
+        frames, height, width = (int(side) for side in self.sizes[sequence])
+        return frames, height, width
+
     def rows_done(self, sequence: int, tokens: int) -> int:
-        """Rows of a picture that are complete after `tokens` new ones."""
-        height, width = self.sizes[sequence]
-        return min(int(self.done[sequence] + tokens + 1) // int(width + 1), int(height))
+        """Rows of a sequence that are complete after `tokens` new ones."""
+        frames, height, width = self.shape(sequence)
+        place = int(self.done[sequence]) + tokens
+        return min(self.vocabulary.rows_before(height, width, place), frames * height)
+
+    def row_start(self, sequence: int, row: int) -> int:
+        """New place of a row's first code; below 0 where it is in the prompt."""
+        _, height, width = self.shape(sequence)
+        return self.vocabulary.row_start(height, width, row) - int(self.done[sequence])
 
     def row_ids(self, sequence: int, row: int, new: np.ndarray) -> np.ndarray | None:
         """Visual ids (w,) of a complete row among the new tokens (n,); None if it began earlier."""
-        width = int(self.sizes[sequence, 1])
-        start = row * (width + 1) - int(self.done[sequence])
-        return new[start : start + width] if start >= 0 else None
+        start = self.row_start(sequence, row)
+        return new[start : start + self.shape(sequence)[2]] if start >= 0 else None
 
 
-def read_sizes(sizes) -> np.ndarray:
-    """Latent rows and columns of each picture, (N, 2) int64.
+def frames_that_fit(positions: int, height: int, width: int) -> int:
+    """Latent frames whose grid takes at most so many positions after its img token, which need no
+    room for what is forced behind the last code."""
+    return max(positions + 3, 0) // Vocabulary.row_start(height, width, height)
+
+
+def read_sizes(sizes, name: str = "image_size") -> np.ndarray:
+    """Latent frames, rows and columns of each grid, (N, 3) int64.
+
+    `name` is image_size, pairs (rows, columns), or video_size, triples (frames, rows, columns).
 
     Raises:
-        InputError: not pairs of whole numbers.
+        InputError: not so many whole numbers.
     """
+    count, words = (2, "rows and columns") if name == "image_size" else (3, "frames, rows, columns")
     sizes = np.atleast_2d(np.asarray(sizes))
-    if sizes.ndim != 2 or sizes.shape[1] != 2 or (sizes != np.floor(sizes)).any():
+    numbers = sizes.dtype.kind in "iuf"
+    if not numbers or sizes.ndim != 2 or sizes.shape[1] != count or (sizes % 1).any():
         raise InputError(
-            f"image_size has shape {sizes.shape} and dtype {sizes.dtype}; allowed: whole numbers "
-            "(sequences, 2), latent rows and columns; change image_size"
+            f"{name} has shape {sizes.shape} and dtype {sizes.dtype}; allowed: whole numbers "
+            f"(sequences, {count}), latent {words}; change {name}"
         )
-    return sizes.astype(np.int64)
+    sizes = sizes.astype(np.int64)
+    return sizes if count == 3 else np.insert(sizes, 0, 1, axis=1)
 
 
 def make_grid(
@@ -108,7 +131,8 @@ def make_grid(
 ) -> Grid:
     """The grid that each prompt (1-D ids) goes on with, cut to `limit` new tokens.
 
-    A prompt may end in the middle of its picture; its last img token begins the grid.
+    `sizes` (1 or N, 3). A prompt may end in the middle of its picture or clip; its last img token
+    begins the grid.
 
     Raises:
         InputError: a size out of range, or not one for all and not one per prompt.
@@ -116,11 +140,11 @@ def make_grid(
     if len(sizes) not in (1, len(prompts)):
         raise InputError(
             f"{len(sizes)} image sizes for {len(prompts)} sequences; allowed: one for all or one "
-            "each; change image_size"
+            "each; change image_size or video_size"
         )
-    sizes = np.broadcast_to(sizes, (len(prompts), 2))
+    sizes = np.broadcast_to(sizes, (len(prompts), 3))
     done = np.array([_grid_tokens(vocabulary, ids) for ids in prompts])
-    tails = [vocabulary.forced_ids(int(h), int(w))[d:] for (h, w), d in zip(sizes, done)]
+    tails = [vocabulary.forced_ids(int(h), int(w), int(t))[d:] for (t, h, w), d in zip(sizes, done)]
     length = max(len(tail) for tail in tails)
     forced = np.full((len(tails), max(length, 1)), vocabulary.pad, np.int32)
     for row, tail in zip(forced, tails):
@@ -134,7 +158,7 @@ def _grid_tokens(vocabulary: Vocabulary, ids: np.ndarray) -> int:
     if tail is None:
         raise InputError(
             "a prompt has no img token where its picture begins; allowed: prompts made by "
-            'Emu3Processor(mode="G"); change input_ids or leave image_size out'
+            'Emu3Processor(mode="G"); change input_ids or leave image_size and video_size out'
         )
     return len(tail)
 

@@ -1,4 +1,4 @@
-"""Emu3Processor: texts and pictures to prompt ids, ids back to texts and pictures.
+"""Emu3Processor: texts, pictures and clips to prompt ids, ids back to them.
 
 B prompts, T ids; b c h w for pixels, but h, w of an image's codes are latent rows and columns.
 """
@@ -17,6 +17,8 @@ from emu3.errors import InputError
 from emu3.mllm.configuration_emu3 import IMAGE_AREA
 from emu3.mllm.defaults import CheckpointDefaults
 from emu3.mllm.grammar import PrefixConstraint, latent_size
+from emu3.mllm.parts import Clip, Coded, Message, Open, Part, read_parts, whole_size
+from emu3.mllm.parts import Image as ImagePart
 from emu3.mllm.prompts import PREFIX_TEMPLATE, PromptBuilder
 from emu3.mllm.tokenization_emu3 import Emu3Tokenizer
 from emu3.mllm.vocabulary import VISUAL_TEMPLATE
@@ -44,8 +46,10 @@ class Emu3Processor:
         image_processor: an Emu3VisionVQImageProcessor.
         vision_tokenizer: an Emu3VisionVQModel.
         tokenizer: an Emu3Tokenizer; with padding_side "left" for batches to generate from.
-        chat_template, prefix_template, visual_template, allow_special_tokens: see PromptBuilder.
+        chat_template, prefix_template, visual_template, allow_special_tokens,
+            video_prefix_template: see PromptBuilder.
         image_area: pixels of a picture for which a call says nothing.
+        clip_frames: frames of a clip coded together; by default those of one latent frame.
     """
 
     def __init__(
@@ -58,13 +62,20 @@ class Emu3Processor:
         visual_template: str = VISUAL_TEMPLATE,
         allow_special_tokens: bool = False,
         image_area: int = IMAGE_AREA,
+        video_prefix_template: str | None = None,
+        clip_frames: int | None = None,
     ):
-        self.image_area = image_area
+        self.image_area, self.clip_frames = image_area, clip_frames
         self.image_processor = image_processor
         self.vision_tokenizer = vision_tokenizer
         self.tokenizer = tokenizer
         self.prompts = PromptBuilder(
-            tokenizer, chat_template, prefix_template, visual_template, allow_special_tokens
+            tokenizer,
+            chat_template,
+            prefix_template,
+            visual_template,
+            allow_special_tokens,
+            video_prefix_template,
         )
         self.vocabulary = self.prompts.vocabulary
         config = getattr(vision_tokenizer, "config", None)
@@ -90,13 +101,14 @@ class Emu3Processor:
         """A processor from a language and a vision folder or hub id.
 
         `vision_tokenizer` saves loading that model twice; `options` are those of the class.
-        `chat_template` and `image_area` are by default what the language folder states.
+        `chat_template`, `image_area`, `video_prefix_template` and `clip_frames` are by default
+        what the language folder states.
 
         Raises:
             InputError: no such folder or hub id, or a file in it is missing or broken.
         """
         defaults = CheckpointDefaults.from_pretrained(language_path)
-        for name in ("chat_template", "image_area"):
+        for name in ("chat_template", "image_area", "video_prefix_template", "clip_frames"):
             if options.get(name) is None:
                 options[name] = getattr(defaults, name)
         if vision_tokenizer is None:
@@ -158,7 +170,73 @@ class Emu3Processor:
             rows = [self.prompts.understanding(t, c) for t, c in zip(texts, codes)]
         else:
             raise InputError(f"mode {mode!r} is unknown; allowed: 'G', 'U'")
-        return self._batch(rows, [list(size) for size in sizes], return_tensors, options)
+        sizes = {"image_size": [list(size) for size in sizes]}
+        return self._batch(rows, sizes, return_tensors, options)
+
+    def prompt(
+        self,
+        parts: Sequence[Part] | Sequence[Sequence[Part]],
+        return_tensors: str | None = None,
+        **options,
+    ) -> BatchFeature:
+        """Prompt ids and attention mask of a list of parts, or of a list of such lists.
+
+        Parts follow bos as they are. Where an Open ends them the sizes are there too: image_size
+        of pictures, video_size of clips, for generate().
+
+        Args:
+            parts: `emu3.mllm.parts`, in any order and number, an Open at the end alone.
+            return_tensors, options: as of a call.
+
+        Raises:
+            InputError: what is no part, or options that do not fit.
+        """
+        several = isinstance(parts, list | tuple) and any(
+            isinstance(p, list | tuple) for p in parts
+        )
+        lists = [read_parts(item) for item in (parts if several else [parts])]
+        rows = [self.prompts.prompt([self._coded(part) for part in item]) for item in lists]
+        return self._answered(rows, [item[-1] for item in lists], return_tensors, options)
+
+    def conversation(
+        self,
+        messages: Sequence[Message],
+        answer: Open | None = None,
+        return_tensors: str | None = None,
+        **options,
+    ) -> BatchFeature:
+        """Prompt ids and attention mask of a conversation whose last message is the user's.
+
+        With `answer` the assistant's answer is that picture or clip, and its size is there too.
+
+        Raises:
+            InputError: messages that do not take turns, or end with the assistant's.
+        """
+        coded = [Message(m.role, tuple(map(self._coded, m.parts))) for m in messages]
+        row = self.prompts.conversation(coded, answer)
+        return self._answered([row], [answer], return_tensors, options)
+
+    def _coded(self, part: Part) -> Part:
+        """A part with codes in place of pixels."""
+        if isinstance(part, ImagePart):
+            return Coded(self.tokenize_image(_images(part.image, 1))[0])
+        if isinstance(part, Clip):
+            pixels = self.codec.frame_pixels(_images(part.frames, len(part.frames)))
+            return Coded(self.codec.clip_codes(pixels, self.clip_frames), part.fps)
+        return part
+
+    def _answered(self, rows, wanted: list, return_tensors, options) -> BatchFeature:
+        """The batch of prompts, with the sizes of what is to be made."""
+        sizes = [whole_size(part.size) for part in wanted if isinstance(part, Open)]
+        if not sizes:
+            return self._batch(rows, {}, return_tensors, options)
+        _check_count(
+            "pictures or clips to be made", len(sizes), len(rows), "an Open in each or none"
+        )
+        pictures = all(size[0] == 1 for size in sizes)
+        name = "image_size" if pictures else "video_size"
+        sizes = {name: [list(size[1:] if pictures else size) for size in sizes]}
+        return self._batch(rows, sizes, return_tensors, options)
 
     def tokenize_image(
         self, images: Sequence[Image.Image], *, padding_image: bool = False
@@ -192,18 +270,27 @@ class Emu3Processor:
         return PrefixConstraint(self.vocabulary, *_sides(height, width))
 
     def decode(self, ids, skip_special_tokens: bool = False, **kwargs):
-        """Texts and PIL images in a row of ids (T,), in order: a list, or a single piece bare.
+        """Texts, PIL images and clips in a row of ids (T,), in order; a single piece comes bare.
+
+        A clip is a list of its frames.
 
         With `skip_special_tokens` the row's plain text alone, "" when there is none.
         """
         ids = as_numpy(ids).reshape(-1)
         if skip_special_tokens:
             return self.tokenizer.decode(ids, skip_special_tokens=True, **kwargs)
-        pieces = [
-            self.codec.picture(piece) if piece.ndim == 2 else self.tokenizer.decode(piece, **kwargs)
-            for piece in self.vocabulary.parse_images(ids)
-        ]
+        pieces = [self._decoded(piece, kwargs) for piece in self.vocabulary.parse_images(ids)]
         return pieces if len(pieces) > 1 else (pieces or [""])[0]
+
+    def _decoded(self, piece: np.ndarray, options: dict):
+        """The text, picture or frames of ids (T,), codes (h, w) or codes (t, h, w)."""
+        if piece.ndim == 1:
+            return self.tokenizer.decode(piece, **options)
+        if piece.ndim == 2:
+            return self.codec.picture(piece)
+        count = len(piece) * self.codec.config.temporal_downsample_factor
+        chunks = self.codec.frames(piece, self.clip_frames, count)
+        return [frame for chunk in chunks for frame in chunk]
 
     def batch_decode(self, sequences, skip_special_tokens: bool = False, **kwargs) -> list:
         """`decode` of each row of (B, T) ids or of a list of rows."""
@@ -238,7 +325,7 @@ class Emu3Processor:
             batch = self.tokenizer.batch_encode_plus([(row, None) for row in rows], **options)
         except ValueError as error:
             raise InputError(f"tokenizer options {options}: {error}") from None
-        feature = BatchFeature({**batch, "image_size": sizes})
+        feature = BatchFeature({**batch, **sizes})
         if return_tensors is None:
             return feature
         lengths = sorted({len(row) for row in feature["input_ids"]})

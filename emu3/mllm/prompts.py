@@ -1,26 +1,48 @@
 """How a prompt is put together, once: for inference and for training samples.
 
-    generation     bos, text, boi, "h*w", img                 the model goes on with visual ids
-    understanding  bos, chat template around image and text   the model goes on with its answer
-    follow-up      the template's user part around text       after an answer and its eos
+    prompt         bos, then parts as they are; a picture or clip to be made has its head at the end
+    conversation   bos, chat template around each message of the user, answers and their eos
 
-h, w are latent rows and columns. Text that stands side by side is tokenised together; an image
-and a special token separate it.
+    generation     prompt of a text and a picture to be made
+    understanding  the conversation's first turn, about a picture
+    follow-up      the template's user part around a later turn, after an answer and its eos
+
+h, w are latent rows and columns, t latent frames. Text that stands side by side is tokenised
+together; a picture, a clip and a special token separate it.
 """
 
 import re
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from emu3.errors import InputError, shown
+from emu3.mllm.parts import (
+    DEFAULT_FPS,
+    Coded,
+    Given,
+    Message,
+    Open,
+    Part,
+    Text,
+    read_parts,
+    whole_size,
+)
 from emu3.mllm.tokenization_emu3 import Emu3Tokenizer
 from emu3.mllm.vocabulary import VISUAL_TEMPLATE, Vocabulary
+
+if TYPE_CHECKING:
+    from emu3.mllm.defaults import CheckpointDefaults
 
 CHAT_TEMPLATES = {
     "chat": "You are a helpful assistant. USER: {image_prompt}{text_prompt}. ASSISTANT:",
     "stage1": "{image_prompt}{text_prompt}",
 }
 PREFIX_TEMPLATE = "{H}*{W}"
+VIDEO_PREFIX_TEMPLATE = "{H}*{W}*{T}*{F}"  # ours: the released one is not public
+IMAGE_FIELD, TEXT_FIELD = "{image_prompt}", "{text_prompt}"
+Pieces = list[str | list[int]]  # texts, and ids that part them
 
 
 class PromptBuilder:
@@ -30,7 +52,9 @@ class PromptBuilder:
         tokenizer: an Emu3Tokenizer.
         chat_template: "chat", "stage1" or a text with {image_prompt} and {text_prompt}; by default
             the tokenizer's own chat_template, else "chat".
-        prefix_template: the size text, with {H} and {W}.
+        prefix_template: the size text of a picture, with {H} and {W}.
+        video_prefix_template: of a clip, with {H}, {W}, {T} and, if it says them, {F}: latent rows,
+            columns and frames, and frames a second; by default `VIDEO_PREFIX_TEMPLATE`.
         visual_template: the spelling of a visual token, with {token_id}.
         allow_special_tokens: a special token written out in a user's text becomes its id, as in
             the reference; by default it is ordinary text.
@@ -46,6 +70,7 @@ class PromptBuilder:
         prefix_template: str = PREFIX_TEMPLATE,
         visual_template: str = VISUAL_TEMPLATE,
         allow_special_tokens: bool = False,
+        video_prefix_template: str | None = None,
     ):
         template = chat_template or tokenizer.chat_template or "chat"
         self.tokenizer = tokenizer
@@ -53,60 +78,146 @@ class PromptBuilder:
         known = isinstance(template, str) and template in CHAT_TEMPLATES
         self.chat_template = CHAT_TEMPLATES[template] if known else template
         self.prefix_template = prefix_template
+        self.video_prefix_template = video_prefix_template or VIDEO_PREFIX_TEMPLATE
         self.allow_special_tokens = allow_special_tokens
-        _check_fields("chat_template", self.chat_template, ("{image_prompt}", "{text_prompt}"))
+        _check_fields("chat_template", self.chat_template, (IMAGE_FIELD, TEXT_FIELD))
         _check_fields("prefix_template", prefix_template, ("{H}", "{W}"))
+        video = self.video_prefix_template
+        _check_fields("video_prefix_template", video, ("{H}", "{W}", "{T}"), ("{F}",))
 
-    def size_ids(self, h: int, w: int) -> list[int]:
-        """Ids of the size text of an image of h x w codes."""
-        return self.tokenizer.encode_ordinary(self.prefix_template.format(H=h, W=w))
+    @classmethod
+    def stated(
+        cls,
+        tokenizer: Emu3Tokenizer,
+        checkpoint: "CheckpointDefaults",
+        chat_template: str | None = None,
+    ) -> "PromptBuilder":
+        """The builder with the templates a checkpoint states; `chat_template` replaces its own."""
+        return cls(
+            tokenizer,
+            chat_template or checkpoint.chat_template,
+            video_prefix_template=checkpoint.video_prefix_template,
+        )
+
+    def size_ids(self, h: int, w: int, t: int = 1, fps: float = DEFAULT_FPS) -> list[int]:
+        """Ids of the size text of a picture of h x w codes, or of a clip of t such frames."""
+        text = self.prefix_template.format(H=h, W=w)
+        if t > 1:
+            text = self.video_prefix_template.format(H=h, W=w, T=t, F=f"{fps:g}")
+        return self.tokenizer.encode_ordinary(text)
+
+    def prompt(self, parts: "Sequence[Part] | Part | str") -> list[int]:
+        """bos and the parts in order; what is to be made may stand at the end.
+
+        Raises:
+            InputError: something that is no part here, or codes outside the vocabulary.
+        """
+        parts = read_parts(parts)
+        if any(isinstance(part, Open) for part in parts[:-1]):
+            raise InputError("an Open stands before the end; allowed: as the last part alone")
+        return self._joined([[self.vocabulary.bos], *self._pieces(parts)])
+
+    def conversation(self, messages: Sequence[Message], answer: Open | None = None) -> list[int]:
+        """What a conversation whose last message is the user's goes on from.
+
+        With `answer` the assistant's answer is that picture or clip.
+
+        Raises:
+            InputError: messages that do not take turns, or end with the assistant's.
+        """
+        _check_turns(messages)
+        ids: list[int] = []
+        for number, message in enumerate(messages):
+            user = message.role == "user"
+            ids += self.user_turn(message.parts, not number) if user else self.answer(message.parts)
+        return ids if answer is None else [*ids, *self.part_ids(answer)]
+
+    def user_turn(self, parts: Sequence[Given], first: bool) -> list[int]:
+        """The chat template around what the user says, from bos on, or after an answer and its eos.
+
+        Later turns leave out the template's opening.
+        """
+        if first:
+            return self._joined([[self.vocabulary.bos], *self._filled(self.chat_template, parts)])
+        turn = self.chat_template[opening_length(self.chat_template) :]
+        return self._joined(self._filled(turn, parts))
+
+    def answer(self, parts: Sequence[Given]) -> list[int]:
+        """What the assistant said, and eos."""
+        return [*self._joined(self._pieces(parts)), self.vocabulary.eos]
+
+    def part_ids(self, part: Part) -> list[int]:
+        """The ids of one part alone."""
+        return self._joined(self._pieces([part]))
 
     def generation(self, text: str, h: int, w: int) -> list[int]:
         """The prompt that asks for a picture of h x w codes; ends in img."""
-        head = self.vocabulary.image_head(self.size_ids(h, w)).tolist()
-        return self._joined([[self.vocabulary.bos], *self._user(text), head])
+        return self.prompt([Text(text), Open((h, w))])
 
     def understanding(self, text: str, codes: np.ndarray | None = None) -> list[int]:
-        """The prompt that asks `text` about an image of codes (h, w), or without an image."""
-        image = None
-        if codes is not None:
-            image = self.vocabulary.image_block(codes, self.size_ids(*np.shape(codes))).tolist()
-        return self._joined([[self.vocabulary.bos], *self._filled(self.chat_template, text, image)])
+        """The prompt that asks `text` about a picture of codes (h, w), or without a picture."""
+        return self.user_turn([*([] if codes is None else [Coded(codes)]), Text(text)], first=True)
 
     def follow_up(self, text: str) -> list[int]:
-        """What asks `text` after an answer and its eos, in the same conversation.
+        """What asks `text` after an answer and its eos, in the same conversation."""
+        return self.user_turn([Text(text)], first=False)
 
-        It is the chat template without its image and without its opening.
+    def _filled(self, template: str, parts: Sequence[Given]) -> Pieces:
+        """The pieces of `template` with parts in its fields; without a picture its field is left
+        out, and the texts beside it touch.
+
+        Pictures and clips that come first are the image, texts after them the text; parts in
+        another order stand in place of both fields, in theirs.
         """
-        turn = self.chat_template[opening_length(self.chat_template) :]
-        return self._joined(self._filled(turn, text, None))
-
-    def _filled(self, template: str, text: str, image: list[int] | None) -> list[str | list[int]]:
-        """The pieces of `template` with its fields filled in; without an image its field is left
-        out, and the texts beside it touch."""
-        pieces: list[str | list[int]] = []
-        for part in re.split(r"(\{image_prompt\}|\{text_prompt\})", template):
-            if part == "{image_prompt}":
-                pieces += [] if image is None else [image]
-            elif part == "{text_prompt}":
-                pieces += self._user(text)
-            else:
-                pieces += self._split(part)
+        texts = [isinstance(part, Text) for part in parts]
+        first = texts.index(True) if any(texts) else len(parts)
+        fields = {
+            IMAGE_FIELD: self._pieces(parts[:first]),
+            TEXT_FIELD: self._pieces(parts[first:]),
+        }
+        if not all(texts[first:]):
+            start, end = (
+                re.split(r"\{image_prompt\}|\{text_prompt\}", template)[i] for i in (0, -1)
+            )
+            template = f"{start}{IMAGE_FIELD}{end}"
+            fields = {IMAGE_FIELD: self._pieces(parts)}
+        pieces: Pieces = []
+        for piece in re.split(r"(\{image_prompt\}|\{text_prompt\})", template):
+            pieces += fields[piece] if piece in fields else self._split(piece)
         return pieces
 
-    def _user(self, text: str) -> list[str | list[int]]:
-        if not isinstance(text, str):
-            raise InputError(f"prompt {text!r} is no text; allowed: str; change --prompt")
+    def _pieces(self, parts: Sequence[Part]) -> Pieces:
+        pieces: Pieces = []
+        for part in parts:
+            pieces += self._user(part.text) if isinstance(part, Text) else [self._visual(part)]
+        return pieces
+
+    def _visual(self, part: Part) -> list[int]:
+        """The block of a coded picture or clip, or the head and first frames of an open one."""
+        if isinstance(part, Coded):
+            t, h, w = part.size
+            ids = self.vocabulary.image_block(part.codes, self.size_ids(h, w, t, part.fps))
+            return ids.tolist()
+        if not isinstance(part, Open):
+            raise InputError(
+                f"{type(part).__name__} has pixels; allowed here: Coded, its codes; or give it to "
+                "Emu3Processor"
+            )
+        t, h, w = whole_size(part.size)
+        head = self.vocabulary.image_head(self.size_ids(h, w, t, part.fps)).tolist()
+        return head if part.begun is None else [*head, *self.vocabulary.frame_ids(part.begun)]
+
+    def _user(self, text: str) -> Pieces:
         return self._split(text) if self.allow_special_tokens else [text]
 
-    def _split(self, text: str) -> list[str | list[int]]:
+    def _split(self, text: str) -> Pieces:
         """Special tokens as ids, the text between them as it is."""
         ids = self.tokenizer.special_ids
         return [
             [ids[part]] if part in ids else part for part in self.tokenizer.split_specials(text)
         ]
 
-    def _joined(self, pieces: list[str | list[int]]) -> list[int]:
+    def _joined(self, pieces: Pieces) -> list[int]:
         """One row of ids; texts side by side are tokenised as one."""
         row, text = [], ""
         for piece in [*pieces, []]:
@@ -133,8 +244,24 @@ def opening_length(template: str) -> int:
     return user.start() if alike else 0
 
 
-def _check_fields(name: str, template: str, fields: tuple[str, ...]) -> None:
-    if not isinstance(template, str) or any(template.count(field) != 1 for field in fields):
+def _check_turns(messages: Sequence[Message]) -> None:
+    roles = [getattr(message, "role", type(message).__name__) for message in messages]
+    if len(roles) % 2 == 0 or roles != [("user", "assistant")[i % 2] for i in range(len(roles))]:
+        raise InputError(
+            f"messages of {', '.join(roles) or 'nobody'}; allowed: user and assistant in turn, the "
+            "user first and last"
+        )
+
+
+def _check_fields(
+    name: str, template: str, fields: tuple[str, ...], further: tuple[str, ...] = ()
+) -> None:
+    """Refuse a template that lacks one of `fields` or holds other ones than they and `further`."""
+    usable = isinstance(template, str) and all(template.count(field) == 1 for field in fields)
+    if usable and further:
+        rest = re.sub("|".join(map(re.escape, (*fields, *further))), "", template)
+        usable = "{" not in rest and "}" not in rest
+    if not usable:
         raise InputError(
             f"{name} {shown(template)} is not usable; allowed: a text with "
             f"{' and '.join(fields)} once each, or a name: {', '.join(CHAT_TEMPLATES)}; change "

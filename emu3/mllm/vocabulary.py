@@ -1,21 +1,23 @@
-"""The ids of Emu3's one vocabulary and the layout of an image among them, as integer arithmetic.
+"""The ids of Emu3's one vocabulary and the layout of pictures and clips, as integer arithmetic.
 
-    image block = boi, size text "h*w", img, then the grid's continuation:
-    grid        = h rows of (w visual ids, eol), then eof, eoi; generation adds eos
+    block = boi, size text "h*w", img, then the grid's continuation:
+    grid  = t frames of (h rows of (w visual ids, eol), then eof), then eoi; generation adds eos
 
-h, w are latent rows and columns. Ids never become strings here.
+t, h, w are latent frames, rows and columns; a picture is a clip of one latent frame. Rows are
+counted over all frames. Ids never become strings here.
 """
 
-import itertools
 from dataclasses import dataclass
 
 import numpy as np
 
 from emu3.errors import InputError
+from emu3.mllm.parsing import parse
 
 FREE = -1  # in forced_ids: any visual id may stand here
 MARKERS = ("pad", "bos", "eos", "img", "boi", "eoi", "eol", "eof")
 MAX_GRID_SIDE = 4096
+MAX_FRAMES = 2**16
 VISUAL_TEMPLATE = "<|visual token {token_id:0>6d}|>"
 
 
@@ -115,56 +117,90 @@ class Vocabulary:
         return (ids - self.visual_start).astype(np.int32)
 
     def image_body(self, codes: np.ndarray) -> np.ndarray:
-        """What follows img for codes (h, w): (h*(w+1)+2,) int32, ending in eof, eoi."""
+        """What follows img for codes (h, w) or (t, h, w): (t*(h*(w+1)+1)+1,) int32 up to eoi."""
+        frames = self.frames_of(codes)
+        return np.append(self.frame_ids(frames), np.int32(self.eoi))
+
+    def frame_ids(self, codes: np.ndarray) -> np.ndarray:
+        """The ids of whole frames (t, h, w), each ending in eof: (t*(h*(w+1)+1),) int32."""
+        t, h, w = codes.shape
+        grid = np.full((t, h, w + 1), self.eol, np.int32)
+        grid[:, :, :-1] = self.ids_of(codes)
+        return np.pad(grid.reshape(t, -1), ((0, 0), (0, 1)), constant_values=self.eof).ravel()
+
+    @staticmethod
+    def frames_of(codes: np.ndarray) -> np.ndarray:
+        """Codes (h, w) or (t, h, w) as (t, h, w).
+
+        Raises:
+            InputError: another shape, or no codes.
+        """
         codes = np.asarray(codes)
-        if codes.ndim != 2 or codes.size == 0:
-            raise InputError(f"VQ codes have shape {codes.shape}; allowed: (rows, columns)")
-        grid = np.full((codes.shape[0], codes.shape[1] + 1), self.eol, np.int32)
-        grid[:, :-1] = self.ids_of(codes)
-        return np.concatenate([grid.ravel(), np.array([self.eof, self.eoi], np.int32)])
+        if codes.ndim not in (2, 3) or codes.size == 0:
+            raise InputError(
+                f"VQ codes have shape {codes.shape}; allowed: (rows, columns), or of a clip "
+                "(frames, rows, columns)"
+            )
+        return codes[None] if codes.ndim == 2 else codes
 
     def image_head(self, size_ids: np.ndarray | list[int]) -> np.ndarray:
         """boi, the ids of the size text, img: 1-D int32."""
         return np.array([self.boi, *size_ids, self.img], np.int32)
 
     def image_block(self, codes: np.ndarray, size_ids: np.ndarray | list[int]) -> np.ndarray:
-        """The whole block of an image with codes (h, w): 1-D int32 from boi to eoi."""
+        """The whole block of codes (h, w) or (t, h, w): 1-D int32 from boi to eoi."""
         return np.concatenate([self.image_head(size_ids), self.image_body(codes)])
 
     @staticmethod
-    def grid_length(h: int, w: int) -> int:
+    def grid_length(h: int, w: int, t: int = 1) -> int:
         """Tokens from after img to eos inclusive."""
-        return h * (w + 1) + 3
+        return t * (h * (w + 1) + 1) + 2
 
-    def check_size(self, h: int, w: int) -> None:
-        """Refuse a picture of h x w codes that this vocabulary cannot hold.
+    @staticmethod
+    def row_start(h: int, w: int, row: int) -> int:
+        """Place after img of the first code of a row."""
+        return row * (w + 1) + row // h
+
+    @staticmethod
+    def rows_before(h: int, w: int, place: int) -> int:
+        """Rows whose codes all stand before a place after img."""
+        frames, rest = divmod(place, h * (w + 1) + 1)
+        return frames * h + min((rest + 1) // (w + 1), h)
+
+    def check_size(self, h: int, w: int, t: int = 1) -> None:
+        """Refuse t latent frames of h x w codes that this vocabulary cannot hold.
 
         Raises:
-            InputError: a side is below 1 or absurdly large, or there are no visual ids.
+            InputError: a number below 1 or absurdly large, or there are no visual ids.
         """
         if not (1 <= h <= MAX_GRID_SIDE and 1 <= w <= MAX_GRID_SIDE):
             raise InputError(
                 f"image of {h}x{w} latent rows x columns; allowed: 1..{MAX_GRID_SIDE} each; "
                 "change --height, --width, --ratio or --image-area"
             )
+        if not 1 <= t <= MAX_FRAMES:
+            raise InputError(
+                f"clip of {t} latent frames; allowed: 1..{MAX_FRAMES}; change --frames"
+            )
         if self.visual_count < 1:
             raise InputError("this model's vocabulary has no visual ids; change --model")
 
-    def forced_ids(self, h: int, w: int) -> np.ndarray:
-        """The id each place after img must hold, FREE where it is visual: (h*(w+1)+3,) int32.
+    def forced_ids(self, h: int, w: int, t: int = 1) -> np.ndarray:
+        """The id each place after img must hold, FREE where it is visual: 1-D int32.
 
             row 0    FREE ... FREE eol      w places and the forced end of the line
             ...
-            row h-1  FREE ... FREE eol
-            ending   eof eoi eos
+            row h-1  FREE ... FREE eol eof  and of the frame; so each of t frames
+            ending   eoi eos
 
         Raises:
             InputError: as `check_size`.
         """
-        self.check_size(h, w)
-        grid = np.full((h, w + 1), FREE, np.int32)
-        grid[:, -1] = self.eol
-        return np.concatenate([grid.ravel(), np.array([self.eof, self.eoi, self.eos], np.int32)])
+        self.check_size(h, w, t)
+        frame = np.full((h, w + 1), FREE, np.int32)
+        frame[:, -1] = self.eol
+        frame = np.append(frame, np.int32(self.eof))
+        return np.concatenate([np.tile(frame, t), np.array([self.eoi, self.eos], np.int32)])
 
     def after_img(self, ids: np.ndarray) -> np.ndarray | None:
         """What follows the last img token of `ids` (T,), where a grid begins; None without one."""
@@ -172,58 +208,8 @@ class Vocabulary:
         return ids[begins[-1] + 1 :] if begins.size else None
 
     def parse_images(self, ids: np.ndarray) -> list[np.ndarray]:
-        """Split a row of ids (T,) into text runs (1-D ids) and images (2-D codes), in order.
-
-        An image reaches from its first visual id to its last visual id, eol or eof, with its head
-        (boi ... img) and eoi when they are there; ids that have no place in it are skipped. A
-        last row cut short is dropped unless it is the only one; any other row of odd length is
-        cut, or filled with its last code, to the commonest length.
-        """
-        ids = np.asarray(ids).reshape(-1)
-        pieces, done = [], 0
-        for start, stop in self._grids(ids):
-            head = self._head_start(ids, done, start)
-            if head > done:
-                pieces.append(ids[done:head].astype(np.int32))
-            pieces.append(self._code_matrix(ids[start:stop]))
-            done = stop + (stop < len(ids) and ids[stop] == self.eoi)
-        if done < len(ids):
-            pieces.append(ids[done:].astype(np.int32))
-        return pieces
-
-    def _grids(self, ids: np.ndarray) -> list[tuple[int, int]]:
-        """[start, stop) of each grid; markers other than eol and eof part one from the next."""
-        visual = self.is_visual(ids)
-        inside = visual | (ids == self.eol) | (ids == self.eof)
-        bounds = np.isin(ids, (self.pad, self.bos, self.eos, self.img, self.boi, self.eoi))
-        edges = [-1, *np.flatnonzero(bounds).tolist(), len(ids)]
-        grids = []
-        for low, high in itertools.pairwise(edges):
-            first = np.flatnonzero(visual[low + 1 : high])
-            if first.size:
-                last = np.flatnonzero(inside[low + 1 : high])[-1]
-                grids.append((low + 1 + int(first[0]), low + 2 + int(last)))
-        return grids
-
-    def _head_start(self, ids: np.ndarray, low: int, start: int) -> int:
-        """Where the block begins whose grid begins at `start`; not before `low`."""
-        if start > low and ids[start - 1] == self.img:
-            begins = np.flatnonzero(ids[low:start] == self.boi)
-            return low + int(begins[-1]) if begins.size else start - 1
-        return start
-
-    def _code_matrix(self, grid: np.ndarray) -> np.ndarray:
-        """Codes (h, w) int32 of a grid's ids."""
-        lines = np.split(grid, np.flatnonzero(grid == self.eol) + 1)
-        lines = [line for line in lines if self.is_visual(line).any()]
-        rows = [self.codes_of(line[self.is_visual(line)]) for line in lines]
-        ended = [line[-1] == self.eol for line in lines]
-        lengths = [len(row) for row, end in zip(rows, ended) if end] or [len(rows[0])]
-        width = int(np.bincount(lengths).argmax())
-        if len(rows) > 1 and not ended[-1] and len(rows[-1]) < width:
-            rows = rows[:-1]
-        fitted = [np.pad(row[:width], (0, max(width - len(row), 0)), mode="edge") for row in rows]
-        return np.stack(fitted)
+        """Text runs (1-D ids), pictures (2-D codes) and clips (3-D codes) in a row of ids (T,)."""
+        return parse(self, ids)
 
 
 def check_same_words(config, tokenizer) -> None:

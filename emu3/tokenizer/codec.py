@@ -3,12 +3,13 @@
 Legend: b batch, t frames, h w pixels; T, H, W latent frames, rows, columns.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 from mindspore import Tensor, int32
 
+from emu3.errors import InputError
 from emu3.tokenizer.codes import finished_rows
 
 if TYPE_CHECKING:
@@ -64,6 +65,32 @@ class VisionCodec:
         whole = np.concatenate([pixels, np.repeat(pixels[-1:], missing, axis=0)])
         return self.encode(whole[None])[0]
 
+    def frame_pixels(self, frames: "Iterable[Image.Image]") -> np.ndarray:
+        """What the model sees of a clip's frames: float32 (t, 3, h, w).
+
+        Raises:
+            InputError: frames of several sizes, or of one that cannot be coded.
+        """
+        arrays, sizes = [], []
+        for number, frame in enumerate(frames):
+            arrays.append(self.pixels(frame))
+            sizes.append(getattr(frame, "size", arrays[-1].shape))
+            if sizes[number] != sizes[0]:
+                raise InputError(
+                    f"frame {number} of a clip has size {sizes[number]}, the first {sizes[0]}; "
+                    "allowed: one size; change the clip"
+                )
+        return np.stack(arrays)
+
+    def clip_codes(self, pixels: np.ndarray, clip_frames: int | None = None) -> np.ndarray:
+        """Codes (T, H, W) of frames (t, 3, h, w), `clip_frames` coded together.
+
+        By default those of one latent frame are; the last frame fills up the last latent frame.
+        """
+        step = clip_frames or self.config.temporal_downsample_factor
+        chunks = [pixels[start : start + step] for start in range(0, len(pixels), step)]
+        return np.concatenate([self.encode_clip(chunk) for chunk in chunks])
+
     def pictures(self, codes: np.ndarray) -> "list[Image.Image]":
         """Pictures of whole codes (b, H, W)."""
         return self.seen(self.vision.decode(Tensor(codes, int32)))
@@ -79,10 +106,11 @@ class VisionCodec:
         return image
 
     def frames(
-        self, codes: np.ndarray, clip_frames: int, count: int
+        self, codes: np.ndarray, clip_frames: int | None, count: int
     ) -> "Iterator[list[Image.Image]]":
         """The first `count` frames of codes (T, H, W), `clip_frames` at a time."""
-        step = max(1, clip_frames // self.config.temporal_downsample_factor)
+        factor = self.config.temporal_downsample_factor
+        step = max(1, (clip_frames or factor) // factor)
         for start in range(0, len(codes), step):
             pixels = self.vision.decode(Tensor(codes[None, start : start + step], int32))[0]
             frames = self.seen(pixels)[:count]

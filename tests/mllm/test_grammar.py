@@ -17,7 +17,7 @@ def vocabulary() -> Vocabulary:
 
 @pytest.mark.parametrize(("height", "width"), [(1, 1), (3, 1), (2, 2), (2, 3)])
 def test_every_row_ends_in_eol_and_the_end_in_eof_eoi_eos(vocabulary, height, width):
-    grid = make_grid(vocabulary, np.array([[height, width]]), [prompt(5)[0]], None)
+    grid = make_grid(vocabulary, read_sizes([[height, width]]), [prompt(5)[0]], None)
     row = [-1] * width + [MARKERS["eol"]]
     ending = [MARKERS[name] for name in ("eof", "eoi", "eos")]
     assert grid.forced[0].tolist() == row * height + ending
@@ -25,15 +25,15 @@ def test_every_row_ends_in_eol_and_the_end_in_eof_eoi_eos(vocabulary, height, wi
 
 
 def test_a_smaller_picture_is_padded_beside_a_larger(vocabulary):
-    grid = make_grid(vocabulary, np.array([[1, 2], [2, 2]]), [prompt(5)[0]] * 2, None)
+    grid = make_grid(vocabulary, read_sizes([[1, 2], [2, 2]]), [prompt(5)[0]] * 2, None)
     assert grid.forced[0, 6:].tolist() == [MARKERS["pad"]] * 3
     assert grid.lengths.tolist() == [6, 9]
 
 
 def test_a_prompt_may_end_inside_its_picture(vocabulary):
     begun = np.append(prompt(5)[0], [40, 41, MARKERS["eol"], 42]).astype(np.int32)
-    grid = make_grid(vocabulary, np.array([[2, 2]]), [begun], None)
-    whole = make_grid(vocabulary, np.array([[2, 2]]), [prompt(5)[0]], None)
+    grid = make_grid(vocabulary, read_sizes([[2, 2]]), [begun], None)
+    whole = make_grid(vocabulary, read_sizes([[2, 2]]), [prompt(5)[0]], None)
     assert grid.forced[0].tolist() == whole.forced[0, 4:].tolist()
     assert grid.rows_done(0, 0) == 1
     assert grid.rows_done(0, 1) == 2
@@ -41,7 +41,7 @@ def test_a_prompt_may_end_inside_its_picture(vocabulary):
 
 def test_a_prompt_without_img_is_refused(vocabulary):
     with pytest.raises(InputError, match="img token"):
-        make_grid(vocabulary, np.array([[2, 2]]), [np.array([9, 10], np.int32)], None)
+        make_grid(vocabulary, read_sizes([[2, 2]]), [np.array([9, 10], np.int32)], None)
 
 
 @pytest.mark.parametrize("sizes", [[1, 2, 3], [[1.5, 2]], [[[1, 2]]]])
@@ -52,7 +52,7 @@ def test_sizes_that_are_no_pairs_are_refused(sizes):
 
 def test_as_many_sizes_as_fit_no_rule_are_refused(vocabulary):
     with pytest.raises(InputError, match="2 image sizes for 3 sequences"):
-        make_grid(vocabulary, np.ones((2, 2), int), [prompt(5)[0]] * 3, None)
+        make_grid(vocabulary, read_sizes([[1, 1]] * 2), [prompt(5)[0]] * 3, None)
 
 
 @pytest.mark.parametrize("size", [(0, 3), (3, 4097)])

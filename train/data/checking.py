@@ -46,8 +46,8 @@ class Checker:
     """
 
     def __init__(self, model: str, max_length: int | None, structure: bool, show: int) -> None:
-        template = CheckpointDefaults.from_pretrained(model).chat_template
-        self.builder = PromptBuilder(Emu3Tokenizer.from_pretrained(model), template)
+        stated = CheckpointDefaults.from_pretrained(model)
+        self.builder = PromptBuilder.stated(Emu3Tokenizer.from_pretrained(model), stated)
         self.max_length = max_length or _positions(model)
         self.structure, self.show = structure, show
 

@@ -96,8 +96,8 @@ def make_data(
 ) -> tuple[Data, Data | None, int]:
     """Batches to train on, batches held back (or None), and the number of optimizer steps."""
     schedule, what = options.schedule, options.data
-    template = CheckpointDefaults.from_pretrained(options.model.model_name_or_path).chat_template
-    builder = PromptBuilder(tokenizer, template)
+    stated = CheckpointDefaults.from_pretrained(options.model.model_name_or_path)
+    builder = PromptBuilder.stated(tokenizer, stated)
     settings = DataSettings(
         rows=schedule.per_device_train_batch_size,
         max_length=what.max_position_embeddings or config.max_position_embeddings,

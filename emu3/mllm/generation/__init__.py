@@ -3,6 +3,13 @@
 `generate` tells the story; `schemes` lists the ways of decoding pictures and their parts.
 """
 
-from emu3.mllm.generation.events import Done, Event, PrefillDone, RowDone, TextPiece
+from emu3.mllm.generation.events import (
+    Done,
+    Event,
+    FrameDone,
+    PrefillDone,
+    RowDone,
+    TextPiece,
+)
 
-__all__ = ["Done", "Event", "PrefillDone", "RowDone", "TextPiece"]
+__all__ = ["Done", "Event", "FrameDone", "PrefillDone", "RowDone", "TextPiece"]

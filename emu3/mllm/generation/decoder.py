@@ -149,8 +149,10 @@ class Decoder:
         scalars = (settings.guidance_scale, settings.temperature, settings.top_p)
         self.scalars = Scalars(*(Tensor(value, ms.float32) for value in scalars))
         self.count = request.forced.shape[1]
-        streams = zip(request.seeds, request.streams)
-        self.uniform = np.stack([uniforms(*stream, self.count) for stream in streams])
+        # By place in the grid: what goes on behind a part that was made is what was to come.
+        firsts = np.zeros(len(request.seeds), int) if request.grid is None else request.grid.done
+        streams = zip(request.seeds, request.streams, firsts)
+        self.uniform = np.stack([uniforms(s, t, self.count, int(first)) for s, t, first in streams])
         self.prompt_slots = self.rows.slots
         known = request.grid is not None
         self.capacities = cache_slots(self.prompt_slots, self.count, self.kind.spare, known)

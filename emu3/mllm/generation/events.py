@@ -15,10 +15,23 @@ class PrefillDone:
 
 @dataclass(frozen=True)
 class RowDone:
-    """Row `row` of the picture of `sequence` is made: codes (w,) int32."""
+    """Row `row` of latent frame `frame` of `sequence` is made: codes (w,) int32."""
 
     sequence: int
     row: int
+    codes: np.ndarray
+    frame: int = 0
+
+
+@dataclass(frozen=True)
+class FrameDone:
+    """Latent frame `frame` of `sequence` is made, all of it: codes (h, w) int32.
+
+    A picture is one frame. A frame that began in the prompt has rows alone.
+    """
+
+    sequence: int
+    frame: int
     codes: np.ndarray
 
 
@@ -51,4 +64,4 @@ class Done:
         return self.tokens / max(sum(self.forwards), 1)
 
 
-Event = PrefillDone | RowDone | TextPiece | Done
+Event = PrefillDone | RowDone | FrameDone | TextPiece | Done

@@ -17,7 +17,14 @@ from mindspore import Tensor
 from emu3.arrays import as_numpy
 from emu3.errors import InputError
 from emu3.mllm.generation.decoder import Decoder, StepStore
-from emu3.mllm.generation.events import Done, Event, PrefillDone, RowDone, TextPiece
+from emu3.mllm.generation.events import (
+    Done,
+    Event,
+    FrameDone,
+    PrefillDone,
+    RowDone,
+    TextPiece,
+)
 from emu3.mllm.generation.logits_processors import FORBIDDEN, apply_foreign
 from emu3.mllm.generation.request import Request, make_request
 from emu3.mllm.generation.schemes import part
@@ -60,7 +67,8 @@ class GenerationMixin:
             overrides: any field of GenerationConfig; `negative_prompt_ids` (1 or B, T') and
                 `negative_prompt_attention_mask` for guidance_scale, by default a picture's empty
                 prompt; `image_size` (1 or B, 2) latent rows and columns, which makes each prompt
-                go on with a picture's grid, unless it holds its picture whole; `eos_token_id`
+                go on with a picture's grid, unless it holds its picture whole; `video_size`
+                (1 or B, 3) latent frames, rows and columns, the same for clips; `eos_token_id`
                 None for answers that do not end;
                 `decoding` "plain", "jacobi" (with `window`, `coupling`) or the lossy "zipar"
                 (with `zipar_window`), see docs/decoding.md.
@@ -210,7 +218,10 @@ def _show(streamer, output: np.ndarray, shown: int) -> int:
 
 
 class Pictures:
-    """Pictures: rows as they are finished. What is forced after the last free place is known."""
+    """Pictures and clips: rows and frames as they are finished.
+
+    What is forced after the last free place is known.
+    """
 
     def __init__(self, request: Request) -> None:
         self.grid = request.grid
@@ -226,13 +237,24 @@ class Pictures:
         return bool((made.counts >= self.grid.free_until).all())
 
     def events(self, made: Decoder) -> Iterator[Event]:
-        """Rows that are complete and were not before."""
+        """Rows and frames that are complete and were not before."""
         for sequence, sent in enumerate(self.sent):
             self.sent[sequence] = self.grid.rows_done(sequence, int(made.counts[sequence]))
+            height = self.grid.shape(sequence)[1]
             for row in range(sent, self.sent[sequence]):
-                ids = self.grid.row_ids(sequence, row, made.tokens[sequence])
-                if ids is not None:
-                    yield RowDone(sequence, row, self.grid.vocabulary.codes_of(ids))
+                frame, line = divmod(row, height)
+                codes = self._codes(made, sequence, range(row, row + 1))
+                if codes is not None:
+                    yield RowDone(sequence, line, codes[0], frame)
+                if line + 1 == height:
+                    codes = self._codes(made, sequence, range(row + 1 - height, row + 1))
+                    if codes is not None:
+                        yield FrameDone(sequence, frame, codes)
+
+    def _codes(self, made: Decoder, sequence: int, rows: range) -> np.ndarray | None:
+        """Codes (rows, w); None where they began in the prompt."""
+        ids = [self.grid.row_ids(sequence, row, made.tokens[sequence]) for row in rows]
+        return None if ids[0] is None else self.grid.vocabulary.codes_of(np.stack(ids))
 
     def output(self, made: Decoder, whole: bool) -> np.ndarray:
         """New ids (N, n) to show so far; with `whole`, the known ones at the end too."""

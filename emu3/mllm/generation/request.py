@@ -25,7 +25,7 @@ from emu3.mllm.generation.prefill import (
 )
 from emu3.mllm.generation.schemes import FIELDS, Plain, fitted
 from emu3.mllm.generation.settings import Settings, resolve_settings
-from emu3.mllm.grammar import Grid, make_grid, read_sizes
+from emu3.mllm.grammar import Grid, frames_that_fit, make_grid, read_sizes
 from emu3.mllm.vocabulary import FREE, Vocabulary
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 NEGATIVE, NEGATIVE_MASK = "negative_prompt_ids", "negative_prompt_attention_mask"
 SCALING = "rope_scaling={'type': 'dynamic', 'factor': 2.0}"
 TOKEN_TYPES = "token_type_ids"  # transformers' tokenizers give them; there is one type here
-OWN_FIELDS = (NEGATIVE, NEGATIVE_MASK, "image_size", TOKEN_TYPES)
+OWN_FIELDS = (NEGATIVE, NEGATIVE_MASK, "image_size", "video_size", TOKEN_TYPES)
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,8 @@ def make_request(
     settings = resolve_settings(stated, overrides, ids.shape[1], config)
     given = attention_mask is not None
     prompts = kept_tokens(ids, mask, given, settings.inferred_pad, "input_ids")
-    grid = _grid(constraint, own["image_size"], config, prompts, settings)
+    sizes = _sizes(own["image_size"], own["video_size"])
+    grid = _grid(constraint, sizes, config, prompts, settings)
     guided = "guidance_scale" in overrides
     negatives = _negatives(own, settings, guided, grid, prompts, config)
     rows = make_rows(prompts, negatives, settings.pictures)
@@ -148,18 +149,36 @@ def _negatives(
     return None
 
 
-def _grid(
-    constraint, image_size, config: "Emu3Config", prompts: list[np.ndarray], settings: Settings
-) -> Grid | None:
-    """The grid of a constraint or of image_size; None for text.
+def _sizes(image_size, video_size) -> np.ndarray | None:
+    """Latent frames, rows and columns that are asked for, (1 or B, 3); None for text.
 
-    Where every prompt has its picture whole, up to eoi, image_size tells of that one and is idle.
+    Raises:
+        InputError: both are, or what is no size.
+    """
+    if image_size is not None and video_size is not None:
+        raise InputError("image_size and video_size exclude each other; give one of them")
+    if video_size is not None:
+        return read_sizes(video_size, "video_size")
+    return None if image_size is None else read_sizes(image_size)
+
+
+def _grid(
+    constraint,
+    sizes: np.ndarray | None,
+    config: "Emu3Config",
+    prompts: list[np.ndarray],
+    settings: Settings,
+) -> Grid | None:
+    """The grid of a constraint or of sizes; None for text.
+
+    Where every prompt has its picture whole, up to eoi, sizes tell of that one and are idle.
     """
     if constraint is not None:
         vocabulary = constraint.vocabulary
-        sizes = np.stack(np.broadcast_arrays(constraint.heights, constraint.widths), -1)
-    elif image_size is not None:
-        vocabulary, sizes = Vocabulary.from_config(config), read_sizes(image_size)
+        pairs = np.stack(np.broadcast_arrays(constraint.heights, constraint.widths), -1)
+        sizes = read_sizes(pairs)
+    elif sizes is not None:
+        vocabulary = Vocabulary.from_config(config)
         tails = [vocabulary.after_img(prompt) for prompt in prompts]
         if all(tail is not None and vocabulary.eoi in tail for tail in tails):
             return None
@@ -199,12 +218,29 @@ def _new_tokens(rows: Rows, grid: Grid | None, settings: Settings, config: "Emu3
     count = grid.forced.shape[1]
     # The last free token is the last one whose successor has to be computed.
     if longest + grid.free_until - 1 > positions:
-        raise InputError(
-            f"a prompt of {longest} tokens and a picture of {count} need more than the model's "
-            f"{positions} positions; change --image-area, --height, --width or --prompt, or load "
-            f"the model with {SCALING}"
-        )
+        raise InputError(_too_long(longest, grid, positions))
     return count
+
+
+def _too_long(longest: int, grid: Grid, positions: int) -> str:
+    """What to say of pictures or clips that need more positions than there are."""
+    frames, height, width = (int(side) for side in grid.sizes.max(0))
+    scaled = f"or load the model with {SCALING}"
+    start = f"a prompt of {longest} tokens and"
+    needs = f"need more than the model's {positions} positions"
+    if frames == 1:
+        count = grid.forced.shape[1]
+        return (
+            f"{start} a picture of {count} {needs}; change --image-area, --height, --width or "
+            f"--prompt, {scaled}"
+        )
+    head = longest - int(grid.done.min())
+    fitting = frames_that_fit(positions - head, height, width)
+    return (
+        f"{start} a clip of {frames} latent frames of {height}x{width} codes {needs}; allowed: up "
+        f"to {fitting} latent frames at once; change --frames, make it in pieces of so many "
+        f"(--piece), {scaled}"
+    )
 
 
 def _seeds(seed, count: int) -> tuple[tuple[int, ...], tuple[int, ...]]:

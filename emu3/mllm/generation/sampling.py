@@ -101,6 +101,6 @@ def random(seed: int, stream: int, use: int = USE_UNIFORM) -> np.random.Generato
     return np.random.Generator(np.random.Philox(key=key, counter=[0, 0, 0, use]))
 
 
-def uniforms(seed: int, stream: int, count: int) -> np.ndarray:
-    """The first `count` numbers of a stream: float32 (count,) in [0, 1)."""
-    return random(seed, stream).random(count, dtype=np.float32)
+def uniforms(seed: int, stream: int, count: int, first: int = 0) -> np.ndarray:
+    """`count` numbers of a stream from number `first` on: float32 (count,) in [0, 1)."""
+    return random(seed, stream).random(first + count, dtype=np.float32)[first:]

@@ -1,4 +1,4 @@
-"""Ways of decoding pictures: Plain, Jacobi (exact) and ZipAR (lossy), their options and parts.
+"""Ways of decoding pictures and clips: Plain, Jacobi (exact), ZipAR (lossy), options and parts.
 
 Each names its step and its decoder by file and class; they are imported when a picture is made,
 for to choose a scheme needs none of them. A new scheme is a class here, a step and a decoder.
@@ -11,6 +11,7 @@ from numbers import Integral
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from emu3.errors import InputError
+from emu3.mllm.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
     from emu3.mllm.grammar import Grid
@@ -40,8 +41,8 @@ class Plain:
         """The scheme and its options in words."""
         return self.name
 
-    def places(self, height: int, width: int) -> int:
-        """Places of a picture of height x width codes that one run takes."""
+    def places(self, height: int, width: int, frames: int = 1) -> int:
+        """Places that one run takes of so many latent frames of height x width codes."""
         return 1
 
     def spare_slots(self, places: int) -> int:
@@ -81,9 +82,9 @@ class Jacobi:
         """The scheme and its options in words."""
         return f"{self.name}, window {self.window}, coupling {self.coupling}"
 
-    def places(self, height: int, width: int) -> int:
-        """Places of a picture of height x width codes that one run takes."""
-        return min(self.window, height * (width + 1) + 3)
+    def places(self, height: int, width: int, frames: int = 1) -> int:
+        """Places that one run takes of so many latent frames of height x width codes."""
+        return min(self.window, Vocabulary.grid_length(height, width, frames))
 
     def spare_slots(self, places: int) -> int:
         """A window may begin at the last token, and writes one slot behind itself."""
@@ -131,11 +132,12 @@ class ZipAR:
         """The scheme and its options in words."""
         return f"{self.name}, window {self.start_after} (lossy)"
 
-    def places(self, height: int, width: int) -> int:
-        """Rows of a picture of height x width codes that are under way at one time."""
-        step = min(self.start_after, width)
-        runs = width + 1 + (step < width)  # of a row, see zipar.make_schedule
-        return min(height, -(-runs // step))
+    def places(self, height: int, width: int, frames: int = 1) -> int:
+        """Rows that are under way at one time, of frames of height x width codes: at most so many,
+        and exactly of a picture."""
+        step, ends = min(self.start_after, width), 1 + (frames > 1)
+        runs = width + ends + ends * (step < width)  # of a row, see zipar.make_schedule
+        return min(frames * height, -(-runs // step))
 
     def spare_slots(self, places: int) -> int:
         """Idle places read and write two slots of their own; the rest is room for the rows."""
@@ -205,7 +207,7 @@ def fitted(scheme: Scheme, grid: "Grid | None", callers: list[str]) -> Scheme:
     if grid is None:
         raise InputError(
             f"{start} is for pictures, whose grid is known; allowed for text: 'plain'; change "
-            "--decoding or give image_size"
+            "--decoding or give image_size or video_size"
         )
     if callers:
         raise InputError(

@@ -106,7 +106,7 @@ def resolve_settings(
         raise InputError(
             f"generate() does not know {', '.join(sorted(unknown))}; allowed: fields of "
             "GenerationConfig, negative_prompt_ids, negative_prompt_attention_mask, image_size, "
-            f"jit, {', '.join(FIELDS)}"
+            f"video_size, jit, {', '.join(FIELDS)}"
         )
     # One by one: GenerationConfig.update would refuse and warn in words of its own.
     for name, value in overrides.items():

@@ -1,8 +1,9 @@
-"""ZipAR: several rows of a picture at once. Lossy: a row starts before the one above it is whole.
+"""ZipAR: several rows of a picture or clip at once. Lossy: a row starts before the last is whole.
 
 Row r+1 starts when row r holds s tokens; each run of the network makes one token in every row
 under way. Tokens see what has been run so far and stands before them in raster order, so the
 right-hand end of the rows above may be missing. With s = the row's width nothing is missing.
+A clip's frames follow one another like rows: the first row of a frame starts by the last above it.
 arXiv 2412.04062, without its adaptive windows.
 
 Shapes: N sequences, R rows of the network, W rows of a picture under way at most, M = N * W,
@@ -82,24 +83,40 @@ def _runs(grid: "Grid", sequence: int, start_after: int) -> list[list[tuple[int,
     row 0  a b c d |             rows of 4 codes start 2 tokens after the one above
     row 1    ^ a b c d |         ^ the end-of-line above the row leads to its first code
     row 2        ^ a b c d |     | a row's own end-of-line again, now that the row is whole
+    row 3            ^ . a b c d |   the next frame's first row: an end-of-frame . comes between
     """
-    height, width = (int(side) for side in grid.sizes[sequence])
-    done, length = int(grid.done[sequence]), grid.forced.shape[1]
-    step = min(start_after, width)
-    row, column = divmod(done, width + 1)
-    begin = -(column + 1)  # the run that takes the end-of-line above the row, its first place
-    runs: list[list[tuple[int, int]]] = [[] for _ in range(height * (width + 1))]
-    while row < height:
-        above = row * (width + 1) - 1 - done
-        # Run before its row was whole, the row's own end-of-line is run once more at the end.
-        for k in range(max(-begin, 0), width + 1 + (step < width)):
+    frames, height, width = grid.shape(sequence)
+    length, step = grid.forced.shape[1], min(start_after, width)
+    row = grid.rows_done(sequence, 0)
+    runs: list[list[tuple[int, int]]] = []
+    begin = -max(-_above(grid, sequence, row), 0)  # the run that takes the row's first place
+    while row < frames * height:
+        lead = _lead(row, height)
+        above = _above(grid, sequence, row)
+        last = lead + width
+        if step < width:  # ends that were run before the row was whole are run once more
+            last += 1 + _lead(row + 1, height)
+        for k in range(max(-begin, 0), last + 1):
             feed, target = above + k, above + k + 1
             if feed < length:
-                runs[begin + k].append((feed, target if k < width and target < length else IDLE))
-        row, begin = row + 1, max(begin + step, 0)
+                while len(runs) <= begin + k:
+                    runs.append([])
+                makes = lead <= k < lead + width and target < length
+                runs[begin + k].append((feed, target if makes else IDLE))
+        row, begin = row + 1, max(begin + lead + step, 0)
     while runs and all(target == IDLE for _, target in runs[-1]):
         runs.pop()
     return runs
+
+
+def _lead(row: int, height: int) -> int:
+    """Ends of frames between a row and the end-of-line above it."""
+    return int(row > 0 and row % height == 0)
+
+
+def _above(grid: "Grid", sequence: int, row: int) -> int:
+    """New place of the end-of-line above a row; below 0 where it is in the prompt."""
+    return grid.row_start(sequence, row) - 1 - _lead(row, grid.shape(sequence)[1])
 
 
 class ZipStep(WindowStep):

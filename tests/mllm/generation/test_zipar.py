@@ -8,7 +8,7 @@ from emu3.arrays import as_numpy
 from emu3.mllm.configuration_emu3 import Emu3Config
 from emu3.mllm.generation.schemes import ZipAR
 from emu3.mllm.generation.zipar import IDLE, make_schedule
-from emu3.mllm.grammar import make_grid
+from emu3.mllm.grammar import make_grid, read_sizes
 from emu3.mllm.modeling_emu3 import Emu3ForCausalLM
 from tests.golden_weights import set_golden_weights
 from tests.mllm.generation.conftest import MARKERS, SIZES, prompt
@@ -17,7 +17,7 @@ from tests.mllm.generation.conftest import MARKERS, SIZES, prompt
 def schedule(vocabulary, sizes, start_after, begun=0, limit=None):
     """The schedule of pictures of `sizes` whose prompts hold `begun` grid tokens."""
     ids = np.concatenate([prompt(5)[0], np.full(begun, 40, np.int32)])
-    grid = make_grid(vocabulary, np.array(sizes), [ids] * len(sizes), limit)
+    grid = make_grid(vocabulary, read_sizes(sizes), [ids] * len(sizes), limit)
     return grid, make_schedule(grid, start_after)
 
 
