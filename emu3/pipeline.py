@@ -270,7 +270,7 @@ class TextToImage:
 
     def codes(self, request: "Request") -> tuple[list[np.ndarray], Done]:
         """The whole codes (h, w) of each picture of a request, and how they were made."""
-        made = [np.full(size, NOT_MADE, np.int32) for size in request.grid.sizes]
+        made = [np.full(size, NOT_MADE, np.int32) for _, *size in request.grid.sizes]
         for event in self.run(request):
             if isinstance(event, RowDone):
                 made[event.sequence][event.row] = event.codes
