@@ -11,5 +11,13 @@ from emu3 import runtime
 
 @pytest.fixture(scope="session", autouse=True)
 def device() -> str:
-    """Choose the CPU once for the whole session."""
+    """The CPU, for what is made once for the whole session."""
     return runtime.setup(device="CPU")
+
+
+@pytest.fixture(autouse=True)
+def context(device):
+    """Undo the device and mode that commands choose, in fixtures and in tests."""
+    runtime.setup(device="CPU")
+    yield
+    runtime.setup(device="CPU")

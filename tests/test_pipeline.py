@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from emu3 import runtime
 from emu3.errors import InputError
 from emu3.loading import load
 from emu3.mllm.defaults import CheckpointDefaults
@@ -30,8 +29,7 @@ TWO = [Picture("red", (4, 4), 5), Picture("blue", (2, 6), 6)]
 def emu3(tmp_path_factory):
     """The tiny checkpoint, loaded."""
     folders = write_tiny_checkpoint(tmp_path_factory.mktemp("tiny"))
-    yield load(*folders, device="CPU")
-    runtime.setup(device="CPU")
+    return load(*folders, device="CPU")
 
 
 @pytest.fixture(scope="module")
@@ -154,7 +152,6 @@ def test_the_facade_draws_what_the_command_draws(emu3, tmp_path):
     with Image.open(tmp_path / "image_0000.png") as written:
         drawn = emu3.draw("a red star", ratio="2:1", seed=9, top_k=8)
         assert written.tobytes() == drawn.tobytes()
-    runtime.setup(device="CPU")
 
 
 def test_an_unknown_setting_is_refused(emu3):

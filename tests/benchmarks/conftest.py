@@ -5,8 +5,6 @@ from pathlib import Path
 
 import pytest
 
-from emu3 import runtime
-
 ANSWERING = """#!{python}
 import json, sys
 from pathlib import Path
@@ -19,13 +17,6 @@ for word in sys.stdin:
     print(json.dumps(answer | {{"word": word.strip()}}), flush=True)
 """
 FAILING = "#!/bin/sh\necho \"ModuleNotFoundError: No module named 'torch'\" >&2\nexit 1\n"
-
-
-@pytest.fixture(autouse=True)
-def context():
-    """Undo the device and mode a command chose."""
-    yield
-    runtime.setup(device="CPU")
 
 
 def _script(path: Path, text: str) -> str:

@@ -5,16 +5,8 @@ from pathlib import Path
 import pytest
 from PIL import Image, ImageDraw
 
-from emu3 import runtime
 from tests.cli.pictures import generate
 from tests.support import write_tiny_checkpoint
-
-
-@pytest.fixture(autouse=True)
-def context():
-    """Undo the device and mode a command chose."""
-    yield
-    runtime.setup(device="CPU")
 
 
 @pytest.fixture(scope="session")

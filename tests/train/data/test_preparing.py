@@ -10,7 +10,6 @@ import pytest
 from mindspore import Tensor
 from PIL import Image
 
-from emu3 import runtime
 from emu3.locks import locked_folder
 from emu3.mllm.grammar import latent_size
 from emu3.tokenizer import Emu3VisionVQImageProcessor, Emu3VisionVQModel
@@ -23,13 +22,6 @@ from train.data.records import Item
 
 SIZES = {"wide": (24, 16), "small": (16, 16), "also": (24, 16), "large": (64, 64)}  # width, height
 LATENT = {"wide": (4, 6), "small": (4, 4), "also": (4, 6), "large": (8, 8)}
-
-
-@pytest.fixture(autouse=True)
-def context():
-    """Undo the device and mode that the commands choose."""
-    yield
-    runtime.setup(device="CPU")
 
 
 @pytest.fixture(scope="module")

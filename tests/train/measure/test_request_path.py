@@ -2,7 +2,6 @@
 
 import pytest
 
-from tests.cli.conftest import context  # noqa: F401 - a fixture for every test
 from train.measure import request_path
 
 MOST_FILES = 16  # that handle the request; see the table of `python -m train.measure.request_path`

@@ -1,6 +1,5 @@
 """The command that times fine-tuning steps, on a tiny net."""
 
-from tests.benchmarks.conftest import context  # noqa: F401 - a fixture for every test
 from train.measure import step_time
 
 SIZES = {"hidden": 32, "layers": 1, "heads": 4, "kv-heads": 2, "inner": 48}

@@ -11,7 +11,6 @@ from emu3.mllm import Emu3Config, Emu3ForCausalLM
 from emu3.mllm.defaults import CheckpointDefaults
 from emu3.pipeline import DrawSettings
 from emu3.tokenizer import Emu3VisionVQConfig, Emu3VisionVQImageProcessor, Emu3VisionVQModel
-from tests.cli.conftest import context  # noqa: F401 - a fixture for every test
 from tests.support import tiny_config, tiny_vision_config, write_tokenizer
 from train.mini import evaluate
 from train.mini import models as loaded

@@ -88,10 +88,3 @@ def test_a_folder_of_scenes_has_one_writer_at_a_time(tmp_path, capsys):
         assert prepare_scene_data.main(arguments) == 2
     assert "being written by process" in capsys.readouterr().err
     assert prepare_scene_data.main(arguments) == 0
-
-
-def test_each_task_of_encoded_scenes_says_which_codebook_made_its_codes(tmp_path):
-    arguments = ["--scenes", "2", "--held-back", "1", "--tasks", "t2i", "text"]
-    assert prepare_scene_data.main([*arguments, "--output", str(tmp_path)]) == 0
-    notes = [(tmp_path / task / "encoding.json").is_file() for task in ("t2i", "text")]
-    assert notes == [True, False]

@@ -1,6 +1,6 @@
 """Windows of Jacobi decoding are measured beside plain decoding."""
 
-from tests.cli.conftest import context, tiny  # noqa: F401 - fixtures
+from tests.cli.conftest import tiny  # noqa: F401 - a fixture
 from train.mini import windows
 
 

@@ -1,4 +1,4 @@
-"""A tiny start model and its data, and the context as it was."""
+"""A tiny start model and its data."""
 
 import signal
 
@@ -12,12 +12,11 @@ from train.tuning.trainer import SIGNALS
 
 
 @pytest.fixture(autouse=True)
-def context():
-    """Undo the context that the command sets, and see that signals are as they were."""
+def handlers():
+    """See that signals are handled as before."""
     before = [signal.getsignal(s) for s in SIGNALS]
     yield
     assert [signal.getsignal(s) for s in SIGNALS] == before
-    runtime.setup(device="CPU")
 
 
 @pytest.fixture(scope="module")
