@@ -133,6 +133,11 @@ def resolve_attention(requested: str | None) -> str:
     return requested
 
 
+def cpu_threads() -> int:
+    """Threads that compute on CPU: what `setup` was told, at most the cores of this process."""
+    return min(ms.get_context("runtime_num_threads"), len(os.sched_getaffinity(0)))
+
+
 def peak_memory_bytes() -> int:
     """Peak memory of this process: device memory on Ascend, resident set on CPU."""
     if device_target() == "Ascend":

@@ -65,6 +65,8 @@ def test_the_wheel_holds_the_package_and_what_is_bundled(wheel):
     modules = {str(path.relative_to(ROOT)) for path in (ROOT / "emu3").rglob("*.py")}
     peers = {name for name in modules if name.endswith("_torch.py")}
     assert {name for name in names if name.endswith(".py")} == modules - peers
+    kernels = [path for path in (ROOT / "emu3").rglob("*") if path.suffix in (".cpp", ".h")]
+    assert kernels and names >= {str(path.relative_to(ROOT)) for path in kernels}
 
 
 def test_the_wheel_holds_neither_train_nor_its_records(wheel):

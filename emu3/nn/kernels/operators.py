@@ -1,0 +1,32 @@
+"""Our kernels as MindSpore operators, for networks that run on CPU.
+
+A kernel is a C function of MindSpore's "aot" signature in a source of this folder:
+
+    int name(int count, void **data, int *axes, int64_t **shapes, const char **dtypes,
+             void *stream, void *extra)
+
+with inputs first and outputs last in each list; it returns 0 when all went well.
+"""
+
+from collections.abc import Callable
+
+from mindspore import ops
+
+from emu3 import runtime
+from emu3.nn.kernels.library import library, loaded
+
+
+def operator(name: str, out_shape: Callable, out_dtype: Callable) -> ops.Custom | None:
+    """The kernel `name`, which also runs inside compiled networks.
+
+    None off the CPU, and where kernels cannot be compiled: callers have operators of MindSpore's
+    for that. `out_shape` and `out_dtype` take the inputs' shapes or dtypes and give the output's,
+    a tuple of them for several outputs.
+    """
+    if runtime.device_target() != "CPU":
+        return None
+    path = library()
+    if path is None:
+        return None
+    loaded(path).set_threads(runtime.cpu_threads())
+    return ops.Custom(f"{path}:{name}", out_shape, out_dtype, func_type="aot")
