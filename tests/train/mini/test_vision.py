@@ -1,0 +1,61 @@
+"""The vision tokenizer's training: what it learns from, what its kernels over time may learn."""
+
+import numpy as np
+import pytest
+from mindspore import Tensor
+
+from emu3.errors import InputError
+from train.mini.vision.data import Drawn, Seen
+from train.mini.vision.step import DrawStep, NameStep, frames_of
+from train.mini.vision.training import new_model
+
+CONFIG = "configs/emu3_mini2_vision.json"
+
+
+@pytest.fixture(scope="module")
+def trained():
+    """A model after two steps of each kind."""
+    model = new_model(CONFIG)
+    name, draw = (kind(model).set_train(True) for kind in (NameStep, DrawStep))
+    for step in range(2):
+        name(*map(Tensor, Seen(0, 1, 3)(step)), Tensor(1e-3))
+        draw(*map(Tensor, Drawn(0, 1, 3, 2)(step)), Tensor(1e-3))
+    return model.set_train(False)
+
+
+def test_batches_are_a_function_of_the_step():
+    for kind in (Seen(0, 2, 5), Drawn(0, 2, 5, 3)):
+        for a, b in zip(kind(5), kind(5)):
+            np.testing.assert_array_equal(a, b)
+        assert not np.array_equal(kind(5)[0], kind(6)[0])
+
+
+def test_a_codebook_of_another_size_is_refused(tmp_path):
+    path = tmp_path / "vision.json"
+    path.write_text('{"codebook_size": 5}')
+    with pytest.raises(InputError, match="codebook_size 5"):
+        new_model(str(path))
+
+
+def test_a_clip_is_coded_by_the_last_frame_of_each_moment(trained):
+    rng = np.random.default_rng(0)
+    clip = rng.uniform(-1, 1, (1, 12, 3, 32, 32)).astype(np.float32)
+    codes = trained.encode(Tensor(clip)).asnumpy()[0]
+    alone = trained.encode(Tensor(clip[0, 3::4])).asnumpy()
+    np.testing.assert_array_equal(codes, alone)
+
+
+def test_some_frames_of_a_clip_are_those_of_the_whole(trained):
+    codes = Tensor(np.random.default_rng(0).integers(0, 99, (1, 3, 2, 2)).astype(np.int32))
+    latent = trained.quantize.embedding(codes).transpose(0, 4, 1, 2, 3)
+    whole = trained.decode_latent(latent, still=False).asnumpy()[0]
+    some = frames_of(trained, latent, Tensor(np.array([2, 7], np.int32))).asnumpy()
+    np.testing.assert_allclose(some, whole[[2, 7]], atol=1e-4)
+
+
+def test_a_frame_does_not_depend_on_moments_long_past(trained):
+    rng = np.random.default_rng(1)
+    codes = rng.integers(0, 99, (1, 6, 2, 2)).astype(np.int32)
+    later = trained.decode(Tensor(codes)).asnumpy()[0, 16:]
+    short = trained.decode(Tensor(codes[:, 2:])).asnumpy()[0, 8:]
+    np.testing.assert_allclose(later, short, atol=1e-4)
