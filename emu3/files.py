@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from emu3.errors import InputError
+from emu3.errors import InputError, shown
 
 JSON_BYTES = 2**28  # a list of a million features has 60 MB
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
@@ -165,15 +165,17 @@ def read_json(
     return parse_object(content.removeprefix(BYTE_ORDER_MARK), path, remedy)
 
 
-def parse_object(content: bytes, what: object, remedy: str) -> dict[str, Any]:
-    """The object that JSON text in UTF-8 spells.
+def parse_object(content: bytes, what: object, remedy: str, unique: bool = False) -> dict[str, Any]:
+    """The object that JSON text in UTF-8 spells; with `unique` no name may come twice in one.
 
     Raises:
         InputError: it is no JSON, nested too deep, no object, or holds NaN, infinity or whole
             numbers of thousands of digits; names `what` and ends in `remedy`.
     """
     try:
-        value = json.loads(content.decode("utf-8"), parse_constant=_no_number)
+        pairs = _unique if unique else None
+        text = content.decode("utf-8")
+        value = json.loads(text, parse_constant=_no_number, object_pairs_hook=pairs)
     except ValueError as error:
         raise InputError(f"{what} is no JSON: {error}; {remedy}") from None
     except RecursionError:
@@ -185,6 +187,15 @@ def parse_object(content: bytes, what: object, remedy: str) -> dict[str, Any]:
 
 def _no_number(name: str) -> None:
     raise ValueError(f"{name} is no number")
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"{shown(twice)} stands in it twice")
+    return found
 
 
 def write_json(path: Path, content: dict[str, Any]) -> None:

@@ -50,7 +50,10 @@ def open_image(path: str | Path, flag: str = "--image") -> "Image.Image":
 
 
 def upright_rgb(image: "Image.Image") -> "Image.Image":
-    """A PIL image turned as its EXIF orientation says, 8 bits, on white, as RGB."""
+    """A PIL image turned as its EXIF orientation says, 8 bits, on white, as RGB.
+
+    The result remembers nothing of its file: a second call leaves it as it is.
+    """
     from PIL import Image
 
     image.load()
@@ -67,7 +70,23 @@ def upright_rgb(image: "Image.Image") -> "Image.Image":
         white = Image.new("RGBA", image.size, "white")
         white.alpha_composite(image.convert("RGBA"))
         image = white
-    return image.convert("RGB")
+    upright = image.convert("RGB")
+    upright.info = {}  # the orientation is done
+    return upright
+
+
+def picture_size(path: str | Path, flag: str = "--image") -> tuple[int, int]:
+    """(width, height) as the header of a picture tells them, of the picture as it stands.
+
+    Raises:
+        InputError: no such file, no picture, or one too large; names `flag`.
+    """
+    with _opened(path, flag) as image:
+        # Pillow turns a TIFF's size itself; a PNG's EXIF is asked for only where it is known,
+        # since looking for it behind the pixels would decode them.
+        known = image.format == "JPEG" or "exif" in image.info
+        turned = known and image.format != "TIFF" and _orientation(image) > 4
+        return image.size[::-1] if turned else image.size
 
 
 def eight_bits(values: "np.ndarray") -> "np.ndarray":

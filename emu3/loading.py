@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from emu3 import bundled
 from emu3.errors import InputError
-from emu3.images import open_image, upright_rgb
+from emu3.images import open_image
 from emu3.names import check_name
 from emu3.pipeline import (
     Answers,
@@ -188,17 +188,7 @@ class Emu3:
 
 
 def _picture(image: "Image.Image | str | Path") -> "Image.Image":
-    from PIL import Image
-
-    if isinstance(image, str | Path):
-        return open_image(image, "image")
-    if not isinstance(image, Image.Image):
-        return image  # an array is as it is
-    try:
-        return upright_rgb(image)
-    except OSError as error:  # a file that was opened and is read only now
-        name = getattr(image, "filename", "") or "image"
-        raise InputError(f"{name} cannot be read: {error}; replace it") from None
+    return open_image(image, "image") if isinstance(image, str | Path) else image
 
 
 def _settings(kind: type[Settings], given: dict[str, Any]) -> Settings:

@@ -19,6 +19,7 @@ from emu3.errors import shown
 
 MOST = 2**31 - 1
 SMALLEST, LARGEST = 1e-37, 3e38  # of float32, which computes
+MOST_GUIDANCE = 1e6
 LONGEST_TEXT = 2**18
 MOST_MARKS = 256  # Unicode's own streams allow 30; normalising long runs takes quadratic time
 
@@ -102,6 +103,12 @@ def temperature_number(text: str) -> float:
     """0, or a number by which float32 logits can be divided, for argparse."""
     fits = lambda x: x == 0 or 1e-3 <= x <= 1e3  # noqa: E731
     return _number(text, float, fits, "0 or a number from 0.001 to 1000")
+
+
+def guidance_number(text: str) -> float:
+    """How strongly a prompt may steer, for argparse."""
+    allowed = f"a number from 0 to {MOST_GUIDANCE:.0f}"
+    return _number(text, float, lambda x: 0 <= x <= MOST_GUIDANCE, allowed)
 
 
 def path_text(text: str) -> str:

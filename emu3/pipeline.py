@@ -22,7 +22,7 @@ from emu3.mllm.generation.schemes import FIELDS, Scheme, merged, read_scheme
 from emu3.mllm.grammar import latent_size, read_ratio
 from emu3.mllm.vocabulary import MAX_GRID_SIDE
 from emu3.options import (
-    non_negative_float,
+    guidance_number,
     option,
     plain_text,
     positive_int,
@@ -91,7 +91,7 @@ class DrawSettings(Sampling):
         "how strongly the prompt steers; 1 is without guidance, at half the cost "
         "(default: the checkpoint's)",
         None,
-        non_negative_float,
+        guidance_number,
     )
     decoding: str | None = option(
         "plain makes one token a run of the network; jacobi several, with the same distribution; "

@@ -16,9 +16,10 @@ import numpy as np
 from mindspore import Parameter, nn
 from mindspore.nn.utils import no_init_parameters
 from transformers.configuration_utils import PretrainedConfig
+from transformers.generation.configuration_utils import GenerationConfig
 
 from emu3.arrays import as_numpy
-from emu3.configfile import config_fields, read_config, read_generation_config
+from emu3.configfile import config_fields, read_config
 from emu3.errors import InputError
 from emu3.files import atomic_path, read_json, writable_folder, write_json
 from emu3.hub import CONFIG, GENERATION_CONFIG, checkpoint_folder, take_hub_options
@@ -92,14 +93,21 @@ class PretrainedModel(nn.Cell):
                 f"weights hold {len(entries)}; allowed: files of one checkpoint; change "
                 f"{cls.path_flag}"
             )
+        stated = cls._read_generation(folder, config)
         with no_init_parameters():
             model = cls(config)
         load_weights(model, folder, dtype, entries)
-        if (folder / GENERATION_CONFIG).exists() and hasattr(model, "generation_config"):
-            path = folder / GENERATION_CONFIG
-            model.generation_config, model.stated_settings = read_generation_config(path)
+        if stated is not None:
+            model.generation_config, model.stated_settings = stated
         model.source = folder
         return model.set_train(False)
+
+    @classmethod
+    def _read_generation(
+        cls, folder: Path, config: PretrainedConfig
+    ) -> tuple[GenerationConfig, tuple[str, ...]] | None:
+        """What `read_generation_config` gives for a model that generates, if the folder has it."""
+        return None
 
     def save_pretrained(
         self,

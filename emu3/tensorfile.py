@@ -80,7 +80,7 @@ def read_entries(path: Path) -> dict[str, Entry]:
         raise _broken(
             path, f"it has {size} bytes, and its header {length}: cut short, or no header"
         )
-    fields = parse_object(header, f"the header of {path}", REMEDY)
+    fields = parse_object(header, f"the header of {path}", REMEDY, unique=True)
     fields.pop("__metadata__", None)
     base = 8 + length
     entries = {name: _entry(path, name, raw, base, size) for name, raw in fields.items()}

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from emu3.errors import InputError
-from emu3.images import FrameSource, eight_bits, open_image
+from emu3.images import FrameSource, eight_bits, open_image, picture_size, upright_rgb
 
 RAMP = np.arange(256, dtype=np.uint8).reshape(8, 32)
 WAY = Image.Transpose
@@ -42,6 +42,32 @@ def test_a_picture_stands_as_its_orientation_says(orientation, suffix, tmp_path)
     lossless = {"lossless": True} if suffix == "webp" else {}
     found = opened(upright.transpose(STORED[orientation]), path, exif=exif, **lossless)
     assert np.array_equal(found, np.asarray(upright))
+
+
+def test_a_picture_that_was_read_is_turned_once(tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray(RAMP).save(tmp_path / "a.png", exif=exif)
+    once = open_image(tmp_path / "a.png")
+    assert np.array_equal(np.asarray(upright_rgb(once)), np.asarray(once))
+
+
+@pytest.mark.parametrize("suffix", ["png", "jpg", "webp", "tif"])
+def test_a_header_tells_the_size_as_the_picture_stands(suffix, tmp_path):
+    for orientation in (1, 3, 6):
+        exif = Image.Exif()
+        exif[0x0112] = orientation
+        path = tmp_path / f"a.{suffix}"
+        Image.new("RGB", (24, 16)).save(path, exif=exif)
+        assert picture_size(path) == open_image(path).size
+
+
+def test_a_document_named_as_a_picture_starts_no_program(tmp_path):
+    Image.new("RGB", (24, 16)).save(tmp_path / "a.eps")
+    path = (tmp_path / "a.eps").rename(tmp_path / "a.png")
+    for read in (open_image, picture_size):
+        with pytest.raises(InputError, match=r"a\.png cannot be read as an image"):
+            read(path)
 
 
 @pytest.mark.parametrize("suffix", ["png", "tif"])

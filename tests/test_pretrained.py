@@ -267,6 +267,27 @@ def test_broken_generation_config_is_named(folder, text):
         load(folder)
 
 
+@pytest.mark.parametrize(
+    "stated",
+    [
+        {"eos_token_id": "x"},
+        {"min_length": [1]},
+        {"repetition_penalty": "x"},
+        {"num_return_sequences": 1e9},
+        {"guidance_scale": 3e38},
+    ],
+)
+def test_a_wrong_value_for_generation_is_named_when_it_is_read(folder, stated):
+    rewrite_json(folder / "generation_config.json", **stated)
+    with pytest.raises(InputError, match=rf"generation_config\.json.*{next(iter(stated))}"):
+        load(folder)
+
+
+def test_what_generate_does_not_support_may_be_stated(folder):
+    rewrite_json(folder / "generation_config.json", num_beams=4)
+    assert load(folder).generation_config.num_beams == 4
+
+
 def test_missing_config_and_missing_folder_are_named(folder):
     (folder / "config.json").unlink()
     with pytest.raises(InputError, match=r"config\.json"):

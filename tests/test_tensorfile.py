@@ -139,6 +139,15 @@ def test_a_header_of_another_kind_is_refused(tmp_path, header):
         read_entries(tmp_path / "x.safetensors")
 
 
+def test_a_tensor_that_is_named_twice_is_refused(tmp_path):
+    entry = '"a": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}'
+    header = f"{{{entry}, {entry}}}".encode()
+    path = tmp_path / "x.safetensors"
+    path.write_bytes(len(header).to_bytes(8, "little") + header + b"\0" * 4)
+    with pytest.raises(InputError, match="'a' stands in it twice"):
+        read_entries(path)
+
+
 def test_types_that_are_not_read_may_stand_beside_others(tmp_path):
     entry = {"dtype": "F8_E4M3", "shape": [4], "data_offsets": [0, 4]}
     write_raw(tmp_path / "x.safetensors", json.dumps({"a": entry}).encode(), bytes(4))

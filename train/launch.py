@@ -27,7 +27,7 @@ from typing import BinaryIO
 from emu3.cli.shell import INTERRUPTED, command, leave
 from emu3.errors import InputError
 from emu3.files import writable_folder
-from emu3.options import option, positive_int
+from emu3.options import option, whole
 
 GRACE = 20.0  # seconds that workers have to end by themselves once one of them failed
 POLL = 0.2
@@ -52,7 +52,7 @@ def port_number(text: str) -> int:
 class Options:
     """What is started, how often, and where it writes."""
 
-    processes: int = option("how many", 1, positive_int, also=("-n",))
+    processes: int = option("how many", 1, whole(1, 1024), also=("-n",))
     port: int | None = option("of the scheduler (default: a free one)", None, port_number)
     logs: str = option("folder of the other ranks' output", "outputs/logs", metavar="FOLDER")
     module: str = option("Python module to run", positional=True)

@@ -16,7 +16,7 @@ from emu3.benchmarks.peer import Peer, PeerOptions
 from emu3.benchmarks.table import Row, show
 from emu3.cli.options import Device
 from emu3.errors import InputError
-from emu3.options import group, non_negative_float, option, positive_int
+from emu3.options import group, guidance_number, option, whole
 
 if TYPE_CHECKING:
     from emu3.mllm import Emu3ForCausalLM
@@ -37,17 +37,15 @@ class DecodeOptions:
         "tokens in the cache at the start; may be given several times, and is then compared "
         "(default: 512)",
         None,
-        positive_int,
+        whole(1, measure.MOST_TOKENS),
     )
-    sequences: int = option("pictures together", 1, positive_int)
+    sequences: int = option("pictures together", 1, whole(1, measure.MOST_TOGETHER))
     row: int = option(
-        "codes in a row of the picture; a block is a row and its end", 16, positive_int
+        "codes in a row of the picture; a block is a row and its end", 16, whole(1, 4096)
     )
-    repeats: int = option("rows timed, after one that is not", 9, positive_int)
-    top_k: int = option("sample among so many", 2048, positive_int)
-    guidance: float = option(
-        "1 runs one row per picture, anything else two", 3.0, non_negative_float
-    )
+    repeats: int = option("rows timed, after one that is not", 9, whole(1, measure.MOST_REPEATS))
+    top_k: int = option("sample among so many", 2048, whole(1))
+    guidance: float = option("1 runs one row per picture, anything else two", 3.0, guidance_number)
     against: PeerOptions = group()
     peer_ways: str = option(
         f"how the peer decodes, of {', '.join(WAYS)}", "reference,batched,static"
@@ -81,9 +79,11 @@ class PrefillOptions:
     """Of `prefill`."""
 
     net: nets.NetOptions = group()
-    prefix: int = option("tokens of each prompt", 512, positive_int)
-    sequences: int = option("prompts together", 1, positive_int)
-    repeats: int = option("times measured, after one that is not", 5, positive_int)
+    prefix: int = option("tokens of each prompt", 512, whole(1, measure.MOST_TOKENS))
+    sequences: int = option("prompts together", 1, whole(1, measure.MOST_TOGETHER))
+    repeats: int = option(
+        "times measured, after one that is not", 5, whole(1, measure.MOST_REPEATS)
+    )
     against: PeerOptions = group()
     device: Device = group()
 

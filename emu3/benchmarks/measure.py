@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from importlib import metadata
 
 READ_BYTES = 2**28
+MOST_REPEATS, MOST_TOGETHER, MOST_TOKENS = 10_000, 1024, 2**18  # of any measurement
 CLEAR_PEAK = "5"  # what Linux wants in clear_refs to forget the peak so far
 
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from emu3.cli.options import Device
 from emu3.errors import InputError
-from emu3.options import option, positive_int
+from emu3.options import option, whole
 
 if TYPE_CHECKING:
     from emu3.mllm import Emu3ForCausalLM
@@ -47,14 +47,14 @@ class NetOptions:
     """
 
     net: str = option("sizes of the net, with random weights", "small", choices=list(NETS))
-    hidden: int | None = option("width (default: the net's)", None, positive_int)
-    layers: int | None = option("decoder layers (default: the net's)", None, positive_int)
-    heads: int | None = option("attention heads (default: the net's)", None, positive_int)
-    kv_heads: int | None = option("key and value heads (default: the net's)", None, positive_int)
-    inner: int | None = option("width of the MLP (default: the net's)", None, positive_int)
-    vocabulary: int | None = option("ids (default: the net's)", None, positive_int)
+    hidden: int | None = option("width (default: the net's)", None, whole(1, 2**16))
+    layers: int | None = option("decoder layers (default: the net's)", None, whole(1, 1000))
+    heads: int | None = option("attention heads (default: the net's)", None, whole(1, 2**10))
+    kv_heads: int | None = option("key and value heads (default: the net's)", None, whole(1, 2**10))
+    inner: int | None = option("width of the MLP (default: the net's)", None, whole(1, 2**18))
+    vocabulary: int | None = option("ids (default: the net's)", None, whole(1, 2**20))
     visual: int | None = option(
-        "visual ids, the last of the vocabulary (default: the net's)", None, positive_int
+        "visual ids, the last of the vocabulary (default: the net's)", None, whole(1, 2**20)
     )
 
     def __post_init__(self) -> None:

@@ -14,7 +14,7 @@ from emu3.cli import options as shared
 from emu3.errors import InputError
 from emu3.images import open_image
 from emu3.loading import Emu3, load_models
-from emu3.options import group, option, path_text, positive_int, words
+from emu3.options import group, option, path_text, whole, words
 from emu3.pipeline import Answers, AskSettings, DrawSettings, Picture, PictureSize, TextToImage
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ QUESTION = "Please describe the image"
 
 def repeats(what: str) -> Any:
     """--repeats."""
-    return option(f"{what} timed, after one that is not", 3, positive_int)
+    return option(f"{what} timed, after one that is not", 3, whole(1, measure.MOST_REPEATS))
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,9 @@ class PictureOptions:
     settings: DrawSettings = group(
         leave_out=("suffix", "negative_prompt", "temperature", "top_k", "top_p")
     )
-    batch_size: list[int] | None = option(f"pictures {TOGETHER}", None, positive_int)
+    batch_size: list[int] | None = option(
+        f"pictures {TOGETHER}", None, whole(1, measure.MOST_TOGETHER)
+    )
     repeats: int = repeats("batches of each size")
     device: shared.Device = group()
 
@@ -59,8 +61,12 @@ class AnswerOptions:
         metavar="FILE",
     )
     question: str = option("what to ask", QUESTION, words)
-    new_tokens: int = option("tokens of each answer, its end ignored", 64, positive_int)
-    batch_size: list[int] | None = option(f"questions {TOGETHER}", None, positive_int)
+    new_tokens: int = option(
+        "tokens of each answer, its end ignored", 64, whole(1, measure.MOST_TOKENS)
+    )
+    batch_size: list[int] | None = option(
+        f"questions {TOGETHER}", None, whole(1, measure.MOST_TOGETHER)
+    )
     repeats: int = repeats("batches of each size")
     device: shared.Device = group()
 

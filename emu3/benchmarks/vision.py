@@ -13,7 +13,7 @@ from emu3.benchmarks.table import Row, show
 from emu3.cli.options import Device
 from emu3.errors import InputError
 from emu3.loading import RELEASED, load_vision
-from emu3.options import group, option, path_text, positive_int
+from emu3.options import group, option, path_text, whole
 
 if TYPE_CHECKING:
     from emu3.tokenizer import Emu3VisionVQModel
@@ -31,10 +31,12 @@ class Options:
         path_text,
         metavar="PATH",
     )
-    height: int = option("pixels from top to bottom", 256, positive_int)
-    width: int = option("pixels from left to right", 256, positive_int)
-    batch_size: int = option("pictures or clips together", 1, positive_int)
-    repeats: int = option("times measured, after one that is not", 3, positive_int)
+    height: int = option("pixels from top to bottom", 256, whole(1, 2**15))
+    width: int = option("pixels from left to right", 256, whole(1, 2**15))
+    batch_size: int = option("pictures or clips together", 1, whole(1, measure.MOST_TOGETHER))
+    repeats: int = option(
+        "times measured, after one that is not", 3, whole(1, measure.MOST_REPEATS)
+    )
     against: PeerOptions = group()
     device: Device = group(leave_out=("attn_implementation",))
 

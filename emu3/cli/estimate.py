@@ -8,7 +8,14 @@ from dataclasses import dataclass
 from emu3.cli import shell
 from emu3.errors import InputError
 from emu3.loading import RELEASED, read_configs
-from emu3.options import group, non_negative_float, option, path_text, positive_int
+from emu3.options import (
+    group,
+    guidance_number,
+    non_negative_float,
+    option,
+    path_text,
+    positive_int,
+)
 from emu3.pipeline import PictureSize
 
 PLACES = f"a folder, a hub id, a JSON file of sizes, or {RELEASED}"
@@ -33,7 +40,7 @@ class Options:
     guidance: float = option(
         "1 runs one row per picture, anything else two; answers have no guidance",
         3.0,
-        non_negative_float,
+        guidance_number,
     )
     dtype: str = option(
         "of weights, cache and activations", "bfloat16", choices=("float32", "float16", "bfloat16")

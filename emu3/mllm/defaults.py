@@ -8,7 +8,7 @@ from pathlib import Path
 
 from emu3.errors import InputError
 from emu3.files import read_json
-from emu3.hub import CONFIG, GENERATION_CONFIG, checkpoint_folder
+from emu3.hub import CONFIG, GENERATION_CONFIG, checkpoint_folder, take_hub_options
 from emu3.mllm.configuration_emu3 import IMAGE_AREA
 
 CONFIG_FILES = (CONFIG, GENERATION_CONFIG)
@@ -48,13 +48,17 @@ class CheckpointDefaults:
     zipar_window: int | None = None
 
     @classmethod
-    def from_pretrained(cls, path_or_hub_id: str | Path) -> "CheckpointDefaults":
-        """Read the two configuration files of a folder or a hub id.
+    def from_pretrained(cls, path_or_hub_id: str | Path, **options) -> "CheckpointDefaults":
+        """Read the two configuration files of a folder or a hub id; `options` go to the hub.
 
         Raises:
-            InputError: no such folder, or a file in it is no JSON object or holds a wrong type.
+            InputError: no such folder or option, or a file in it is no JSON object or holds a
+                wrong type.
         """
-        folder = checkpoint_folder(path_or_hub_id, list(CONFIG_FILES))
+        where = take_hub_options(options)
+        for name in options:
+            raise InputError(f"{name} is no option of the hub; leave it out")
+        folder = checkpoint_folder(path_or_hub_id, list(CONFIG_FILES), **where)
         stated = {}
         for path in (folder / name for name in CONFIG_FILES):
             stated |= read_json(path, "change --model") if path.exists() else {}

@@ -8,6 +8,7 @@ which runs operator by operator, under ms.jit, and in graph mode.
 """
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import mindspore as ms
 import numpy as np
@@ -17,9 +18,12 @@ from transformers.utils.generic import ModelOutput
 
 from emu3 import runtime
 from emu3.arrays import as_numpy
+from emu3.configfile import read_generation_config
 from emu3.errors import InputError
+from emu3.hub import GENERATION_CONFIG
 from emu3.mllm.configuration_emu3 import Emu3Config
 from emu3.mllm.generation.generate import GenerationMixin
+from emu3.mllm.generation.settings import check_stated
 from emu3.mllm.rotary import causal_bias, positions_from_mask, rope_table
 from emu3.mllm.tokenization_emu3 import TOKENIZER_FILES
 from emu3.nn.attention import attend, rotate
@@ -192,6 +196,20 @@ class Emu3ForCausalLM(GenerationMixin, PretrainedModel):
         self.model = Emu3Model(config)
         self.lm_head = Linear(config.hidden_size, config.vocab_size, sigma=config.initializer_range)
         self.generation_config = GenerationConfig.from_model_config(config)
+
+    @classmethod
+    def _read_generation(
+        cls, folder: Path, config: Emu3Config
+    ) -> tuple[GenerationConfig, tuple[str, ...]] | None:
+        path = folder / GENERATION_CONFIG
+        if not path.exists():
+            return None
+        stated, names = read_generation_config(path)
+        try:
+            check_stated(stated, config)
+        except InputError as error:
+            raise InputError(f"{path}: {error}") from None
+        return stated, names
 
     def __call__(self, *args, **kwargs) -> CausalLMOutput | tuple:
         """`forward`. In graph mode it runs in Python, since a graph returns no dataclass."""

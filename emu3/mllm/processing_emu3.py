@@ -14,6 +14,7 @@ from transformers.feature_extraction_utils import BatchFeature
 
 from emu3.arrays import as_numpy
 from emu3.errors import InputError
+from emu3.hub import take_hub_options
 from emu3.mllm.configuration_emu3 import IMAGE_AREA
 from emu3.mllm.defaults import CheckpointDefaults
 from emu3.mllm.grammar import PrefixConstraint, latent_size
@@ -100,23 +101,25 @@ class Emu3Processor:
     ) -> "Emu3Processor":
         """A processor from a language and a vision folder or hub id.
 
-        `vision_tokenizer` saves loading that model twice; `options` are those of the class.
+        `vision_tokenizer` saves loading that model twice; `options` are those of the class, and
+        those that go to the hub (`revision`, `cache_dir` ...), for both folders alike.
         `chat_template`, `image_area`, `video_prefix_template` and `clip_frames` are by default
         what the language folder states.
 
         Raises:
             InputError: no such folder or hub id, or a file in it is missing or broken.
         """
-        defaults = CheckpointDefaults.from_pretrained(language_path)
+        where = take_hub_options(options)
+        defaults = CheckpointDefaults.from_pretrained(language_path, **where)
         for name in ("chat_template", "image_area", "video_prefix_template", "clip_frames"):
             if options.get(name) is None:
                 options[name] = getattr(defaults, name)
         if vision_tokenizer is None:
             vision_tokenizer = Emu3VisionVQModel.from_pretrained(
-                vision_path, mindspore_dtype=mindspore_dtype
+                vision_path, mindspore_dtype=mindspore_dtype, **where
             ).set_train(False)
-        image_processor = Emu3VisionVQImageProcessor.from_pretrained(vision_path)
-        tokenizer = Emu3Tokenizer.from_pretrained(language_path, padding_side=padding_side)
+        image_processor = Emu3VisionVQImageProcessor.from_pretrained(vision_path, **where)
+        tokenizer = Emu3Tokenizer.from_pretrained(language_path, padding_side=padding_side, **where)
         return cls(image_processor, vision_tokenizer, tokenizer, **options)
 
     @property

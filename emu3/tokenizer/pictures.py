@@ -7,6 +7,7 @@ from PIL import Image
 
 from emu3.arrays import as_numpy
 from emu3.errors import InputError
+from emu3.images import upright_rgb
 
 MAX_SIDE_RATIO = 5
 LAYOUTS = ("channels_first", "channels_last")
@@ -72,15 +73,18 @@ def image_list(images) -> list:
 
 
 def channels_last(image, layout: str | None, convert_rgb: bool) -> np.ndarray:
-    """A picture as (h, w, c); with `convert_rgb` grey becomes three channels.
+    """A picture as (h, w, c); with `convert_rgb` a PIL image as `upright_rgb` gives it.
+
+    Grey arrays become three channels then, too.
 
     Raises:
         InputError: a broken picture file, or no axis of 1 or 3 channels.
     """
     if isinstance(image, Image.Image):
         try:
-            array = np.asarray(image.convert("RGB") if convert_rgb else image)
-        except OSError as error:
+            array = np.asarray(upright_rgb(image) if convert_rgb else image)
+        # A file that was opened and is read only now: Pillow raises nearly anything.
+        except Exception as error:
             name = getattr(image, "filename", "") or "image"
             raise InputError(f"{name} cannot be read: {error}; replace it") from None
         return array if array.ndim == 3 else array[:, :, None]

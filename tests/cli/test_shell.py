@@ -105,6 +105,7 @@ def test_every_option_has_help_and_a_default(command):
         (options.non_negative_int, "-1"),
         (options.non_negative_float, "nan"),
         (options.probability, "1.5"),
+        (options.guidance_number, "3e38"),
         (options.positive_int, "many"),
     ],
 )

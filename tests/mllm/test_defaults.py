@@ -48,3 +48,13 @@ def test_a_broken_file_is_named(tmp_path):
     (tmp_path / "generation_config.json").write_text("{")
     with pytest.raises(InputError, match=r"generation_config\.json.*--model"):
         CheckpointDefaults.from_pretrained(tmp_path)
+
+
+def test_options_of_the_hub_say_where_and_others_are_refused(tmp_path):
+    (tmp_path / "inner").mkdir()
+    write(tmp_path / "inner", "config.json", {"image_area": 9216})
+    assert CheckpointDefaults.from_pretrained(tmp_path, subfolder="inner").image_area == 9216
+    with pytest.raises(InputError, match="revision = 'v2'"):
+        CheckpointDefaults.from_pretrained(tmp_path, revision="v2")
+    with pytest.raises(InputError, match="top_k is no option"):
+        CheckpointDefaults.from_pretrained(tmp_path, top_k=3)

@@ -11,6 +11,17 @@ from emu3.mllm.rotary import (
     rope_table_of_steps,
 )
 
+# 1 / (1e6 ** (torch.arange(0, 128, 2).float() / 128)) of torch 2.13.0 on x86-64, bits of float32.
+TORCH = """
+3f800000 3f4e4bad 3f263de0 3f05f6ef 3ed7e89b 3eadfcff 3e8c3504 3e61f835 3e361887 3e12bd91
+3dec7fd6 3dbe94c6 3d99940d 3d778513 3d47763f 3d20bc1d 3d0186e3 3cd0c1a8 3ca8398b 3c879008
+3c5a7bf2 3c301052 3c0de12d 3be4aa46 3bb8449c 3b947dae 3b6f520e 3b40dac5 3b1b690d 3afa78f0
+3ac9d75c 3aa2a6f7 3a83126f 3a533f28 3a2a3b44 3a092e02 39dd1725 39b229fb 398f9272 39676492
+393a7753 39164324 38f22ce2 38c327b5 389d43a4 387d75d4 384c3fbe 382497ab 3804a2b2 37d5c441
+37ac431d 378ad0ed 375fba4f 37344a0e 371148e3 36ea2732 36bcb0c1 36980e02 36751070 36457bab
+361f23e4 36003dec 35ceaf79 35a68e4c
+"""
+
 
 def small_config(scaling=None) -> Emu3Config:
     return Emu3Config(
@@ -82,14 +93,22 @@ def test_bias_without_padding_is_one_row_for_the_batch():
     assert causal_bias(np.ones((5, 3)), new=3).shape == (1, 1, 3, 3)
 
 
-def test_frequencies_are_rounded_as_torch_rounds_them():
-    config = Emu3Config()
-    exponents = np.arange(0, 128, 2, dtype=np.float32) / np.float32(128)
-    power = np.array([1e6 ** float(x) for x in exponents], np.float32)
-    angles = np.float32(9215) * (np.float32(1) / power)
-    cos, sin = rope_table(config, 9216)
-    np.testing.assert_array_equal(cos[9215, :64], np.cos(angles))
-    np.testing.assert_array_equal(sin[9215, 64:], np.sin(angles))
+def test_frequencies_of_the_released_size_are_torchs_bit_for_bit():
+    ours = rope_table(Emu3Config(), 2)
+    torchs = np.array([int(word, 16) for word in TORCH.split()], np.uint32).view(np.float32)
+    # torch's vector code misses one power by a unit, its own scalar code does not.
+    torchs[37] = np.nextafter(torchs[37], np.float32(0))
+    np.testing.assert_array_equal(ours[0][1, :64], np.cos(torchs))
+    np.testing.assert_array_equal(ours[1][1, 64:], np.sin(torchs))
+
+
+def test_the_last_position_of_the_released_size_turns_as_in_torch():
+    cos, sin = rope_table(Emu3Config(), 9216)
+    places = [0, 1, 37, 63]
+    wanted = [-0.759178, 0.63011456, -0.99994856, 0.9999346]
+    np.testing.assert_allclose(cos[9215, places], wanted, rtol=0, atol=1.2e-7)
+    wanted = [-0.650883, -0.7765022, 0.0101435, 0.01143499]
+    np.testing.assert_allclose(sin[9215, places], wanted, rtol=0, atol=5e-7)
 
 
 def test_the_base_of_a_step_is_that_of_the_length_then():

@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from emu3.errors import InputError
+from emu3.images import open_image
 from emu3.tokenizer import Emu3VisionVQImageProcessor
 from emu3.tokenizer.pictures import smart_resize
 
@@ -177,6 +178,31 @@ def test_a_stated_layout_decides(processor, layout, shape):
 def test_what_is_no_picture_is_named(processor, images, named):
     with pytest.raises(InputError, match=named):
         processor(images)
+
+
+def turned(path) -> Image.Image:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    noise = np.random.default_rng(0).integers(0, 256, (40, 64, 3)).astype(np.uint8)
+    Image.fromarray(noise).save(path, exif=exif)
+    return Image.open(path)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        turned,
+        lambda path: Image.fromarray((np.arange(40 * 64) * 25).astype(np.uint16).reshape(40, 64)),
+        lambda path: Image.new("RGBA", (64, 40), (10, 20, 30, 90)),
+    ],
+    ids=["turned", "16 bits", "alpha"],
+)
+def test_a_picture_is_read_as_its_file_would_be(processor, make, tmp_path):
+    image = make(tmp_path / "a.png")
+    path = tmp_path / "b.png"
+    image.save(path, **({"exif": image.getexif()} if image.getexif() else {}))
+    pixels = [processor(picture)["pixel_values"][0] for picture in (image, open_image(path))]
+    assert np.array_equal(*pixels)
 
 
 def test_a_truncated_file_is_named(processor, noise, tmp_path):

@@ -1,6 +1,8 @@
 """How train is laid out: few files on top, no circles; commands run by path, options all read."""
 
+import argparse
 import ast
+import contextlib
 import os
 import subprocess
 import sys
@@ -68,7 +70,7 @@ def test_few_files_lie_on_top():
     assert len(list((ROOT / "train").glob("*.py"))) <= MOST_ON_TOP
 
 
-@pytest.mark.parametrize(
+EVERY = pytest.mark.parametrize(
     "module",
     [
         *(check_data, launch, prepare_scene_data, prepare_text_data, prepare_vision_data),
@@ -77,11 +79,30 @@ def test_few_files_lie_on_top():
     ],
     ids=lambda module: module.__name__,
 )
+
+
+@EVERY
 def test_every_option_has_help_and_says_its_default(module):
     for action in module.build_parser()._actions:
         assert action.help, action.dest
         if action.option_strings and action.dest != "help" and action.default is not False:
             assert "(default" in action.help, action.dest
+
+
+# Seeds, what is compared with something known, and how often a run does what it does anyway.
+UNBOUNDED = {
+    *("seed", "device_id", "show", "top_k", "window", "zipar_window", "image_area", "max_length"),
+    *("max_steps", "warmup_steps", "save_steps", "eval_steps", "logging_steps", "scale_window"),
+    *("save_total_limit", "trainable_hidden_layers", "sequence_parallel_shards"),
+}
+
+
+@EVERY
+def test_numbers_that_stand_for_memory_or_time_have_a_bound(module):
+    for action in module.build_parser()._actions:
+        if action.type is not None and not action.choices and action.dest not in UNBOUNDED:
+            with contextlib.suppress(argparse.ArgumentTypeError, ValueError):
+                assert not isinstance(action.type("2000000000"), int), action.dest
 
 
 def imports(path: Path, files: set[str]) -> set[str]:

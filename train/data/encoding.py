@@ -17,13 +17,11 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
-from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from emu3.errors import InputError
-from emu3.images import open_image
+from emu3.images import open_image, picture_size
 from emu3.mllm.grammar import latent_size
 from emu3.tokenizer import Emu3VisionVQImageProcessor
 from emu3.tokenizer.pictures import smart_resize
@@ -32,7 +30,6 @@ from train.data.records import Item, Skipped
 
 RECORD = "its record"
 HEADERS_AT_ONCE = 1024  # waiting for a thread: bounds the memory of a million records
-ORIENTATION, TURNED = 0x0112, (5, 6, 7, 8)  # EXIF: width and height change places
 LOOKS_OF_PIXELS = (
     *("do_resize", "resample", "do_rescale", "rescale_factor", "do_normalize", "image_mean"),
     *("image_std", "do_convert_rgb", "min_pixels", "max_pixels", "spatial_factor"),
@@ -201,23 +198,12 @@ def _look(item: Item, recipe: Recipe, marked: bool) -> Look | Skipped:
     if not os.path.isfile(item.image):
         return Skipped(item.line, f"no image {item.image}")
     try:
-        size = recipe.size(item, *_header_size(item.image))
+        size = recipe.size(item, *picture_size(item.image, RECORD))
         return Look(size, recipe.fingerprint(item) if marked else None)
     except InputError as error:
         return Skipped(item.line, _reason(error))
-    # Pillow raises nearly anything for a file that is no image.
-    except Exception as error:
-        return Skipped(item.line, f"{item.image} cannot be read as an image: {error}")
-
-
-def _header_size(path: Path) -> tuple[int, int]:
-    """(width, height) as the header tells them, of the picture as it stands."""
-    with Image.open(path) as image:
-        # Pillow turns a TIFF's size itself; a PNG's EXIF is asked for only where it is known,
-        # since looking for it behind the pixels would decode them.
-        known = image.format == "JPEG" or "exif" in image.info
-        turned = known and image.getexif().get(ORIENTATION) in TURNED
-        return image.size[::-1] if turned and image.format != "TIFF" else image.size
+    except OSError as error:
+        return Skipped(item.line, f"{item.image} cannot be read: {error.strerror}")
 
 
 def _pixels(item: Item, recipe: Recipe) -> tuple[np.ndarray, str] | Skipped:

@@ -20,7 +20,7 @@ from emu3 import runtime
 from emu3.cli.shell import command, leave
 from emu3.mllm import Emu3Config, Emu3ForCausalLM
 from emu3.mllm.modeling_emu3 import IGNORED_LABEL
-from emu3.options import option, positive_int
+from emu3.options import option, whole
 from emu3.parallel.mesh import Mesh, make_mesh, started_by_launcher
 from emu3.parallel.sequence import share_sequence
 from train.data.batches import DataSettings, localise
@@ -35,8 +35,8 @@ VOCABULARY, SHORT = 512, 64
 class Options:
     """Of this command."""
 
-    tokens: int = option("length of the sequence", 2048, positive_int)
-    processes: int = option("that share it; divides 8", 4, positive_int)
+    tokens: int = option("length of the sequence", 2048, whole(1, 2**18))
+    processes: int = option("that share it", 4, choices=(1, 2, 4, 8))
     mode: str = option("mode", "graph", choices=("pynative", "graph"))
     measure: bool = option("measure this process alone (default: both)", False)
 

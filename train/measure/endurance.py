@@ -20,7 +20,7 @@ from safetensors.numpy import load_file
 from emu3.bundled import MINI_LANGUAGE
 from emu3.cli.shell import command, leave
 from emu3.errors import InputError
-from emu3.options import non_negative_float, non_negative_int, option, positive_int
+from emu3.options import non_negative_float, non_negative_int, option, whole
 from train.tuning.checkpoints import STATE, checkpoints
 
 LIMIT = 1e-5  # relative difference of a tensor, norm(a - b) / norm(b)
@@ -33,9 +33,9 @@ class Options:
     data: str = option("feature folder", "outputs/new_scenes/t2i", metavar="FOLDER")
     model: str = option("start model", str(MINI_LANGUAGE), metavar="PATH")
     output: str = option("folder of the runs", "outputs/endurance", metavar="FOLDER")
-    kills: int = option("how often", 20, positive_int)
+    kills: int = option("how often", 20, whole(1, 10_000))
     span: float = option("seconds after a step, at most", 0.6, non_negative_float)
-    steps: int = option("steps of the run", 100, positive_int)
+    steps: int = option("steps of the run", 100, whole(1, 10**7))
     seed: int = option("seed of the moments", 0, non_negative_int)
 
 
@@ -49,7 +49,7 @@ def start(output: Path, options: Options) -> subprocess.Popen:
     return subprocess.Popen(program, stdout=subprocess.PIPE, text=True)
 
 
-def whole(checkpoint: Path) -> bool:
+def is_whole(checkpoint: Path) -> bool:
     """Whether both files of a checkpoint can be read to the last tensor."""
     try:
         return all(len(load_file(checkpoint / name)) for name in ("model.safetensors", STATE))
@@ -74,7 +74,7 @@ def kill_once(output: Path, options: Options, rng: random.Random) -> tuple[str, 
     found = checkpoints(output)
     last = found[-1].name if found else "none yet"
     note = f"killed; last {last}" + (f", during the save of {unfinished}" if unfinished else "")
-    return note, all(whole(path) for path in found)
+    return note, all(is_whole(path) for path in found)
 
 
 def run(options: Options) -> int:

@@ -17,7 +17,7 @@ from mindspore import Parameter, Tensor, nn, ops
 
 from emu3 import runtime
 from emu3.cli.shell import command, leave
-from emu3.options import option, positive_int
+from emu3.options import option, whole
 from train.tuning.loss import LOGITS_AT_ONCE, HeadLoss
 
 
@@ -52,9 +52,9 @@ WAYS = {"chunked": (Head, LOGITS_AT_ONCE), "whole": (Whole, 0)}
 class Options:
     """Of this command."""
 
-    tokens: int = option("labels", 4200, positive_int)
-    classes: int = option("vocabulary", 184622, positive_int)
-    width: int = option("hidden width", 256, positive_int)
+    tokens: int = option("labels", 4200, whole(1, 2**18))
+    classes: int = option("vocabulary", 184622, whole(1, 2**20))
+    width: int = option("hidden width", 256, whole(1, 2**16))
     mode: str = option("mode", "pynative", choices=("pynative", "graph"))
     way: str | None = option(
         "measure this way alone, in this process (default: compare both)", choices=WAYS

@@ -16,7 +16,7 @@ from emu3.benchmarks.table import Row, show
 from emu3.cli.options import Device
 from emu3.cli.shell import command, leave
 from emu3.errors import InputError
-from emu3.options import group, option, positive_int
+from emu3.options import group, option, whole
 
 if TYPE_CHECKING:
     from emu3.mllm import Emu3ForCausalLM
@@ -33,10 +33,10 @@ class Options:
     """
 
     net: nets.NetOptions = group()
-    batch_size: int = option("samples of a step", 2, positive_int)
-    length: int = option("tokens of a sample", 256, positive_int)
-    labels: int = option("tokens of a sample that count, its last ones", 192, positive_int)
-    repeats: int = option("steps measured, after one that is not", 5, positive_int)
+    batch_size: int = option("samples of a step", 2, whole(1, 4096))
+    length: int = option("tokens of a sample", 256, whole(1, 2**18))
+    labels: int = option("tokens of a sample that count, its last ones", 192, whole(1, 2**18))
+    repeats: int = option("steps measured, after one that is not", 5, whole(1, 10_000))
     against: PeerOptions = group()
     device: Device = group()
 

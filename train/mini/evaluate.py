@@ -18,7 +18,7 @@ from emu3.cli import options as shared
 from emu3.cli.outputs import Stopwatch
 from emu3.cli.shell import command, leave
 from emu3.files import atomic_path, writable_folder
-from emu3.options import group, option, positive_int
+from emu3.options import group, option, whole
 from emu3.pipeline import DrawSettings, Picture, in_lists
 from train.mini.evaluation import make_prompts, make_questions, make_scenes, rates, ratio_name
 
@@ -37,9 +37,9 @@ class Options:
     model: str = shared.language_model()
     vq_model: str = shared.vision_model()
     count: int | None = option(
-        "prompts, questions or scenes (default: 500, 500 and 200)", None, positive_int
+        "prompts, questions or scenes (default: 500, 500 and 200)", None, whole(1, 10**6)
     )
-    batch_size: int = option("items generated together", 20, positive_int)
+    batch_size: int = option("items generated together", 20, whole(1, 10_000))
     seed: int = shared.seed()
     output: str = option(
         "JSON file for figures and single verdicts", "outputs/evaluation.json", metavar="FILE"

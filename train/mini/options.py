@@ -12,13 +12,15 @@ from emu3.options import (
     non_negative_float,
     non_negative_int,
     option,
-    positive_int,
     share,
+    whole,
 )
 from train.mini.scenes import RATIOS
 
 MOST_CELLS = max(rows * cols for rows, cols in RATIOS.values())
 SHORTEST_ROW = 96  # a picture of so many cells, its frame and a caption
+MOST_STEPS, MOST_ROWS, MOST_TOKENS = 10**7, 4096, 2**15
+MOST_SCENES, MOST_WORDINGS, MOST_LAYERS = 10**7, 1000, 1000
 TASKS = ("t2i", "vqa")
 SCENE_TASKS = (*TASKS, "text")
 
@@ -45,7 +47,7 @@ class StartOptions:
     """What a run starts from."""
 
     model: str = option("folder to start from; empty = from scratch with --config", "")
-    add_layers: int = option("new layers between --model's own", 0, non_negative_int)
+    add_layers: int = option("new layers between --model's own", 0, whole(0, MOST_LAYERS))
     config: str = option(
         "sizes of a model from scratch (without --model)", "configs/emu3_mini.json"
     )
@@ -65,10 +67,10 @@ class StartOptions:
 class StepOptions:
     """How many steps, and how large each is."""
 
-    steps: int = option("optimizer steps in all", 9000, positive_int)
+    steps: int = option("optimizer steps in all", 9000, whole(1, MOST_STEPS))
     lr: float = option("peak learning rate", 1.5e-3, non_negative_float)
     floor: float = option("last learning rate as a share of the peak", 0.02, share)
-    warmup: int = option("steps of linear warm-up", 100, non_negative_int)
+    warmup: int = option("steps of linear warm-up", 100, whole(0, MOST_STEPS))
     weight_decay: float = option("decoupled, of matrices", 0.05, non_negative_float)
     dropout: float | None = option(
         "share of activations dropped in training (default: what the model's config states)",
@@ -84,8 +86,8 @@ class StepOptions:
 class DrawnOptions:
     """What the batches hold."""
 
-    cycle: int = option("steps of a cycle over the tasks", 2, positive_int)
-    vqa_share: int = option("steps of it that ask questions", 1, non_negative_int)
+    cycle: int = option("steps of a cycle over the tasks", 2, whole(1, MOST_STEPS))
+    vqa_share: int = option("steps of it that ask questions", 1, whole(0, MOST_STEPS))
     small: float = option("questions' scenes of 4 x 4 to 5 x 4 cells", 0.0, share)
     counts: tuple[float, ...] = option(
         "pictures of 1, 2 and 3 shapes",
@@ -95,12 +97,12 @@ class DrawnOptions:
         metavar="SHARE",
     )
     null_prompt_prob: float = option("chance to drop a caption", 0.1, share)
-    t2i_batch: int = option("pictures a step", 32, positive_int)
-    t2i_length: int = option("tokens of a T2I row", 96, positive_int)
-    t2i_labels: int = option("labels a T2I row may hold", 49, positive_int)
-    vqa_batch: int = option("conversations a step", 8, positive_int)
-    vqa_length: int = option("tokens of a conversation row", 320, positive_int)
-    vqa_labels: int = option("labels a conversation row may hold", 96, positive_int)
+    t2i_batch: int = option("pictures a step", 32, whole(1, MOST_ROWS))
+    t2i_length: int = option("tokens of a T2I row", 96, whole(1, MOST_TOKENS))
+    t2i_labels: int = option("labels a T2I row may hold", 49, whole(1, MOST_TOKENS))
+    vqa_batch: int = option("conversations a step", 8, whole(1, MOST_ROWS))
+    vqa_length: int = option("tokens of a conversation row", 320, whole(1, MOST_TOKENS))
+    vqa_labels: int = option("labels a conversation row may hold", 96, whole(1, MOST_TOKENS))
 
     def __post_init__(self) -> None:
         if self.vqa_share > self.cycle:
@@ -138,10 +140,10 @@ class VisionOptions:
     naming: float = option("weight of the loss that names codes", 0.2, non_negative_float)
     lr: float = option("peak learning rate", 2e-3, non_negative_float)
     encoder_lr: float = option("peak learning rate of further steps", 1e-3, non_negative_float)
-    encoder_steps: int = option("further, of the encoder alone", 1000, non_negative_int)
-    steps: int = option("optimizer steps in all", 2200, positive_int)
-    batch: int = option("small pictures a step; later half as many, larger", 8, positive_int)
-    encoder_batch: int = option("pictures of a further step", 16, positive_int)
+    encoder_steps: int = option("further, of the encoder alone", 1000, whole(0, MOST_STEPS))
+    steps: int = option("optimizer steps in all", 2200, whole(1, MOST_STEPS))
+    batch: int = option("small pictures a step; later half as many, larger", 8, whole(1, MOST_ROWS))
+    encoder_batch: int = option("pictures of a further step", 16, whole(1, MOST_ROWS))
 
 
 @dataclass(frozen=True)
@@ -157,11 +159,11 @@ class SceneOptions:
     output: str = option("folder to write", "outputs/scenes", metavar="FOLDER")
     tasks: tuple[str, ...] = option("what to draw", SCENE_TASKS, nargs="+", choices=SCENE_TASKS)
     new: bool = option("teach a new colour and kind, among what is known", False)
-    held_back: int = option("pictures of the test lists", 200, non_negative_int)
+    held_back: int = option("pictures of the test lists", 200, whole(0, MOST_SCENES))
     seed: int = option("seed of scenes and texts", 0, non_negative_int)
-    scenes: int = option("pictures to draw", 20000, positive_int)
-    wordings: int = option("captions per picture", 6, positive_int)
-    batch: int = option("pictures encoded at once", 32, positive_int)
+    scenes: int = option("pictures to draw", 20000, whole(1, MOST_SCENES))
+    wordings: int = option("captions per picture", 6, whole(1, MOST_WORDINGS))
+    batch: int = option("pictures encoded at once", 32, whole(1, MOST_ROWS))
 
     def __post_init__(self) -> None:
         if self.held_back >= self.scenes:

@@ -16,7 +16,7 @@ from emu3.files import atomic_path
 from emu3.mllm.prompts import CHAT_TEMPLATES
 from emu3.mllm.tokenization_emu3 import PATTERN, VOCAB_FILES_NAMES, Emu3Tokenizer
 from emu3.mllm.vocabulary import VISUAL_TEMPLATE
-from emu3.options import non_negative_int, option, positive_int
+from emu3.options import non_negative_int, option, whole
 from train.mini.language import caption, describe, questions
 from train.mini.scenes import FULL, random_scene
 
@@ -28,9 +28,9 @@ class Options:
     """Of this command."""
 
     output: str = option("folder to write", "outputs/tokenizer", metavar="FOLDER")
-    ranks: int = option("number of byte-pair ranks", 900, positive_int)
-    codes: int = option("codebook size of the vision model", 693, positive_int)
-    scenes: int = option("scenes whose texts are read", 2000, positive_int)
+    ranks: int = option("number of byte-pair ranks", 900, whole(1, 200_000))
+    codes: int = option("codebook size of the vision model", 693, whole(1, 2**20))
+    scenes: int = option("scenes whose texts are read", 2000, whole(1, 10**6))
     seed: int = option("seed of those scenes", 0, non_negative_int)
 
 

@@ -13,7 +13,8 @@ from emu3.benchmarks.table import Row, show
 from emu3.cli import options as shared
 from emu3.cli.shell import command, leave
 from emu3.loading import Emu3, load_models
-from emu3.options import group, option, positive_int
+from emu3.mllm.vocabulary import MAX_GRID_SIDE
+from emu3.options import group, option, whole
 from emu3.pipeline import DrawSettings, Picture, TextToImage
 
 if TYPE_CHECKING:
@@ -28,15 +29,17 @@ class Options:
 
     model: str = shared.language_model()
     vq_model: str = shared.vision_model()
-    prompts: int = option("held-out prompts of the evaluation, one picture each", 20, positive_int)
+    prompts: int = option(
+        "held-out prompts of the evaluation, one picture each", 20, whole(1, 10**5)
+    )
     window: list[int] | None = option(
         f"may be given several times (default: {', '.join(map(str, WINDOWS))})",
         None,
-        positive_int,
+        whole(1, MAX_GRID_SIDE**2),
     )
     coupling: str = option("none, maximal, gumbel or fixed", "maximal")
     repeats: int = option(
-        "times all pictures are made, after one that is not counted", 3, positive_int
+        "times all pictures are made, after one that is not counted", 3, whole(1, 1000)
     )
     device: shared.Device = group()
 

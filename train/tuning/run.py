@@ -22,6 +22,7 @@ from emu3.mllm.prompts import PromptBuilder
 from emu3.parallel.mesh import Mesh, make_mesh
 from emu3.parallel.sequence import share_sequence
 from train.data.batches import Data, DataSettings, Source
+from train.data.folders import check_one_encoding
 from train.tuning.fitting import check_memory, look
 from train.tuning.job import check_job
 from train.tuning.lora import adapt, is_adapter
@@ -121,6 +122,7 @@ def make_data(
     if not what.eval_data_path:
         return data, None, steps
     held_back = [Source(what.eval_data_path, "test", "--eval_data_path")]
+    check_one_encoding([source.list for source in (*sources, *held_back)], "--eval_data_path")
     passes = math.ceil(len(held_back[0].files) / rows)
     settings = replace(settings, null_prompt_prob=0.0)
     return data, Data(held_back, builder, settings, passes, mesh, once=True), steps

@@ -153,6 +153,7 @@ def _run(model: GenerationMixin, request: Request, streamer) -> Iterator[Event]:
                 decoder.advance(progress.block)
             shown = _show(streamer, progress.output(decoder, whole=False), shown)
             yield from progress.events(decoder)
+        _check_cache(decoder)
     finally:
         decoder.close()
     new = progress.output(decoder, whole=True)
@@ -169,17 +170,31 @@ def _run(model: GenerationMixin, request: Request, streamer) -> Iterator[Event]:
 
 
 def _checked(logits: Tensor) -> Tensor:
-    """Logits (N, V) of the first token, when they are numbers.
+    """Logits (N, V) of the first token, when they are numbers."""
+    _check_numbers(logits)
+    return logits
+
+
+def _check_cache(decoder: Decoder) -> None:
+    """See that no token made NaN: what one layer makes of it stays in the caches after it.
+
+    Once a generation, since the step itself would be slower for it.
+    """
+    for kept in decoder.current.step.layers[-1].saved():
+        _check_numbers(kept)
+
+
+def _check_numbers(values: Tensor) -> None:
+    """Look at values for NaN and infinity: a damaged weight, or numbers beyond the dtype.
 
     Raises:
-        InputError: NaN or infinity: a damaged weight, or values beyond the dtype.
+        InputError: there are some.
     """
-    if not np.isfinite(logits.asnumpy().sum(dtype=np.float64)):
+    if not np.isfinite(as_numpy(values).sum(dtype=np.float64)):
         raise InputError(
             "the model's scores are NaN or infinite; allowed: numbers; fetch its weights again, "
             "or compute in float32 or bfloat16 (--dtype)"
         )
-    return logits
 
 
 def _choose(decoder: Decoder, request: Request, logits: Tensor) -> None:

@@ -15,6 +15,7 @@ from transformers.generation.configuration_utils import GenerationConfig
 from emu3.errors import InputError, shown
 from emu3.mllm.generation.schemes import FIELDS, Scheme, merged, read_scheme
 from emu3.mllm.vocabulary import Vocabulary
+from emu3.options import MOST_GUIDANCE
 
 SMALLEST = 1e-20  # what divides scores or cuts chances: in float32 still far from 0
 MOST_COPIES = 4096
@@ -118,6 +119,23 @@ def resolve_settings(
             raise InputError(
                 f"{name} = {value!r} is not supported; allowed: {idle[0]!r}; change {name}"
             )
+    return _settings(config, overrides, prompt_length, model_config)
+
+
+def check_stated(stated: GenerationConfig, model_config) -> None:
+    """Look at the values of a checkpoint's own configuration.
+
+    What is not supported passes here: a call may override it, and a training never asks.
+
+    Raises:
+        InputError: one of a wrong type or out of range.
+    """
+    _settings(stated, {}, 0, model_config)
+
+
+def _settings(
+    config: GenerationConfig, overrides: dict[str, Any], prompt_length: int, model_config
+) -> Settings:
     number = _Numbers(config)
     least = number.whole("min_new_tokens", 0, 0) or max(
         number.whole("min_length", 0, 0) - prompt_length, 0
@@ -127,7 +145,7 @@ def resolve_settings(
         temperature=number.real("temperature", SMALLEST, 1.0),
         top_k=number.whole("top_k", 0, 0),
         top_p=number.real("top_p", SMALLEST, 1.0, most=1.0),
-        guidance_scale=number.real("guidance_scale", 0.0, 1.0, most=1e6),
+        guidance_scale=number.real("guidance_scale", 0.0, 1.0, most=MOST_GUIDANCE),
         new_tokens=_ceiling(number, overrides, prompt_length),
         min_new_tokens=least,
         pictures=number.whole("num_return_sequences", 1, 1, most=MOST_COPIES),

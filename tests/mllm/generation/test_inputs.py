@@ -151,3 +151,18 @@ def test_scores_that_are_no_numbers_are_named(model):
             made_ids(model, FIRST, max_new_tokens=3)
     finally:
         weight.set_data(Tensor(kept))
+
+
+@pytest.mark.parametrize("scheme", [{}, {"decoding": "jacobi"}, {"decoding": "zipar"}])
+def test_scores_that_become_no_numbers_on_the_way_are_named(model, scheme):
+    weight = model.model.embed_tokens.weight
+    kept = weight.asnumpy().copy()
+    broken = kept.copy()
+    broken[MARKERS["eol"]] = np.inf  # not of the prompt: first met after a row
+    weight.set_data(Tensor(broken))
+    try:
+        with pytest.raises(InputError, match="NaN"):
+            made_ids(model, FIRST, image_size=[[2, 3]], **scheme)
+    finally:
+        weight.set_data(Tensor(kept))
+    assert made_ids(model, FIRST, image_size=[[2, 3]], **scheme).shape[0] == 1

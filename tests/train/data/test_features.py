@@ -154,7 +154,9 @@ def test_other_readers_find_our_features_from_wherever_they_run(tmp_path, monkey
     name = write_feature("out", Feature("a", CODES, "text"))
     content = json.loads(write_list("out", "train", [name]).read_text())
     monkeypatch.chdir("/")
-    assert os.path.exists(os.path.join(content["prefix"], *content["path_list"]))
+    values = ms.load_checkpoint(os.path.join(content["prefix"], *content["path_list"]))
+    assert (values["name"], values["texts"]) == ("a", "text")
+    np.testing.assert_array_equal(values["images"].asnumpy(), CODES, strict=True)
     assert os.path.samefile(content["prefix"], tmp_path / "out" / "feature")
 
 

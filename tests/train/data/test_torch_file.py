@@ -1,6 +1,7 @@
 """`.pth` samples: pickles of dicts with arrays or tensors, and nothing that runs."""
 
 import io
+import json
 import os
 import pickle
 import zipfile
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 
 from emu3.errors import InputError
-from train.data.features import read_feature
+from train.data.features import list_files, read_feature
 from train.data.torch_file import parse_torch
 
 CODES = np.arange(6, dtype=np.int64).reshape(2, 3)
@@ -53,6 +54,17 @@ def test_a_sample_of_the_pytorch_repository_is_read(tmp_path, core, dtype, order
     feature = read_feature(tmp_path / "a.pth")
     np.testing.assert_array_equal(feature.codes, CODES.astype(np.int32), strict=True)
     assert feature.texts == "a dog 一" and feature.kind == "t2i"
+
+
+@pytest.mark.parametrize("prefix", ["{}/feature", "/their/machine/feature"])
+def test_a_folder_of_the_pytorch_repository_is_read(tmp_path, prefix):
+    for name in ("feature", "list"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "feature" / "7.pth").write_bytes(saved(SAMPLE))
+    content = {"prefix": prefix.format(tmp_path), "path_list": ["7.pth"]}
+    (tmp_path / "list" / "train.json").write_text(json.dumps(content))
+    (path,) = list_files(tmp_path / "list" / "train.json", "--data")
+    assert read_feature(path).name == "7"
 
 
 def test_tensors_are_read_as_arrays_too():

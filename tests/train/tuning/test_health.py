@@ -1,12 +1,14 @@
 """Runs that go wrong: nothing to learn from, diverging, damaged data, a folder in use."""
 
 import os
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from emu3.errors import InputError
+from emu3.files import write_json
 from emu3.locks import locked_folder
 from emu3.mllm import Emu3ForCausalLM, Emu3Tokenizer
 from tests.train.tuning.runs import command, complaint, losses, train, weights
@@ -33,6 +35,14 @@ def test_data_of_which_nothing_fits_ends_before_anything_is_written(folder, caps
 def test_held_back_data_of_which_nothing_fits_is_refused_too(folder, capsys):
     held = ["--eval_data_path", folder / "scenes/text", "--max_position_embeddings", "64"]
     assert "--eval_data_path" in complaint(capsys, command(folder, "held", *held))
+
+
+def test_held_back_codes_of_another_tokenizer_are_refused(folder, capsys, tmp_path):
+    for name in ("a", "b"):
+        shutil.copytree(folder / "scenes/t2i", tmp_path / name)
+        write_json(tmp_path / name / "encoding.json", {"codebook_sha256": name})
+    data = ["--train_data_path", tmp_path / "a", "--eval_data_path", tmp_path / "b"]
+    assert "encoding.json differ" in complaint(capsys, command(folder, "other", *data))
 
 
 def test_samples_that_do_not_fit_are_counted(folder, capsys):
