@@ -171,7 +171,7 @@ def _run(model: GenerationMixin, request: Request, streamer) -> Iterator[Event]:
 
 def _checked(logits: Tensor) -> Tensor:
     """Logits (N, V) of the first token, when they are numbers."""
-    _check_numbers(logits)
+    _check_numbers(logits.asnumpy())
     return logits
 
 
@@ -181,16 +181,16 @@ def _check_cache(decoder: Decoder) -> None:
     Once a generation, since the step itself would be slower for it.
     """
     for kept in decoder.current.step.layers[-1].saved():
-        _check_numbers(kept)
+        _check_numbers(as_numpy(kept))
 
 
-def _check_numbers(values: Tensor) -> None:
+def _check_numbers(values: np.ndarray) -> None:
     """Look at values for NaN and infinity: a damaged weight, or numbers beyond the dtype.
 
     Raises:
         InputError: there are some.
     """
-    if not np.isfinite(as_numpy(values).sum(dtype=np.float64)):
+    if not np.isfinite(values.sum(dtype=np.float64)):
         raise InputError(
             "the model's scores are NaN or infinite; allowed: numbers; fetch its weights again, "
             "or compute in float32 or bfloat16 (--dtype)"
