@@ -2,17 +2,5 @@
 # Fine-tune on captioned images. Without arguments: emu3-mini on drawn scenes, 2 processes on CPU.
 # Environment: NPROC, CONFIG, DATA (a feature folder), OUTPUT. Arguments go to train.train_seq_parallel.
 set -euo pipefail
-source "$(dirname -- "$(readlink -f -- "${BASH_SOURCE[0]}")")/setup_env.sh"
-emu3_find_python training
-cd "$ROOT"
-NPROC="${NPROC:-2}"
-OUTPUT="${OUTPUT:-outputs/t2i_sft}"
-if [ -z "${CONFIG:-}${DATA:-}" ]; then
-    DATA=outputs/new_scenes/t2i
-    "${RUN[@]}" train.prepare_scene_data --output outputs/new_scenes --new --tasks t2i --codes named --scenes 16000
-fi
-LISTS=()
-if [ -n "${DATA:-}" ]; then LISTS=(--train_data_path "$DATA"); fi
-if [ -e "${DATA:-}/list/test.json" ]; then LISTS+=(--eval_data_path "$DATA"); fi
-exec "${RUN[@]}" train.launch -n "$NPROC" --logs "$OUTPUT/logs" train.train_seq_parallel \
-    --config "${CONFIG:-configs/mini_t2i_sft.yaml}" ${LISTS[@]+"${LISTS[@]}"} --output_dir "$OUTPUT" "$@"
+source "$(dirname -- "$(readlink -f -- "${BASH_SOURCE[0]}")")/fine_tune.sh"
+emu3_fine_tune t2i outputs/new_scenes "--codes named --scenes 16000" "$@"

@@ -71,6 +71,21 @@ def test_a_benchmark_is_run_by_the_module_that_measures_it(subject, module, tmp_
     assert found[-4:] == ["--peer", "torch", "--peer-python", "torch/python"]
 
 
+@pytest.mark.parametrize("task", ["t2i", "vqa", "text"])
+def test_fine_tuning_is_on_drawn_scenes_or_what_is_given(task, tmp_path):
+    script, train = f"{task}_sft_seq_parallel", ["train.train_seq_parallel", "--config"]
+    train += [f"configs/mini_{task}_sft.yaml", "--train_data_path"]
+    drawn, output = lines_of(script, tmp_path, "--max_steps", "2"), f"outputs/{task}_sft"
+    assert drawn[2:4] == ["train.prepare_scene_data", "--output"]
+    launched = ["train.launch", "-n", "2", "--logs", f"{output}/logs", *train, f"{drawn[4]}/{task}"]
+    start = drawn.index("train.launch")
+    assert drawn[start : start + len(launched)] == launched
+    assert drawn[-4:] == ["--output_dir", output, "--max_steps", "2"]
+    given = lines_of(script, tmp_path, DATA="my data", NPROC="4", OUTPUT="out")
+    launched = ["train.launch", "-n", "4", "--logs", "out/logs", *train, "my data"]
+    assert given[2:] == [*launched, "--output_dir", "out"]
+
+
 def test_all_benchmarks_of_the_list_are_run_with_the_further_options(tmp_path):
     listed = tmp_path / "list.txt"
     listed.write_text("emu3.cli.benchmark prefill --net small\ntrain.mini.windows --prompts 2\n")

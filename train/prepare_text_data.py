@@ -21,16 +21,11 @@ class Options:
     files: Files = files_of("text")
 
 
-def run(options: Options) -> int:
-    """Write the feature folder; returns the exit code."""
-    from train.data.preparing import prepare
-    from train.data.records import text_record
-
-    return prepare(options.files, text_record)
-
-
 build_parser, main = preparing_command(
-    "prepare_text_data", "Write text conversations as features for training answers.", Options, run
+    "prepare_text_data",
+    "Write text conversations as features for training answers.",
+    Options,
+    "text",
 )
 
 if __name__ == "__main__":

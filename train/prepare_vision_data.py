@@ -23,16 +23,8 @@ class Options:
     encoding: Encoding = group()
 
 
-def run(options: Options) -> int:
-    """Write the feature folder; returns the exit code."""
-    from train.data.preparing import prepare
-    from train.data.records import caption_record
-
-    return prepare(options.files, caption_record, options.encoding)
-
-
 build_parser, main = preparing_command(
-    "prepare_vision_data", "Encode captioned images for training text to image.", Options, run
+    "prepare_vision_data", "Encode captioned images for training text to image.", Options, "t2i"
 )
 
 if __name__ == "__main__":

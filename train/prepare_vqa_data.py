@@ -23,16 +23,8 @@ class Options:
     encoding: Encoding = group()
 
 
-def run(options: Options) -> int:
-    """Write the feature folder; returns the exit code."""
-    from train.data.preparing import prepare
-    from train.data.records import conversation_record
-
-    return prepare(options.files, conversation_record, options.encoding)
-
-
 build_parser, main = preparing_command(
-    "prepare_vqa_data", "Encode conversations about images for training answers.", Options, run
+    "prepare_vqa_data", "Encode conversations about images for training answers.", Options, "vqa"
 )
 
 if __name__ == "__main__":

@@ -24,8 +24,8 @@ def launch(processes: int, *command: str) -> subprocess.CompletedProcess:
 @pytest.mark.parametrize("processes", [2, 4])
 def test_shared_training_equals_training_alone(processes, tmp_path):
     output = tmp_path / "parity.json"
-    arguments = ["--logs", str(tmp_path), "train.measure.parity", "--output", str(output)]
-    done = launch(processes, *arguments)
+    arguments = ["--logs", str(tmp_path), "train.measure.parity", "--steps", "2"]
+    done = launch(processes, *arguments, "--output", str(output))
     assert done.returncode == 0, done.stdout + done.stderr
     cases = json.loads(output.read_text())
     assert {case["zero_stage"] for case in cases} == {0, 1, 2, 3}

@@ -2,7 +2,6 @@
 
 import argparse
 import re
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -72,7 +71,16 @@ def files_of(kind: str) -> Any:
     return group(data_path=str(records), output_path=f"outputs/features/{kind}")
 
 
-def preparing_command(name: str, description: str, kind: type, run: Callable[[Any], int]) -> tuple:
-    """`build_parser` and `main` of `python -m train.<name>`."""
+def preparing_command(name: str, description: str, options: type, kind: str) -> tuple:
+    """`build_parser` and `main` of `python -m train.<name>`, for records of that kind.
+
+    `options` has `files`, and `encoding` where records have images.
+    """
+
+    def run(told: Any) -> int:
+        from train.data.preparing import prepare
+
+        return prepare(kind, told.files, getattr(told, "encoding", None))
+
     codes = "Exit codes: 0 every record is in, 1 some were skipped, 2 bad input."
-    return command(f"train.{name}", f"{description} {codes}", kind, run)
+    return command(f"train.{name}", f"{description} {codes}", options, run)

@@ -6,7 +6,6 @@ are in the list, 1 some were skipped, 2 bad input.
 """
 
 import sys
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,7 +20,7 @@ from emu3.files import atomic_path
 from train.data.features import Feature, list_entries, read_feature, write_feature, write_list
 from train.data.folders import claim_folder, encoding_of, lists_of, owned_folder
 from train.data.options import Encoding, Files
-from train.data.records import Item, Skipped, read_items
+from train.data.records import KINDS, Item, Skipped, read_items
 
 if TYPE_CHECKING:
     from emu3.tokenizer import Emu3VisionVQModel
@@ -31,17 +30,17 @@ SOME_SKIPPED = 1
 SHOWN = 20  # skipped records that are printed; the file holds all of them
 
 
-def prepare(files: Files, parse: Callable, encoding: Encoding | None = None) -> int:
+def prepare(kind: str, files: Files, encoding: Encoding | None) -> int:
     """Write the feature folder of `files.data_path`; returns the exit code.
 
-    `parse` is a record function of `train.data.records`; without `encoding` it gives no images.
+    Records are of one of `train.data.records.KINDS`; without `encoding` they have no images.
 
     Raises:
         InputError: a file or folder that cannot be used, or not one usable record.
         Interrupted: after Ctrl-C; what is written is kept.
     """
     watch = Stopwatch()
-    items, skipped = read_items(files.data_path, parse)
+    items, skipped = read_items(files.data_path, KINDS[kind])
     with owned_folder(files.output_path, "--output-path") as folder:
         items, clashes = _without_clashes(items, folder, files.split)
         skipped += clashes

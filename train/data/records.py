@@ -46,7 +46,7 @@ Parse = Callable[[dict, Path], tuple[Feature, Path | None]]
 def read_items(path: str | Path, parse: Parse) -> tuple[list[Item], list[Skipped]]:
     """The valid records of a file in order, and those to skip.
 
-    `parse` is one of the three functions below. Names that occur again get -2, -3 ... appended.
+    `parse` is one of `KINDS`. Names that occur again get -2, -3 ... appended.
 
     Raises:
         InputError: no such file, or a JSON list that cannot be parsed to its end.
@@ -96,6 +96,13 @@ def text_record(record: dict, folder: Path) -> tuple[Feature, Path | None]:
     if image is not None:
         raise InputError("an image in a text record; prepare it with train.prepare_vqa_data")
     return feature, None
+
+
+KINDS: dict[str, Parse] = {
+    "t2i": caption_record,
+    "vqa": conversation_record,
+    "text": text_record,
+}
 
 
 def _name(record: dict) -> str:

@@ -20,7 +20,7 @@ from emu3.cli.shell import command
 from emu3.files import atomic_path
 from emu3.mllm import Emu3Config, Emu3ForCausalLM
 from emu3.mllm.modeling_emu3 import IGNORED_LABEL
-from emu3.options import option
+from emu3.options import option, positive_int
 from emu3.parallel.mesh import ALONE, Mesh, make_mesh
 from emu3.parallel.sequence import share_sequence
 from train.data.batches import DataSettings, localise
@@ -29,7 +29,7 @@ from train.tuning.states import States
 from train.tuning.step import Collect, Reduce, SummedLoss, Totals, Update
 from train.tuning.zero import make_units, share_weights
 
-VOCABULARY, ROWS, LENGTH, STEPS, PASSES = 96, 4, 21, 5, 2
+VOCABULARY, ROWS, LENGTH, PASSES = 96, 4, 21, 2
 RATE, EPSILON, DECAY, MAX_NORM = 1e-3, 1e-6, 0.1, 0.5
 LIMIT = 1e-5
 
@@ -39,6 +39,7 @@ class Options:
     """Of this command."""
 
     mode: str = option("mode", "pynative", choices=("pynative", "graph"))
+    steps: int = option("optimizer steps", 5, positive_int)
     output: str | None = option("JSON file for the figures (default: none)", metavar="FILE")
 
 
@@ -93,7 +94,7 @@ def samples(index: int) -> list[Sample]:
     return rows
 
 
-def train(mesh: Mesh, stage: int, mode: str) -> Outcome:
+def train(mesh: Mesh, stage: int, options: Options) -> Outcome:
     """A few steps with accumulation, decay and clipping."""
     model = small_model()
     shapes = {name: tuple(p.shape) for name, p in model.parameters_and_names()}
@@ -101,14 +102,14 @@ def train(mesh: Mesh, stage: int, mode: str) -> Outcome:
     if stage == 3:
         share_weights(model, mesh.world)
     parameters, units = make_units(model, mesh.world, stage, DECAY)
-    collect = Collect(SummedLoss(model, 64), parameters, units, mode).set_train(True)
+    collect = Collect(SummedLoss(model, 64), parameters, units, options.mode).set_train(True)
     reduce, update = Reduce(units, mesh), Update(units, (0.9, 0.95), EPSILON, MAX_NORM)
     states = States(units, shapes, mesh)
     rows = ROWS // mesh.data_size
     mine = slice(mesh.data_index * rows, (mesh.data_index + 1) * rows)
     settings = DataSettings(rows=rows, max_length=LENGTH, pad_to_multiple=1)
     scale, losses, gradients = Tensor(8.0, ms.float32), [], {}
-    for step in range(STEPS):
+    for step in range(options.steps):
         loss, labels = 0.0, 0
         for number in range(PASSES):
             batch = localise(samples(step * PASSES + number)[mine], settings, 0, mesh)
@@ -133,11 +134,11 @@ def run(options: Options) -> int:
     runtime.setup(mode=options.mode)
     meshes = {1: make_mesh(1)}
     world = meshes[1].world
-    alone, lines, worst = train(Mesh(ALONE, ALONE), 0, options.mode), [], 0.0
+    alone, lines, worst = train(Mesh(ALONE, ALONE), 0, options), [], 0.0
     for shards, stage in cases(world.size):
         if shards not in meshes:
             meshes[shards] = make_mesh(shards)
-        shared = train(meshes[shards], stage, options.mode)
+        shared = train(meshes[shards], stage, options)
         figures = {
             "processes": world.size,
             "sequence_shards": shards,

@@ -15,7 +15,7 @@ from tests.support import randomised
 from tests.train.mini.runs import LANGUAGE, pynative_commands, rows_of, train_language
 from train.mini.adamw import AdamW
 from train.mini.scene_features import Encode
-from train.mini.vision_step import NameStep, TeachStep, TrainStep
+from train.mini.vision_step import TeachStep, TrainStep
 
 CODES, SIDE = 7, 8  # of the codebook; pixels of a picture
 
@@ -62,20 +62,18 @@ def vision_model() -> Emu3VisionVQModel:
     return randomised(Emu3VisionVQModel(config), 1).set_train(True)
 
 
-@pytest.mark.parametrize("kind", [TeachStep, TrainStep, NameStep])
+@pytest.mark.parametrize("kind", [TeachStep, TrainStep])
 def test_a_compiled_step_of_the_vision_tokenizer_is_that_of_pynative(kind):
     rng = np.random.default_rng(0)
     pixels = rng.uniform(-1, 1, (2, 3, SIDE, SIDE)).astype(np.float32)
     weights = rng.uniform(1, 6, (2, 1, SIDE, SIDE)).astype(np.float32)
     kinds = rng.integers(0, CODES, 2 * (SIDE // 2) ** 2, np.int32)
-    arrays = (pixels, kinds) if kind is NameStep else (pixels, weights, kinds)
+    inputs = [*map(Tensor, (pixels, weights, kinds)), Tensor(1e-2, ms.float32)]
 
     def figures_of_two_steps(mode):
         runtime.setup(device="CPU", mode=mode)
         model = vision_model()
-        adamw = [] if kind is NameStep else [AdamW(model.trainable_params()), 0.2]
-        step = kind(model, *adamw).set_train(True)
-        inputs = [*map(Tensor, arrays), Tensor(1e-2, ms.float32)]
+        step = kind(model, AdamW(model.trainable_params()), 0.2).set_train(True)
         return [[float(figure) for figure in step(*inputs)] for _ in range(2)]
 
     first, second = figures_of_two_steps("graph")

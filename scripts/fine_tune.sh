@@ -1,0 +1,21 @@
+# Sourced by the scripts that fine-tune: sets up Python and defines emu3_fine_tune.
+source "$(dirname -- "$(readlink -f -- "${BASH_SOURCE[0]}")")/setup_env.sh"
+emu3_find_python training
+cd "$ROOT"
+
+# emu3_fine_tune TASK FOLDER "OPTIONS" [ARGUMENT ...]: fine-tunes with configs/mini_TASK_sft.yaml on
+# scenes that train.prepare_scene_data draws into FOLDER by OPTIONS, unless CONFIG or DATA is given.
+emu3_fine_tune() {
+    local task="$1" scenes="$2" options output="${OUTPUT:-outputs/$1_sft}" lists=()
+    read -r -a options <<<"$3"
+    shift 3
+    if [ -z "${CONFIG:-}${DATA:-}" ]; then
+        DATA="$scenes/$task"
+        "${RUN[@]}" train.prepare_scene_data --output "$scenes" --new --tasks "$task" "${options[@]}"
+    fi
+    if [ -n "${DATA:-}" ]; then lists=(--train_data_path "$DATA"); fi
+    if [ -e "${DATA:-}/list/test.json" ]; then lists+=(--eval_data_path "$DATA"); fi
+    exec "${RUN[@]}" train.launch -n "${NPROC:-2}" --logs "$output/logs" train.train_seq_parallel \
+        --config "${CONFIG:-configs/mini_${task}_sft.yaml}" ${lists[@]+"${lists[@]}"} \
+        --output_dir "$output" "$@"
+}
