@@ -19,18 +19,18 @@ from emu3.errors import InputError
 from emu3.files import atomic_path
 from train.data.features import Feature, list_entries, read_feature, write_feature, write_list
 from train.data.folders import claim_folder, encoding_of, lists_of, owned_folder
-from train.data.options import Encoding, Files
 from train.data.records import KINDS, Item, Skipped, read_items
 
 if TYPE_CHECKING:
     from emu3.tokenizer import Emu3VisionVQModel
     from train.data.encoding import ImageReader
+    from train.data.options import Encoding, Files
 
 SOME_SKIPPED = 1
 SHOWN = 20  # skipped records that are printed; the file holds all of them
 
 
-def prepare(kind: str, files: Files, encoding: Encoding | None) -> int:
+def prepare(kind: str, files: "Files", encoding: "Encoding | None") -> int:
     """Write the feature folder of `files.data_path`; returns the exit code.
 
     Records are of one of `train.data.records.KINDS`; without `encoding` they have no images.
@@ -76,7 +76,7 @@ def _without_clashes(
 
 
 def _write_all(
-    encoding: Encoding | None, folder: Path, items: list[Item]
+    encoding: "Encoding | None", folder: Path, items: list[Item]
 ) -> tuple[list[str], list[Skipped]]:
     """Write what is missing; returns the file names of all features in order, and the skipped."""
     pictured = [item for item in items if item.image is not None]
@@ -89,7 +89,7 @@ def _write_all(
     return [f"{item.feature.name}.ckpt" for item in items if item.line not in lost], skipped
 
 
-def _write_pictured(encoding: Encoding, folder: Path, items: list[Item]) -> list[Skipped]:
+def _write_pictured(encoding: "Encoding", folder: Path, items: list[Item]) -> list[Skipped]:
     """Write the features of items with images that are missing; returns the unreadable ones."""
     # Here, since texts alone need no vision tokenizer and start sooner without its modules.
     from emu3.loading import load_vision
@@ -160,7 +160,7 @@ def _written(folder: Path, item: Item) -> Feature | None:
     return found if same and (found.codes is None) == (item.image is None) else None
 
 
-def _report(files: Files, folder: Path, skipped: list[Skipped]) -> None:
+def _report(files: "Files", folder: Path, skipped: list[Skipped]) -> None:
     """Print the skipped records, and keep them in skipped_SPLIT.txt."""
     path = folder / f"skipped_{files.split}.txt"
     path.unlink(missing_ok=True)
