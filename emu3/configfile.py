@@ -9,6 +9,7 @@ from transformers.generation.configuration_utils import GenerationConfig
 
 from emu3.errors import InputError, shown
 from emu3.files import read_json
+from emu3.hflayout import published_fields
 from emu3.hub import CONFIG
 
 
@@ -25,14 +26,11 @@ def read_config(
             override; names `flag`.
     """
     fields = read_json(folder / CONFIG)
+    try:
+        fields = published_fields(fields, config_class.model_type)
+    except InputError as error:
+        raise InputError(f"{folder / CONFIG}: {error}; change {flag}") from None
     kind = fields.pop("model_type", config_class.model_type)
-    if kind == "emu3":
-        raise InputError(
-            f"{folder / CONFIG} is transformers' own port of Emu3 (model_type 'emu3'), whose "
-            f"tensors have other names; allowed: the original checkpoints, model_type "
-            f"{config_class.model_type!r}, such as BAAI/Emu3-Gen, -Chat, -Stage1 and "
-            f"-VisionTokenizer; change {flag}"
-        )
     if kind != config_class.model_type:
         raise InputError(
             f"{folder / CONFIG} describes model_type {shown(kind)}; allowed: "

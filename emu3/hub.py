@@ -12,6 +12,11 @@ GENERATION_CONFIG = "generation_config.json"
 
 # What huggingface_hub takes, and what people pass to other libraries' from_pretrained.
 HUB_OPTIONS = ("revision", "cache_dir", "local_files_only", "force_download", "token")
+LANGUAGE_FILES = (
+    *(CONFIG, GENERATION_CONFIG, "*.safetensors", "model.safetensors.index.json"),
+    *("emu3.tiktoken", "emu3_vision_tokens.txt", "tokenizer_config.json"),
+)
+VISION_FILES = (CONFIG, "preprocessor_config.json", "model.safetensors")
 NOT_HERE = {
     "trust_remote_code": "code of a checkpoint is never run",
     "config": "config.json is read; give single fields by name",
@@ -80,9 +85,18 @@ def checkpoint_folder(
         raise InputError(
             f"{str(source)!r} is neither a folder here nor a hub id that can be fetched "
             f"({type(error).__name__}: {reason}); allowed: a checkpoint folder or a hub id such as "
-            f"BAAI/Emu3-Gen; change {flag}, or HF_ENDPOINT for a mirror"
+            f"BAAI/Emu3-Gen; change {flag}, or HF_ENDPOINT for a mirror; {by_hand(flag)}"
         ) from None
     return _below(folder, subfolder, flag)
+
+
+def by_hand(flag: str) -> str:
+    """What to do on a machine without a network: the files wanted, and where to put them."""
+    names = VISION_FILES if flag == "--vq-model" else LANGUAGE_FILES
+    return (
+        f"without a network fetch {', '.join(names)} elsewhere, put them into one folder here and "
+        f"give it as {flag}"
+    )
 
 
 def _below(folder: Path, subfolder: str, flag: str) -> Path:

@@ -87,6 +87,19 @@ def read_configs(model: str, vq_model: str) -> tuple["Emu3Config", "Emu3VisionVQ
     return language, _read_config(Emu3VisionVQConfig, vq_model, "--vq-model")
 
 
+def holds_both(place: str | Path) -> bool:
+    """Whether a folder or hub id holds a language model and a vision tokenizer in one.
+
+    Raises:
+        InputError: it is neither, or has no usable config.json.
+    """
+    from emu3.files import read_json
+    from emu3.hflayout import BOTH
+    from emu3.hub import CONFIG, checkpoint_folder
+
+    return read_json(checkpoint_folder(place, [CONFIG]) / CONFIG).get("model_type") == BOTH
+
+
 def _read_config(config_class: type, place: str, flag: str):
     from emu3.configfile import config_of_sizes, read_config
     from emu3.hub import CONFIG, checkpoint_folder
@@ -205,18 +218,19 @@ def _settings(kind: type[Settings], given: dict[str, Any]) -> Settings:
 
 def load(
     model: str | Path = bundled.MINI_LANGUAGE,
-    vq_model: str | Path = bundled.MINI_VISION,
+    vq_model: str | Path | None = None,
     *,
     device: str = "auto",
     dtype: str | None = None,
     attn_implementation: str | None = None,
     threads: int | None = None,
 ) -> Emu3:
-    """Choose a device and load the models of two folders or hub ids; emu3-mini by default.
+    """Choose a device and load the models of a folder or hub id, or of two; emu3-mini by default.
 
     Args:
         model: the language model.
-        vq_model: the vision tokenizer.
+        vq_model: the vision tokenizer; by default the model's own where its folder holds both, as
+            transformers' -hf repositories do, else emu3-mini's.
         device: "auto", "CPU" or "Ascend".
         dtype: "float32", "float16" or "bfloat16"; the device's by default.
         attn_implementation: "eager", "sdpa" or "flash_attention_2"; the device's best by default.
@@ -228,6 +242,8 @@ def load(
     from emu3 import runtime
 
     runtime.setup(device, threads=threads)
+    if vq_model is None:
+        vq_model = model if holds_both(model) else bundled.MINI_VISION
     return load_models(model, vq_model, dtype, attn_implementation)
 
 

@@ -22,6 +22,7 @@ from emu3.arrays import as_numpy
 from emu3.configfile import config_fields, read_config
 from emu3.errors import InputError
 from emu3.files import atomic_path, read_json, writable_folder, write_json
+from emu3.hflayout import published_entries
 from emu3.hub import CONFIG, GENERATION_CONFIG, checkpoint_folder, take_hub_options
 from emu3.runtime import DTYPES, resolve_dtype
 from emu3.tensorfile import CODES, STORED, write_tensors
@@ -85,7 +86,7 @@ class PretrainedModel(nn.Cell):
         config = read_config(cls.config_class, folder, config_overrides, cls.path_flag)
         patterns = [CONFIG, GENERATION_CONFIG, "*.safetensors", INDEX, *cls.side_files, CODE]
         folder = checkpoint_folder(path_or_hub_id, patterns, cls.path_flag, **where)
-        entries = stored_tensors(folder)
+        entries = published_entries(stored_tensors(folder), cls.config_class.model_type)
         # A few missing are named one by one below; numbers beyond all sense build nothing.
         if config.least_tensors > 2 * len(entries) + 100:
             raise InputError(

@@ -14,6 +14,7 @@ from emu3.tensorfile import FLOATS, Entry, read_entries
 
 WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"
+COUNTER = "num_batches_tracked"  # of batches trained on; nothing is computed with it
 INTEGERS = ("I64", "I32", "I16", "I8", "U8", "BOOL")
 
 
@@ -42,6 +43,8 @@ def load_weights(
     """
     entries = stored_tensors(folder) if entries is None else entries
     parameters = dict(model.parameters_and_names())
+    for name in [name for name in parameters if name.endswith(COUNTER) and name not in entries]:
+        parameters.pop(name).set_data(Tensor(0, ms.int64))
     _check_tensors(folder, entries, parameters)
     for name, parameter in parameters.items():
         if parameter.is_floating_point():

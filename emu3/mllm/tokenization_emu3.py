@@ -1,4 +1,5 @@
-"""Emu3Tokenizer: byte-pair ranks in tiktoken's format plus a file of special tokens.
+"""Emu3Tokenizer: byte-pair ranks in tiktoken's format plus a file of special tokens, or both from
+transformers' tokenizer.json.
 
     ids 0 .. R-1      the ranks of emu3.tiktoken, any number R of them
     ids R .. R+207    <|endoftext|>, <|im_start|>, <|im_end|>, <|extra_0|> .. <|extra_204|>
@@ -23,6 +24,7 @@ from emu3.errors import InputError, shown
 from emu3.files import atomic_path, read_json
 from emu3.hub import checkpoint_folder, take_hub_options
 from emu3.mllm.rank_files import BUILT_IN_SPECIALS, read_ranks, read_specials
+from emu3.mllm.tokenizer_json import TOKENIZER_JSON, read_tokenizer_json
 
 VOCAB_FILES_NAMES = {
     "vocab_file": "emu3.tiktoken",
@@ -62,8 +64,10 @@ class Emu3Tokenizer(PreTrainedTokenizer):
         **kwargs,
     ):
         _check_errors(errors)
-        ranks = read_ranks(vocab_file)
-        specials = read_specials(special_tokens_file)
+        if Path(vocab_file).name == TOKENIZER_JSON:
+            ranks, specials = read_tokenizer_json(vocab_file)
+        else:
+            ranks, specials = read_ranks(vocab_file), read_specials(special_tokens_file)
         self.errors = errors
         self.img_token = _spelling("img_token", img_token)
         self.boi_token = _spelling("boi_token", boi_token)
@@ -90,10 +94,13 @@ class Emu3Tokenizer(PreTrainedTokenizer):
         folder = checkpoint_folder(path_or_hub_id, list(TOKENIZER_FILES), **where)
         files = {name: folder / file for name, file in VOCAB_FILES_NAMES.items()}
         missing = [path.name for path in files.values() if not path.is_file()]
+        if len(missing) == len(files) and (folder / TOKENIZER_JSON).is_file():
+            # What lies beside it is for transformers' own classes, its chat template included.
+            return cls(folder / TOKENIZER_JSON, folder / TOKENIZER_JSON, *args, **kwargs)
         if missing:
             raise InputError(
                 f"folder {folder} has no {missing[0]}; allowed: a folder with "
-                f"{' and '.join(VOCAB_FILES_NAMES.values())}; change --model"
+                f"{' and '.join(VOCAB_FILES_NAMES.values())}, or {TOKENIZER_JSON}; change --model"
             )
         for path in folder.glob("*token*.json"):
             read_json(path, "change --model")

@@ -26,7 +26,9 @@ def test_version_is_the_packages(capsys):
 def test_an_unknown_command_is_refused_in_one_line(capsys):
     assert program.main(["draw", "--prompt", "a star"]) == 2
     (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith("emu3: error: command 'draw' is unknown; allowed: img_gen, vqa,")
+    assert line.startswith(
+        "emu3: error: command 'draw' is unknown; allowed: download, img_gen, vqa,"
+    )
 
 
 @pytest.mark.parametrize("name", program.COMMANDS)
