@@ -157,7 +157,7 @@ def _asked(hub: HuggingFace | ModelScope, ask: Callable):
         raise
     # huggingface_hub raises errors of its own, of its HTTP library and OSErrors alike.
     except Exception as error:
-        reason = (str(error).strip().splitlines() or ["no reason given"])[0]
+        reason = (str(error).strip().splitlines() or ["no reason given"])[0][:200]
         flag = "--vq-model" if "vision" in hub.repository.lower() else "--model"
         raise InputError(
             f"{hub.page} does not answer ({type(error).__name__}: {reason}); "
