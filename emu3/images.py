@@ -5,6 +5,7 @@ A picture stands as its EXIF orientation says, what is transparent is white, and
 natural order (2 before 10), an animated GIF, PNG or WebP, or a video file, whatever its suffix.
 """
 
+import io
 import math
 import os
 import re
@@ -41,12 +42,26 @@ def open_image(path: str | Path, flag: str = "--image") -> "Image.Image":
         InputError: no such file, no picture, one too large, or an animation; names `flag`.
     """
     with _opened(path, flag) as image:
-        if _is_animated(image):
-            raise InputError(
-                f"{path} is an animation of {image.n_frames} frames; allowed: one picture; save "
-                f"one of its frames as a PNG, or change {flag}"
-            )
-        return upright_rgb(image)
+        return _still(image, str(path), flag)
+
+
+def read_image(data: bytes, name: str = "image", most_pixels: int = MAX_PIXELS) -> "Image.Image":
+    """`open_image` of the bytes of a file; `name` is what an error calls it.
+
+    Raises:
+        InputError: no picture, one too large, or an animation.
+    """
+    with _decoded(io.BytesIO(data), name, name, most_pixels) as image:
+        return _still(image, name, name)
+
+
+def _still(image: "Image.Image", name: str, flag: str) -> "Image.Image":
+    if _is_animated(image):
+        raise InputError(
+            f"{name} is an animation of {image.n_frames} frames; allowed: one picture; save "
+            f"one of its frames as a PNG, or change {flag}"
+        )
+    return upright_rgb(image)
 
 
 def upright_rgb(image: "Image.Image") -> "Image.Image":
@@ -195,25 +210,33 @@ def natural_order(path: Path) -> tuple:
 
 @contextmanager
 def _opened(path: str | Path, flag: str) -> Iterator["Image.Image"]:
+    require_file(path, "image", flag)
+    with _decoded(path, str(path), flag, MAX_PIXELS) as image:
+        yield image
+
+
+@contextmanager
+def _decoded(
+    source: "str | Path | io.BytesIO", name: str, flag: str, most_pixels: int
+) -> Iterator["Image.Image"]:
     from PIL import Image
 
-    require_file(path, "image", flag)
     try:
         Image.init()
-        with Image.open(path, formats=[name for name in FORMATS if name in Image.OPEN]) as image:
+        with Image.open(source, formats=[kind for kind in FORMATS if kind in Image.OPEN]) as image:
             width, height = image.size
-            if width * height > MAX_PIXELS:
+            if width * height > most_pixels:
                 raise InputError(
-                    f"{path} has {width}x{height} pixels; allowed: {MAX_PIXELS} in all; make it "
+                    f"{name} has {width}x{height} pixels; allowed: {most_pixels} in all; make it "
                     f"smaller or change {flag}"
                 )
             yield image
     except InputError as error:
-        known = str(error).startswith(str(path))
-        raise error if known else InputError(f"{path}: {error}; change {flag}") from None
+        known = str(error).startswith(name)
+        raise error if known else InputError(f"{name}: {error}; change {flag}") from None
     # A damaged file makes Pillow raise nearly anything, SyntaxError and struct.error included.
     except Exception as error:
-        raise InputError(f"{path} cannot be read as an image: {error}; change {flag}") from None
+        raise InputError(f"{name} cannot be read as an image: {error}; change {flag}") from None
 
 
 def _orientation(image: "Image.Image") -> int:

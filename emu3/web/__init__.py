@@ -1,0 +1,1 @@
+"""The HTTP server over the pipeline: `worker` owns the models, `server` speaks to clients."""

@@ -1,0 +1,152 @@
+"""One thread that owns the models: jobs that wait for the same kind of work become one batch.
+
+    clients --submit--> waiting --take equal tasks--> a batch --events--> each job's listener
+
+A job that is cancelled is left out of the next batch; a batch all of whose jobs are cancelled
+ends at its next event. What a seed gives does not depend on who else is in the batch.
+"""
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from emu3.errors import InputError
+from emu3.web.tasks import Task
+
+LINGER = 0.01  # seconds that the first of several simultaneous jobs waits for the others
+
+
+class Full(Exception):
+    """So many jobs wait that no more are taken."""
+
+
+@dataclass(frozen=True)
+class Failed:
+    """A job's last event where it was not done: bad input, or a fault of ours."""
+
+    message: str
+    bad_input: bool
+
+
+@dataclass(eq=False)
+class Job:
+    """What one client asked for: an item of a task, and who hears of it.
+
+    `listen` is called with each event from the worker's thread, at last with one of the task's
+    `last` or `Failed`.
+    """
+
+    task: Task
+    item: Any
+    listen: Callable[[Any], None]
+    cancelled: threading.Event = field(default_factory=threading.Event)
+    began: float = field(default_factory=time.monotonic)
+
+
+class Worker:
+    """Jobs in, events out, one batch at a time.
+
+    Args:
+        models: an `emu3.loading.Emu3`.
+        most_together: jobs of one batch.
+        most_waiting: jobs that may wait.
+        watch: called with the task and size of each batch before it runs.
+    """
+
+    def __init__(
+        self,
+        models: Any,
+        most_together: int = 16,
+        most_waiting: int = 64,
+        watch: Callable[[Task, int], None] = lambda task, size: None,
+    ) -> None:
+        self.models, self.watch = models, watch
+        self.most_together, self.most_waiting = most_together, most_waiting
+        self.waiting: deque[Job] = deque()
+        self.change = threading.Condition()
+        self.open = True
+        self.thread = threading.Thread(target=self._serve, name="emu3-worker", daemon=True)
+        self.thread.start()
+
+    def submit(self, job: Job) -> None:
+        """Let a job wait for its turn.
+
+        Raises:
+            Full: as many wait as may.
+        """
+        self.submit_all([job])
+
+    def submit_all(self, jobs: Sequence[Job]) -> None:
+        """Let several jobs wait, all of them or none.
+
+        Raises:
+            Full: there is no room for all.
+        """
+        with self.change:
+            if not self.open or len(self.waiting) + len(jobs) > self.most_waiting:
+                raise Full
+            self.waiting.extend(jobs)
+            self.change.notify()
+
+    def close(self, seconds: float = 10.0) -> None:
+        """Take no more, end what runs at its next event, and wait for that."""
+        with self.change:
+            self.open = False
+            self.change.notify()
+        self.thread.join(seconds)
+
+    @property
+    def alive(self) -> bool:
+        """Whether jobs are still answered."""
+        return self.thread.is_alive()
+
+    def _serve(self) -> None:
+        while batch := self._next_batch():
+            self.watch(batch[0].task, len(batch))
+            self._answer(batch)
+        for job in self.waiting:
+            job.listen(Failed("the server is stopping", bad_input=False))
+
+    def _next_batch(self) -> list[Job]:
+        """Jobs of equal tasks, oldest first; none when the worker is closed."""
+        with self.change:
+            self.change.wait_for(lambda: self.waiting or not self.open)
+            self.change.wait_for(lambda: not self.open, LINGER)
+            if not self.open:
+                return []
+            first = self.waiting[0].task
+            batch = [job for job in self.waiting if job.task == first][: self.most_together]
+            taken = set(map(id, batch))
+            self.waiting = deque(job for job in self.waiting if id(job) not in taken)
+            return batch
+
+    def _answer(self, batch: list[Job]) -> None:
+        batch = [job for job in batch if not job.cancelled.is_set()]
+        if not batch:
+            return
+        try:
+            self._run(batch)
+        except InputError as error:
+            if len(batch) == 1:
+                batch[0].listen(Failed(str(error), bad_input=True))
+                return
+            for job in batch:  # the fault of one is not the others'
+                self._answer([job])
+        except Exception as error:  # whatever it is, the next batch is served
+            for job in batch:
+                job.listen(Failed(f"{type(error).__name__}: {error}", bad_input=False))
+
+    def _run(self, batch: list[Job]) -> None:
+        events = batch[0].task.run(self.models, [job.item for job in batch])
+        try:
+            for index, event in events:
+                if not self.open:
+                    raise RuntimeError("the server is stopping")
+                batch[index].listen(event)
+                if all(job.cancelled.is_set() for job in batch):
+                    return
+        finally:
+            events.close()
