@@ -1,12 +1,71 @@
-"""What stands before every request: no body beyond a limit is read."""
+"""What stands before every request: the key, the count of it, and a limit to its body.
 
+Plain ASGI: Starlette's own middleware of functions hides it when a client leaves.
+"""
+
+import hmac
+import time
 from collections.abc import Awaitable, Callable, MutableMapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from starlette.responses import JSONResponse
 
+if TYPE_CHECKING:
+    from emu3.web.metrics import Metrics
+
 Message = MutableMapping[str, Any]
-TOO_LARGE = 413
+TOO_LARGE, NO_KEY, FAILED = 413, 401, 500
+GUARDED = ("/v1", "/metrics")
+# Only what this server itself gives: the page's framework names a script elsewhere.
+OWN_CONTENT = (
+    b"default-src 'self' data: blob: 'unsafe-inline' 'unsafe-eval'; frame-ancestors 'self'"
+)
+
+
+class Door:
+    """ASGI middleware that asks for the key under `GUARDED` and counts requests."""
+
+    def __init__(self, app: Callable, metrics: "Metrics", api_key: str | None) -> None:
+        self.app, self.metrics, self.api_key = app, metrics, api_key
+
+    async def __call__(self, scope: Message, receive: Callable, send: Callable) -> None:
+        """Pass a request on, or refuse it."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        began, status = time.perf_counter(), FAILED
+
+        async def watched(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                message["headers"] = [
+                    *message["headers"],
+                    (b"content-security-policy", OWN_CONTENT),
+                ]
+            await send(message)
+
+        try:
+            if self._may(scope):
+                await self.app(scope, receive, watched)
+            else:
+                await refusal(NO_KEY, "wrong or missing API key")(scope, receive, watched)
+        finally:
+            route = scope.get("route")
+            path = getattr(route, "path", "other")
+            self.metrics.request(path, status, time.perf_counter() - began)
+
+    def _may(self, scope: Message) -> bool:
+        if self.api_key is None or not scope["path"].startswith(GUARDED):
+            return True
+        given = dict(scope["headers"]).get(b"authorization", b"").removeprefix(b"Bearer ")
+        return hmac.compare_digest(given, self.api_key.encode())
+
+
+def refusal(status: int, message: str, **headers: str) -> JSONResponse:
+    """An error in the shape of the common interface."""
+    error = {"message": message, "type": "invalid_request_error", "param": None, "code": None}
+    return JSONResponse({"error": error}, status, headers)
 
 
 class BodyLimit:
@@ -51,6 +110,4 @@ class BodyLimit:
 
     async def _refuse(self, scope: Message, receive: Callable, send: Callable) -> None:
         text = f"the request has more than {self.most} bytes; send a smaller picture"
-        error = {"message": text, "type": "invalid_request_error", "param": None, "code": None}
-        answer = JSONResponse({"error": error}, TOO_LARGE, {"Connection": "close"})
-        await answer(scope, receive, send)
+        await refusal(TOO_LARGE, text, Connection="close")(scope, receive, send)

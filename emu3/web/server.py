@@ -9,7 +9,6 @@ Pictures travel inside requests and answers; nothing is fetched, and nothing is 
 
 import asyncio
 import base64
-import hmac
 import io
 import json
 import time
@@ -27,7 +26,7 @@ from starlette.exceptions import HTTPException
 from emu3.errors import InputError
 from emu3.images import read_image
 from emu3.pipeline import Picture
-from emu3.web.gate import BodyLimit
+from emu3.web.gate import BodyLimit, Door
 from emu3.web.metrics import Metrics
 from emu3.web.schemas import ChatBody, ImageBody
 from emu3.web.tasks import Ask, Draw, Finished, Piece, Question
@@ -40,9 +39,6 @@ if TYPE_CHECKING:
 
 CLIENT_GONE = 499  # as nginx says of it
 SECONDS_BETWEEN_LOOKS = 0.25
-GUARDED = ("/v1", "/metrics")
-# Only what this server itself gives: the page's framework names a script elsewhere.
-OWN_CONTENT = "default-src 'self' data: blob: 'unsafe-inline' 'unsafe-eval'; frame-ancestors 'self'"
 
 
 @dataclass(frozen=True)
@@ -83,24 +79,8 @@ def make_app(
 
     app = FastAPI(title="Emu3", lifespan=lifespan, docs_url=None, redoc_url=None)
     app.add_middleware(BodyLimit, most=limits.body)
+    app.add_middleware(Door, metrics=metrics, api_key=api_key)
     app.state.worker, app.state.models = worker, models
-
-    @app.middleware("http")
-    async def watch(request: Request, call_next):
-        began = time.perf_counter()
-        if api_key is not None and request.url.path.startswith(GUARDED):
-            given = request.headers.get("authorization", "").removeprefix("Bearer ")
-            if not hmac.compare_digest(given.encode(), api_key.encode()):
-                metrics.request(request.url.path, 401, 0)
-                return error_answer(
-                    Refused(401, "wrong or missing API key", "authentication_error")
-                )
-        answer = await call_next(request)
-        answer.headers["Content-Security-Policy"] = OWN_CONTENT
-        route = request.scope.get("route")
-        path = route.path if route else "other"
-        metrics.request(path, answer.status_code, time.perf_counter() - began)
-        return answer
 
     @app.exception_handler(Refused)
     async def refused(request: Request, error: Refused):

@@ -104,18 +104,20 @@ class Worker:
         return self.thread.is_alive()
 
     def _serve(self) -> None:
-        while batch := self._next_batch():
-            self.watch(batch[0].task, len(batch))
-            self._answer(batch)
+        while self.open:
+            if batch := self._next_batch():
+                self.watch(batch[0].task, len(batch))
+                self._answer(batch)
         for job in self.waiting:
             job.listen(Failed("the server is stopping", bad_input=False))
 
     def _next_batch(self) -> list[Job]:
-        """Jobs of equal tasks, oldest first; none when the worker is closed."""
+        """Jobs of equal tasks, oldest first, of clients that are still there."""
         with self.change:
             self.change.wait_for(lambda: self.waiting or not self.open)
             self.change.wait_for(lambda: not self.open, LINGER)
-            if not self.open:
+            self.waiting = deque(job for job in self.waiting if not job.cancelled.is_set())
+            if not self.open or not self.waiting:
                 return []
             first = self.waiting[0].task
             batch = [job for job in self.waiting if job.task == first][: self.most_together]
@@ -124,9 +126,6 @@ class Worker:
             return batch
 
     def _answer(self, batch: list[Job]) -> None:
-        batch = [job for job in batch if not job.cancelled.is_set()]
-        if not batch:
-            return
         try:
             self._run(batch)
         except InputError as error:
