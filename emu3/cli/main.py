@@ -16,6 +16,8 @@ COMMANDS = {
     "decode": "turn saved codes into pictures",
     "estimate": "say what a generation needs in memory and time",
     "benchmark": "measure speed",
+    "web": "show the web page",
+    "serve": "serve the common HTTP interface",
 }
 
 

@@ -67,7 +67,7 @@ class Page:
                     ended = time.monotonic()
                     due = ended + max(LEAST_PAUSE, PAUSE * (ended - began))
             elif isinstance(event, Finished):
-                yield event.result, watch.line
+                yield event.result, f"{watch.line}, done"
                 self._keep(event.result)
 
     def ask(self, message: dict[str, Any], history: list[dict[str, Any]]) -> Iterator[str]:

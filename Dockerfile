@@ -1,0 +1,20 @@
+# Emu3 on CPU, emu3-mini inside. Written with care, not built by us.
+#   docker build -t emu3 .
+#   docker run --rm -v "$PWD/outputs:/work/outputs" emu3 img_gen --prompt "a red star"
+FROM python:3.11-slim-bookworm
+
+# g++ compiles the kernels on first use; libgomp is what MindSpore's wheel links to.
+RUN apt-get update \
+    && apt-get install -y --no-install-recommends g++ libgomp1 \
+    && rm -rf /var/lib/apt/lists/*
+
+WORKDIR /src
+COPY . .
+RUN pip install --no-cache-dir -c requirements.txt ".[video]"
+
+RUN useradd --create-home emu3 && mkdir /work && chown emu3 /work
+USER emu3
+WORKDIR /work
+ENV GLOG_v=3
+ENTRYPOINT ["emu3"]
+CMD ["--help"]
