@@ -108,10 +108,15 @@ def resolve_dtype(requested: ms.Type | str | None) -> ms.Type:
         requested = DEFAULTS[device_target()].dtype
     if isinstance(requested, str):
         requested = DTYPES[check_name("dtype", requested, DTYPES, "--dtype")]
-    if device_target() == "CPU" and requested != ms.float32:
+    if not computes(str(requested).lower()):
         notice(f"{str(requested).lower()} does not compute on CPU: using float32")
         return ms.float32
     return requested
+
+
+def computes(dtype: str) -> bool:
+    """Whether networks compute in a dtype here, without becoming another."""
+    return device_target() != "CPU" or DTYPES[dtype] == ms.float32
 
 
 def resolve_attention(requested: str | None) -> str:

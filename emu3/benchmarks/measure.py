@@ -90,11 +90,12 @@ def peak_above(run: Callable[[], object]) -> int:
 def machine(packages: tuple[str, ...] = ("mindspore", "numpy", "transformers")) -> str:
     """One line on processor, cores and versions."""
     versions = [f"{name} {metadata.version(name)}" for name in packages]
-    parts = (_processor(), f"{os.cpu_count()} cores", f"Python {platform.python_version()}")
+    parts = (processor(), f"{os.cpu_count()} cores", f"Python {platform.python_version()}")
     return ", ".join((*parts, *versions))
 
 
-def _processor() -> str:
+def processor() -> str:
+    """The processor's name."""
     try:
         with open("/proc/cpuinfo", encoding="utf-8") as file:
             for line in file:

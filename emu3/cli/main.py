@@ -9,6 +9,7 @@ from emu3.cli import shell
 from emu3.errors import InputError, shown
 
 COMMANDS = {
+    "doctor": "say whether this machine is ready",
     "download": "fetch a model from a hub",
     "img_gen": "draw pictures from descriptions",
     "vqa": "answer questions about images",

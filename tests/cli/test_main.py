@@ -27,7 +27,7 @@ def test_an_unknown_command_is_refused_in_one_line(capsys):
     assert program.main(["draw", "--prompt", "a star"]) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith(
-        "emu3: error: command 'draw' is unknown; allowed: download, img_gen, vqa,"
+        "emu3: error: command 'draw' is unknown; allowed: doctor, download, img_gen,"
     )
 
 
