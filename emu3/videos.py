@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 RECORD = struct.Struct("<cIIQ")
 # The child finds modules where this process does, not in its working directory.
 START = "import sys; sys.path[:] = {path!r}; from emu3.videos import send; send({name!r}, {most})"
-LONGEST_SILENCE = 60.0  # seconds for a frame, after which the decoder hangs
+LONGEST_SILENCE = 15.0  # seconds for a frame, after which the decoder hangs
 AGAIN = "allowed: a whole video file with pictures; change --input"
 
 

@@ -8,9 +8,11 @@ from hypothesis import HealthCheck, settings
 
 MOST_MEMORY = 2 * 2**30  # bytes that a target may add to this process
 
+EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "40"))  # of each target
+
 settings.register_profile(
     "fuzz",
-    max_examples=int(os.environ.get("FUZZ_EXAMPLES", "40")),
+    max_examples=EXAMPLES,
     deadline=20_000,  # milliseconds of one input
     derandomize=True,
     database=None,

@@ -5,6 +5,7 @@
 
 import io
 import json
+import pickle
 import shutil
 import zipfile
 from collections.abc import Callable
@@ -13,7 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -28,11 +29,16 @@ from emu3.mllm.defaults import CheckpointDefaults
 from emu3.mllm.rank_files import read_ranks, read_specials
 from emu3.tensorfile import read_entries
 from emu3.tokenizer import Emu3VisionVQConfig, Emu3VisionVQImageProcessor
+from emu3.weights import INDEX, WEIGHTS, stored_tensors
+from tests.fuzz.conftest import EXAMPLES
 from tests.fuzz.damage import damaged_bytes, damaged_json
 from tests.support import write_tiny_checkpoint
+from tests.train.data.test_torch_file import zipped
 from train.data.features import Feature, list_files, read_feature, write_feature, write_list
 from train.data.records import caption_record, conversation_record, read_items, text_record
+from train.tuning.log import COLUMNS, forget_from
 from train.tuning.options import parse
+from train.tuning.statefile import open_state, write_state
 
 
 class Good:
@@ -56,6 +62,22 @@ class Good:
             write_feature(features, feature)
         self.list = write_list(features, "train", ["a", "b"])
         self.feature = (features / "feature" / "a.ckpt").read_bytes()
+        sample = {"name": "7", "images": np.zeros((3, 4), np.int64), "texts": "red"}
+        self.torch = zipped(pickle.dumps(sample, 2))
+
+    def video(self, kind: str) -> bytes:
+        """A video file of four frames."""
+        av = pytest.importorskip("av")
+        path = self.folder / f"good.{kind}"
+        if not path.exists():
+            with av.open(str(path), "w") as file:
+                stream = file.add_stream("mpeg4", rate=8)
+                stream.width, stream.height, stream.pix_fmt = 32, 16, "yuv420p"
+                for shade in range(4):
+                    picture = Image.new("RGB", (32, 16), (60 * shade, 0, 0))
+                    file.mux(stream.encode(av.VideoFrame.from_image(picture)))
+                file.mux(stream.encode())
+        return path.read_bytes()
 
 
 def _encoded(picture: Image.Image, kind: str) -> bytes:
@@ -164,6 +186,15 @@ def test_weights(good, data):
 
 
 @given(data=st.data())
+def test_tables_of_weights(good, data):
+    table = {"metadata": {"total_size": 1}, "weight_map": dict.fromkeys("abc", "x.safetensors")}
+    changed = st.one_of(damaged_json(table), damaged_bytes(json.dumps(table).encode()))
+    folder = in_copy(good.language, good.folder / "copy", INDEX, data.draw(changed))
+    (folder / WEIGHTS).rename(folder / "x.safetensors")
+    answers(lambda: stored_tensors(folder))
+
+
+@given(data=st.data())
 def test_codes(good, data):
     settings = data.draw(damaged_json({"frames": 4, "clip_frames": 4, "fps": 8.0, "prompt": "a"}))
     file = io.BytesIO()
@@ -178,6 +209,15 @@ def test_pictures(good, data, kind):
     path = put(good.folder, "picture.png", data.draw(damaged_bytes(good.images[kind])))
     answers(lambda: open_image(path))
     answers(lambda: list(FrameSource(path).frames()) if FrameSource.is_clip(path) else None)
+
+
+@settings(max_examples=max(3, EXAMPLES // 20))  # each starts a process
+@given(data=st.data())
+@pytest.mark.parametrize("kind", ["mp4", "mov"])
+def test_videos(good, data, kind):
+    path = put(good.folder, f"video.{kind}", data.draw(damaged_bytes(good.video(kind))))
+    answers(lambda: list(FrameSource(path).frames()) if FrameSource.is_clip(path) else None)
+    answers(lambda: FrameSource(path).fps())
 
 
 @given(data=st.data())
@@ -205,6 +245,34 @@ def test_records(good, data, parse_record):
 def test_features(good, data):
     content = data.draw(damaged_bytes(good.feature))
     answers(lambda: read_feature(put(good.folder, "feature.ckpt", content)))
+
+
+@given(data=st.data())
+def test_features_of_torch(good, data):
+    content = data.draw(damaged_bytes(good.torch))
+    answers(lambda: read_feature(put(good.folder, "feature.pth", content)))
+
+
+@given(data=st.data())
+def test_resume_files(good, data):
+    shapes = {"a": (3,), "b": (2, 2)}
+    path = good.folder / "state.safetensors"
+    arrays = {name: np.zeros(shape, np.float32) for name, shape in shapes.items()}
+    write_state(path, arrays, {"step": 3, "loss": 0.5})
+    put(good.folder, "state.safetensors", data.draw(damaged_bytes(path.read_bytes())))
+
+    def read() -> None:
+        with open_state(path, shapes, "--resume") as state:
+            assert [state.tensor(name).shape for name in shapes] == [(3,), (2, 2)]
+            assert state.values["step"] >= 0
+
+    answers(read)
+
+
+@given(data=st.data())
+def test_logs(good, data):
+    rows = (",".join(COLUMNS) + "\n1,0.5,1,1,1,1\n2,0.4,1,1,1,1\n").encode()
+    forget_from(put(good.folder, "log.csv", data.draw(damaged_bytes(rows))), 2, COLUMNS)
 
 
 @given(data=st.data())
