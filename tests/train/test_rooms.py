@@ -19,7 +19,7 @@ from train import (
     prepare_vision_data,
     prepare_vqa_data,
 )
-from train.measure import activations, endurance, memory, parity, request_path, step_time
+from train.measure import activations, endurance, kills, memory, parity, request_path, step_time
 from train.mini import __main__ as mini
 from train.mini import evaluate, rank_file, vision_tokenizer, windows
 from train.tuning import options as tuning
@@ -79,7 +79,8 @@ EVERY = pytest.mark.parametrize(
     "module",
     [
         *(check_data, launch, prepare_scene_data, prepare_text_data, prepare_vision_data),
-        *(prepare_vqa_data, activations, endurance, memory, parity, request_path, step_time),
+        *(prepare_vqa_data, activations, endurance, kills, memory, parity, request_path),
+        *(step_time,),
         *(mini, evaluate, rank_file, vision_tokenizer, windows, tuning),
     ],
     ids=lambda module: module.__name__,

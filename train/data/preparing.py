@@ -6,6 +6,7 @@ are in the list, 1 some were skipped, 2 bad input.
 """
 
 import sys
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,6 +15,7 @@ from mindspore import Tensor
 from tqdm import tqdm
 
 from emu3.cli.outputs import Stopwatch
+from emu3.cli.room import require_room_for_pixels
 from emu3.cli.shell import Interrupted
 from emu3.errors import InputError
 from emu3.files import atomic_path
@@ -22,7 +24,7 @@ from train.data.folders import claim_folder, encoding_of, lists_of, owned_folder
 from train.data.records import KINDS, Item, Skipped, read_items
 
 if TYPE_CHECKING:
-    from emu3.tokenizer import Emu3VisionVQModel
+    from emu3.tokenizer import Emu3VisionVQConfig, Emu3VisionVQModel
     from train.data.encoding import ImageReader
     from train.data.options import Encoding, Files
 
@@ -116,9 +118,31 @@ def _write_pictured(encoding: "Encoding", folder: Path, items: list[Item]) -> li
         if unmarked:
             print(_about_unmarked(unmarked, folder), file=sys.stderr)
         if todo:
-            batches = equal_batches(*map(list, zip(*todo)), encoding.batch_size)
+            wanted, sizes = map(list, zip(*todo))
+            _require_room(vision.config, encoding, Counter(sizes))
+            batches = equal_batches(wanted, sizes, encoding.batch_size)
             skipped += _encode(vision, folder, reader, batches)
     return skipped
+
+
+def _require_room(
+    config: "Emu3VisionVQConfig", encoding: "Encoding", counts: Counter[tuple[int, int]]
+) -> None:
+    """Refuse pictures of which memory cannot hold a batch; `counts` are by (h, w) in pixels.
+
+    Raises:
+        InputError: gives the estimate.
+    """
+    factor = config.spatial_scale_factor
+    pixels = {(h, w): h * w * min(n, encoding.batch_size) for (h, w), n in counts.items()}
+    h, w = max(pixels, key=pixels.get)
+    require_room_for_pixels(
+        config,
+        (h // factor, w // factor),
+        encoding.device.dtype,
+        together=min(counts[h, w], encoding.batch_size),
+        remedy="a smaller --image-area, a lower --batch-size",
+    )
 
 
 def _about_unmarked(count: int, folder: Path) -> str:

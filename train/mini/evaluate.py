@@ -57,6 +57,8 @@ class Options:
 def run(options: Options) -> None:
     """Measure, print the table, write the JSON file, a task at a time."""
     writable_folder(Path(options.output).parent)
+    if options.pictures is not None:
+        writable_folder(options.pictures, "--pictures")
     options.device.start()
     from train.mini.models import Models
 

@@ -182,6 +182,15 @@ def test_text_needs_no_model(tmp_path):
     assert not (tmp_path / "out" / "encoding.json").exists()
 
 
+def test_a_batch_that_memory_cannot_hold_is_refused_before_it_is_encoded(
+    data, vision, capsys, monkeypatch
+):
+    monkeypatch.setattr("emu3.runtime.available_memory_bytes", lambda: 1000)
+    assert prepare(data, vision) == 2
+    assert "--image-area, a lower --batch-size" in capsys.readouterr().err
+    assert not (data / "out" / "list").exists()
+
+
 def test_a_dead_worker_is_named(data, vision, monkeypatch, capsys):
     from concurrent.futures.process import BrokenProcessPool
 

@@ -161,3 +161,10 @@ def test_the_checkpoints_way_of_decoding_is_evaluated_unless_another_is_asked_fo
 def settings_of(*arguments: str) -> DrawSettings:
     """How the command would draw, before the checkpoint is asked."""
     return read_options(evaluate.Options, evaluate.build_parser().parse_args(arguments)).settings
+
+
+def test_a_folder_for_pictures_that_cannot_be_made_is_named_before_the_work(tmp_path, capsys):
+    (tmp_path / "file").write_text("")
+    words = ["t2i", "--output", tmp_path / "e.json", "--pictures", tmp_path / "file" / "p"]
+    assert evaluate.main([str(word) for word in words]) == 2
+    assert "change --pictures" in capsys.readouterr().err
