@@ -32,6 +32,7 @@ STORED = {
 WIDTHS = {code: kind.itemsize for code, kind in STORED.items()}
 WIDTHS |= {"U64": 8, "C64": 8, "U32": 4, "U16": 2, "F8_E4M3": 1, "F8_E5M2": 1, "F8_E8M0": 1}
 FLOATS = ("F64", "F32", "F16", "BF16")
+LFS_POINTER = int.from_bytes(b"version ", "little")  # how such a file begins
 HEADER_BYTES, MOST_AXES = 100_000_000, 32
 CODES = {"float32": "F32", "float16": "F16", "bfloat16": "BF16", "int64": "I64", "int32": "I32"}
 
@@ -76,6 +77,8 @@ def read_entries(path: Path) -> dict[str, Entry]:
             header = file.read(length) if whole else b""
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror}; change the model folder") from None
+    if length == LFS_POINTER:
+        raise _broken(path, "it is a pointer of git-lfs; `git lfs pull` fetches the file")
     if not whole:
         raise _broken(
             path, f"it has {size} bytes, and its header {length}: cut short, or no header"

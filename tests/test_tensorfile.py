@@ -148,6 +148,13 @@ def test_a_tensor_that_is_named_twice_is_refused(tmp_path):
         read_entries(path)
 
 
+def test_a_pointer_in_place_of_a_file_is_called_one(tmp_path):
+    path = tmp_path / "x.safetensors"
+    path.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 12\n")
+    with pytest.raises(InputError, match="git lfs pull"):
+        read_entries(path)
+
+
 def test_types_that_are_not_read_may_stand_beside_others(tmp_path):
     entry = {"dtype": "F8_E4M3", "shape": [4], "data_offsets": [0, 4]}
     write_raw(tmp_path / "x.safetensors", json.dumps({"a": entry}).encode(), bytes(4))

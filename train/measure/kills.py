@@ -106,7 +106,10 @@ def run(options: Options) -> int:
         known, lost = files, lost + len(wrong)
         how = "killed" if killed else "had ended"
         print(f"{number + 1}/{options.kills} {how}: {len(files)} whole", *wrong, flush=True)
-    code = subprocess.run(program, stdout=subprocess.DEVNULL).returncode
+    last = subprocess.run(program, capture_output=True, text=True)
+    code = last.returncode
+    if code:
+        print(last.stderr)
     left = [path.name for path in out.rglob(".*")]
     print(
         f"{lost} lost; the same command ended with {code}, {len(finished(out))} files, {left} left"

@@ -20,7 +20,7 @@ from emu3.cli.shell import command
 from emu3.files import atomic_path
 from emu3.mllm import Emu3Config, Emu3ForCausalLM
 from emu3.mllm.modeling_emu3 import IGNORED_LABEL
-from emu3.options import option, positive_int
+from emu3.options import option, whole
 from emu3.parallel.mesh import ALONE, Mesh, make_mesh
 from emu3.parallel.sequence import share_sequence
 from train.data.batches import DataSettings, localise
@@ -39,7 +39,7 @@ class Options:
     """Of this command."""
 
     mode: str = option("mode", "pynative", choices=("pynative", "graph"))
-    steps: int = option("optimizer steps", 5, positive_int)
+    steps: int = option("optimizer steps", 5, whole(1, 10_000))
     output: str | None = option("JSON file for the figures (default: none)", metavar="FILE")
 
 
