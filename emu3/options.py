@@ -59,6 +59,16 @@ def whole(least: int, most: int = MOST) -> Callable[[str], int]:
     return read
 
 
+def number(least: float, most: float) -> Callable[[str], float]:
+    """A reader of numbers from `least` to `most`, for argparse."""
+
+    def read(text: str) -> float:
+        span = f"a number from {least:g} to {most:g}"
+        return _number(text, float, lambda x: least <= x <= most, span)
+
+    return read
+
+
 def positive_int(text: str) -> int:
     """A whole number >= 1 of 31 bits, for argparse."""
     return whole(1)(text)

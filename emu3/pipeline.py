@@ -4,6 +4,9 @@
     AskSettings, question, codes         ->  Answers         -> pieces of answers
     pixels                               ->  Reconstruction  -> codes and pixels again
 
+Clips, from text or from their first frames, are made in `films`; edits and conversations in
+`talks`.
+
 These objects are given models and hold nothing else: they load nothing, print nothing and write
 no files. Settings left None are the checkpoint's own.
 
@@ -235,6 +238,28 @@ class Picture:
     seed: int = 0
 
 
+def drawing_request(
+    model: "Emu3ForCausalLM",
+    prompts: list[list[int]],
+    negatives: list[list[int]],
+    seeds: list[int],
+    settings: DrawSettings,
+    **more: Any,
+) -> "Request":
+    """The request for a batch to draw: prompts, what guidance steers away from, a seed each.
+
+    `settings` are `filled`; `more` are sizes and further settings of the generation.
+
+    Raises:
+        InputError: a prompt and what it asks for are too long, or settings do not fit them.
+    """
+    arguments = settings.arguments | {name: getattr(settings, name) for name in FIELDS}
+    arguments["guidance_scale"] = settings.guidance  # 1 too: else the checkpoint's own counts
+    if settings.guidance != 1:
+        arguments["negative_prompt_ids"] = negatives
+    return model.request(prompts, seed=seeds, **arguments, **more)
+
+
 class TextToImage:
     """Prompts to the codes of pictures, a batch at a time."""
 
@@ -249,19 +274,15 @@ class TextToImage:
         Raises:
             InputError: a prompt and its picture are too long, or settings do not fit them.
         """
-        arguments = settings.arguments | {name: getattr(settings, name) for name in FIELDS}
-        arguments["guidance_scale"] = settings.guidance  # 1 too: else the checkpoint's own counts
-        if settings.guidance != 1:
-            arguments["negative_prompt_ids"] = [
-                self.prompts.generation(settings.negative_prompt, *picture.size)
-                for picture in pictures
-            ]
-        return self.model.request(
-            [self.prompts.generation(p.prompt + settings.suffix, *p.size) for p in pictures],
-            image_size=[picture.size for picture in pictures],
-            seed=[picture.seed for picture in pictures],
+        ids = self.prompts.generation
+        return drawing_request(
+            self.model,
+            [ids(p.prompt + settings.suffix, *p.size) for p in pictures],
+            [ids(settings.negative_prompt, *p.size) for p in pictures],
+            [p.seed for p in pictures],
+            settings,
             jit=jit,
-            **arguments,
+            image_size=[p.size for p in pictures],
         )
 
     def run(self, request: "Request") -> Iterator[Event]:

@@ -9,12 +9,9 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from emu3 import __version__
+from emu3 import __version__, animations
 from emu3.files import atomic_path, numbered_path, place_new, temporary_path, writable_folder
 from emu3.images import open_image
-from emu3.videos import pyav
-
-SHORTEST_FRAME = 20  # ms: browsers show a GIF's shorter ones for 100
 
 
 def new_file(folder: Path, stem: str, suffix: str, write: Callable[[Path], None]) -> Path:
@@ -67,37 +64,7 @@ def write_animation(frames: list[Path], path: Path, kind: str, fps: float) -> Pa
     """Write PNG files as one gif or mp4 at `path` with that suffix; None for kind "none"."""
     if kind == "none":
         return None
-    path = path.with_suffix(f".{kind}")
-    with atomic_path(path) as temporary:
-        write = {"gif": _write_gif, "mp4": _write_mp4}[kind]
-        write(frames, temporary, fps)
-    return path
-
-
-def _write_gif(frames: list[Path], path: Path, fps: float) -> None:
-    rest = (open_image(frame) for frame in frames[1:])
-    open_image(frames[0]).save(
-        path,
-        format="GIF",
-        save_all=True,
-        append_images=rest,
-        duration=max(SHORTEST_FRAME, round(1000 / fps)),
-        loop=0,
-    )
-
-
-def _write_mp4(frames: list[Path], path: Path, fps: float) -> None:
-    av = pyav("writing mp4")
-    from fractions import Fraction
-
-    with av.open(str(path), "w", format="mp4") as container:
-        stream = container.add_stream("libx264", rate=Fraction(fps).limit_denominator(1000))
-        first = open_image(frames[0])
-        stream.width, stream.height = first.width, first.height
-        stream.pix_fmt = "yuv420p"
-        for file in frames:
-            container.mux(stream.encode(av.VideoFrame.from_image(open_image(file))))
-        container.mux(stream.encode())
+    return animations.write_animation(map(open_image, frames), path.with_suffix(f".{kind}"), fps)
 
 
 def kept_message(kept: Sequence[Path], vq_model: str, finished: Sequence[Path] = ()) -> str:

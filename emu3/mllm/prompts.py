@@ -20,6 +20,7 @@ import numpy as np
 from emu3.errors import InputError, shown
 from emu3.mllm.parts import (
     DEFAULT_FPS,
+    ROLES,
     Coded,
     Given,
     Message,
@@ -125,12 +126,12 @@ class PromptBuilder:
         Raises:
             InputError: messages that do not take turns, or end with the assistant's.
         """
-        _check_turns(messages)
+        check_turns(messages, "user")
         ids: list[int] = []
         for number, message in enumerate(messages):
             user = message.role == "user"
             ids += self.user_turn(message.parts, not number) if user else self.answer(message.parts)
-        return ids if answer is None else [*ids, *self.part_ids(answer)]
+        return ids if answer is None else [*ids, *self.ids_of([answer])]
 
     def user_turn(self, parts: Sequence[Given], first: bool) -> list[int]:
         """The chat template around what the user says, from bos on, or after an answer and its eos.
@@ -144,11 +145,11 @@ class PromptBuilder:
 
     def answer(self, parts: Sequence[Given]) -> list[int]:
         """What the assistant said, and eos."""
-        return [*self._joined(self._pieces(parts)), self.vocabulary.eos]
+        return [*self.ids_of(parts), self.vocabulary.eos]
 
-    def part_ids(self, part: Part) -> list[int]:
-        """The ids of one part alone."""
-        return self._joined(self._pieces([part]))
+    def ids_of(self, parts: Sequence[Part]) -> list[int]:
+        """The ids of parts as they are, with nothing around them."""
+        return self._joined(self._pieces(parts))
 
     def generation(self, text: str, h: int, w: int) -> list[int]:
         """The prompt that asks for a picture of h x w codes; ends in img."""
@@ -244,12 +245,18 @@ def opening_length(template: str) -> int:
     return user.start() if alike else 0
 
 
-def _check_turns(messages: Sequence[Message]) -> None:
+def check_turns(messages: Sequence[Message], last: str) -> None:
+    """Refuse messages that are not of user and assistant in turn, the `last` one's at the end.
+
+    Raises:
+        InputError: names who speaks.
+    """
     roles = [getattr(message, "role", type(message).__name__) for message in messages]
-    if len(roles) % 2 == 0 or roles != [("user", "assistant")[i % 2] for i in range(len(roles))]:
+    turns = [ROLES[number % 2] for number in range(len(roles))]
+    if not roles or roles != turns or roles[-1] != last:
         raise InputError(
-            f"messages of {', '.join(roles) or 'nobody'}; allowed: user and assistant in turn, the "
-            "user first and last"
+            f"messages of {', '.join(roles) or 'nobody'}; allowed: user and assistant in turn, "
+            f"from the user to the {last}"
         )
 
 

@@ -37,15 +37,15 @@ def test_parts_stand_in_any_order_and_number(builder):
 
 def test_a_clip_says_rows_columns_frames_and_rate(builder):
     words = builder.vocabulary
-    ids = builder.part_ids(Coded(FRAMES, fps=7.5))
+    ids = builder.ids_of([Coded(FRAMES, fps=7.5)])
     head = ids[: ids.index(words.img)]
     assert builder.tokenizer.decode(head[1:]) == "2*3*2*7.5"
-    assert ids == builder.part_ids(Open((2, 2, 3), 7.5)) + words.image_body(FRAMES).tolist()
+    assert ids == builder.ids_of([Open((2, 2, 3), 7.5)]) + words.image_body(FRAMES).tolist()
 
 
 def test_a_clip_of_one_latent_frame_is_a_picture(builder):
-    assert builder.part_ids(Coded(CODES[None])) == builder.part_ids(Coded(CODES))
-    assert builder.part_ids(Open((1, 2, 3))) == builder.part_ids(Open((2, 3)))
+    assert builder.ids_of([Coded(CODES[None])]) == builder.ids_of([Coded(CODES)])
+    assert builder.ids_of([Open((1, 2, 3))]) == builder.ids_of([Open((2, 3))])
 
 
 def test_a_checkpoint_may_state_the_text_of_clips(tiny_tokenizer):
@@ -79,7 +79,7 @@ def test_turns_repeat_the_template_without_its_opening(builder):
         "USER: And[2, 3]this. ASSISTANT:"
     )
     answered = builder.conversation(talk, Open((2, 3)))
-    assert answered == builder.conversation(talk) + builder.part_ids(Open((2, 3)))
+    assert answered == builder.conversation(talk) + builder.ids_of([Open((2, 3))])
 
 
 def test_turns_are_tokenised_as_training_does(builder):
@@ -103,8 +103,8 @@ def test_turns_are_tokenised_as_training_does(builder):
         (lambda b: b.prompt([Open((2, 3)), "a"]), "before the end"),
         (lambda b: b.prompt([Image(Pillow.new("RGB", (8, 8)))]), "Emu3Processor"),
         (lambda b: b.conversation([]), "nobody"),
-        (lambda b: b.conversation([Message("assistant", "a")]), "in turn"),
-        (lambda b: b.conversation([Message("user", "a"), Message("assistant", "b")]), "last"),
+        (lambda b: b.conversation([Message("assistant", "a")]), "from the user"),
+        (lambda b: b.conversation([Message(r, "a") for r in ("user", "assistant")]), "to the user"),
         (lambda b: b.conversation(["a"]), "str"),
         (lambda b: Message("system", "a"), "user, assistant"),
         (lambda b: Message("user", [Open((2, 3))]), "Open is no part"),

@@ -12,9 +12,11 @@ from emu3.hub import CONFIG, checkpoint_folder
 from emu3.mllm import Emu3Config, Emu3Tokenizer
 from emu3.mllm.defaults import CheckpointDefaults
 from emu3.mllm.modeling_emu3 import IGNORED_LABEL
+from emu3.mllm.parts import Text
 from emu3.mllm.prompts import PromptBuilder
 from train.data.features import Feature, list_entries, read_feature
 from train.data.inspection import marked_text
+from train.data.parts import flat
 from train.data.samples import Sample, feature_sample, fitted
 
 if TYPE_CHECKING:
@@ -105,7 +107,10 @@ class Checker:
 
     def _text_problems(self, feature: Feature) -> list[str]:
         """Empty texts, and special tokens written out, which training reads as ordinary text."""
-        if feature.kind == "t2i":
+        if feature.parts:
+            parts = [part for part in flat(feature.parts) if isinstance(part, Text)]
+            texts = [("text", part.text) for part in parts if part.text]  # none steers nothing
+        elif feature.kind == "t2i":
             texts = [("caption", text) for text in (feature.captions or [feature.texts])]
         else:
             turns = feature.all_turns

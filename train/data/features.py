@@ -8,7 +8,8 @@ Further keys of our own stand beside these, lists as JSON texts; other readers i
 `captions` (further wordings of `texts`), `turns` (every [question, response]; texts and response
 are the last of them) and `independent` (bool). Turns without `independent`, or with True, are
 separate questions about one image; with False they are one conversation, each turn following on
-the last. `inputs` is a fingerprint of the picture and of how it was encoded.
+the last. `inputs` is a fingerprint of the picture and of how it was encoded. `parts` and `codes`
+hold samples of any other form (`train.data.parts`); other readers see texts without an image.
 """
 
 import json
@@ -24,29 +25,41 @@ import numpy as np
 
 from emu3.errors import InputError
 from emu3.files import atomic_path, read_json
+from emu3.mllm.parts import Message
 from train.data.checkpoint_file import parse_checkpoint
+from train.data.parts import Given, Said, Wanted, read, written
 
-KEYS = frozenset({"images", "texts", "response", "captions", "turns", "independent", "inputs"})
+__all__ = ["Feature", "Given", "Wanted", "read_feature", "write_feature"]
+KEYS = frozenset(
+    {"images", "texts", "response", "captions", "turns", "independent", "inputs", "parts", "codes"}
+)
 MOST_BYTES = 2**28  # of a file: more than any sample has
 TORCH_ZIP = b"PK\x03\x04"
 
 
 @dataclass(frozen=True)
 class Feature:
-    """One training sample; `codes` is int32 (h, w), or None for text alone."""
+    """One training sample; `codes` is int32 (h, w), or None for text alone.
+
+    `parts` is a sample of another form; codes and turns are then none, and `captions` are further
+    wordings of its first given text.
+    """
 
     name: str
-    codes: np.ndarray | None
-    texts: str
+    codes: np.ndarray | None = None
+    texts: str = ""
     response: str | None = None
     captions: list[str] = field(default_factory=list)
     turns: list[tuple[str, str]] = field(default_factory=list)
     independent: bool = True
     inputs: str | None = None
+    parts: list[Said] = field(default_factory=list)
 
     @property
     def kind(self) -> str:
-        """What it teaches: "t2i", "vqa" (about an image) or "text"."""
+        """What it teaches: "t2i", "vqa" (about an image), "text", "parts" or "conversation"."""
+        if self.parts:
+            return "conversation" if isinstance(self.parts[0], Message) else "parts"
         if not self.all_turns:
             return "t2i"
         return "text" if self.codes is None else "vqa"
@@ -79,6 +92,9 @@ def write_feature(folder: str | Path, feature: Feature) -> str:
         values["independent"] = feature.independent
     if feature.inputs is not None:
         values["inputs"] = feature.inputs
+    if feature.parts:
+        values["parts"], codes = written(feature.parts)
+        values["codes"] = ms.Tensor(codes, ms.int32) if codes.size else False
     path = Path(folder) / "feature" / f"{feature.name}.ckpt"
     with atomic_path(path) as temporary:
         try:
@@ -117,8 +133,9 @@ def read_feature(path: str | Path) -> Feature:
     if not isinstance(texts, str) or not all(isinstance(x, str | None) for x in (response, inputs)):
         shown = " and ".join(repr(value)[:60] for value in (texts, response))
         raise InputError(f"feature {path}: texts and response are {shown}; allowed: text")
+    parts = _parts(values, path) if "parts" in values else []
     codes = _codes(values.get("images"), path)
-    if codes is None and response is None:
+    if codes is None and response is None and not parts:
         raise InputError(f"feature {path} holds neither an image nor a response")
     captions = _json_list(values, "captions", path, lambda item: isinstance(item, str))
     turns = _json_list(values, "turns", path, _is_turn)
@@ -129,7 +146,7 @@ def read_feature(path: str | Path) -> Feature:
         )
     turns = [tuple(turn) for turn in turns]
     name = Path(path).stem
-    return Feature(name, codes, texts, response, captions, turns, bool(independent), inputs)
+    return Feature(name, codes, texts, response, captions, turns, bool(independent), inputs, parts)
 
 
 def _load(path: Path) -> dict:
@@ -147,6 +164,22 @@ def _load(path: Path) -> dict:
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise InputError(f"cannot read feature {path}: {reason}") from None
+
+
+def _parts(values: dict, path: str | Path) -> list[Said]:
+    """The parts of a feature file.
+
+    Raises:
+        InputError: they or their codes are of another form.
+    """
+    codes = np.asarray(values.get("codes", False))
+    codes = None if codes.dtype == bool else codes
+    try:
+        if codes is not None and (codes.ndim != 1 or codes.dtype != np.int32):
+            raise InputError(f"codes are {codes.dtype} {codes.shape}, not a row of int32")
+        return read(values["parts"], codes)
+    except InputError as error:
+        raise InputError(f"feature {path}: {error}") from None
 
 
 def _codes(images: object, path: str | Path) -> np.ndarray | None:

@@ -14,19 +14,30 @@ BINS, BAR = 10, 40
 
 
 def marked_text(builder: PromptBuilder, sample: Sample) -> str:
-    """The sample as text: ⟦supervised⟧ spans, codes counted, equal rows written once.
+    """The sample as text: ⟦supervised⟧ spans, codes counted, equal rows and frames written once.
 
     Each independent question begins a line of its own.
     """
     vocabulary = builder.vocabulary
-    row_ends = np.isin(sample.ids, (vocabulary.img, vocabulary.eol))
     branch_starts = np.diff(sample.branches, prepend=sample.branches[:1]) != 0
-    cuts = np.flatnonzero(np.roll(row_ends, 1) | branch_starts)
-    edges = sorted({0, *cuts.tolist(), len(sample.ids)})
+    head_ends = sample.ids == vocabulary.img
+    frames = _spans(head_ends | (sample.ids == vocabulary.eof), branch_starts, 0, len(sample.ids))
     units = []
-    for start, stop in itertools.pairwise(edges):
+    for start, stop in frames:
         line = "\n" if branch_starts[start] else ""
-        units.append(line + _marked(builder, sample, slice(start, stop)))
+        rows = _spans(sample.ids == vocabulary.eol, branch_starts, start, stop)
+        units.append(line + _counted([_marked(builder, sample, slice(*row)) for row in rows]))
+    return _counted(units)
+
+
+def _spans(ends: np.ndarray, starts: np.ndarray, low: int, high: int) -> list[tuple[int, int]]:
+    """[start, stop) of the parts of low..high: each up to one of `ends`, or before a start."""
+    cuts = np.flatnonzero(ends[low : high - 1]) + 1 + low
+    cuts = [*cuts.tolist(), *(np.flatnonzero(starts[low:high]) + low).tolist()]
+    return list(itertools.pairwise(sorted({low, high, *cuts})))
+
+
+def _counted(units: list[str]) -> str:
     counted = [(unit, len(list(same))) for unit, same in itertools.groupby(units)]
     return "".join(unit if n == 1 else f"{unit} ({n} times) " for unit, n in counted)
 

@@ -2,6 +2,7 @@
 
 T2I supervises the visual ids, with `structure` also what ends rows and image (eol, eof, eoi,
 eos); questions, conversations and text supervise each response and its eos; padding never.
+Lists of parts supervise what is wanted: `part_labels` tells it.
 
 Independent questions about one image share it: the image stands once, each question is a
 branch that sees the image and itself, at the positions it would have alone. That is exactly the
@@ -19,6 +20,8 @@ import numpy as np
 from emu3.mllm.modeling_emu3 import IGNORED_LABEL
 from emu3.mllm.prompts import PromptBuilder
 from train.data.features import Feature
+from train.data.part_labels import labelled, worded
+from train.data.parts import Said
 
 PADDING = -1  # in Sample.branches after collating
 
@@ -70,6 +73,9 @@ def feature_sample(
     Raises:
         InputError: codes outside the vocabulary.
     """
+    if feature.parts:
+        entries = worded(feature.parts, feature.captions, rng, null_prompt_prob)
+        return parts_sample(builder, entries, structure)
     if feature.kind == "t2i":
         text = feature.texts
         if rng is not None:
@@ -142,6 +148,16 @@ def conversation_sample(
         answer = [*builder.tokenizer.encode_ordinary(response), vocabulary.eos]
         parts.append(_part(prompt[shared:], answer, shared, branch))
     return _joined(parts)
+
+
+def parts_sample(builder: PromptBuilder, entries: list[Said], structure: bool = False) -> Sample:
+    """The sample of a list of parts, or of a conversation (`train.data.part_labels`).
+
+    Raises:
+        InputError: messages that do not take turns, or codes outside the vocabulary.
+    """
+    ids, labels = labelled(builder, entries, structure)
+    return Sample(ids, labels, np.arange(len(ids), dtype=np.int32), np.zeros_like(ids))
 
 
 def _part(given: list[int], wanted: list[int], first: int, branch: int) -> Sample:

@@ -1,0 +1,272 @@
+"""Clips from text or from their first frames, in pieces as long as the model's positions allow.
+
+    ClipOptions, Film, DrawSettings  ->  TextToVideo  -> codes, row by row and frame by frame
+
+    piece 0   given | made made made made             latent frames; a piece is a prompt of its own,
+    piece 1               | context | made made       whose context are the last frames before it;
+    piece 2                         | context | made  the last one ends early
+
+So memory and the cost of a frame are bounded by a piece, however long a clip becomes.
+
+Legend: t h w latent frames, rows and columns.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from emu3.errors import InputError
+from emu3.mllm.generation.events import Event, FrameDone, RowDone
+from emu3.mllm.parts import FASTEST, SLOWEST, Open, Text
+from emu3.mllm.vocabulary import MAX_FRAMES
+from emu3.options import number, option, whole
+from emu3.pipeline import DrawSettings, drawing_request
+from emu3.tokenizer.codes import NOT_MADE
+
+if TYPE_CHECKING:
+    from emu3.mllm import Emu3ForCausalLM
+    from emu3.mllm.defaults import CheckpointDefaults
+    from emu3.mllm.generation.request import Request
+    from emu3.mllm.prompts import PromptBuilder
+
+SEEDS_APART = 2**32  # seeds of a clip's pieces, so that clips of neighbouring seeds share none
+MOST_PIXEL_FRAMES = MAX_FRAMES
+
+
+@dataclass(frozen=True)
+class ClipOptions:
+    """How long a clip is, and in which pieces it is made; all in frames, not latent ones.
+
+    Raises:
+        InputError: a context that leaves a piece nothing to make.
+    """
+
+    frames: int | None = option(
+        "frames to make; behind those of a clip that is extended (default: the checkpoint's)",
+        None,
+        whole(1, MOST_PIXEL_FRAMES),
+    )
+    fps: float | None = option(
+        "frames a second (default: the extended clip's, else the checkpoint's)",
+        None,
+        number(SLOWEST, FASTEST),
+    )
+    piece: int | None = option(
+        "frames of a piece, its context counted; memory and cost do not grow beyond it "
+        "(default: all at once)",
+        None,
+        whole(1, MOST_PIXEL_FRAMES),
+    )
+    context: int | None = option(
+        "last frames that a further piece follows from (default: half a piece)",
+        None,
+        whole(1, MOST_PIXEL_FRAMES),
+    )
+
+    def __post_init__(self) -> None:
+        if self.context is not None and self.piece is None:
+            raise InputError("--context has no effect without --piece; give both or neither")
+        if self.context is not None and self.context >= self.piece:
+            raise InputError(
+                f"--context {self.context} leaves nothing of --piece {self.piece} to make; "
+                f"allowed: 1..{self.piece - 1}; change --context"
+            )
+
+    def film(
+        self,
+        prompt: str,
+        grid: tuple[int, int],
+        seed: int,
+        factor: int,
+        checkpoint: "CheckpointDefaults",
+        given: np.ndarray | None = None,
+        fps: float | None = None,
+    ) -> "Film":
+        """The clip of (h, w) codes to make, behind `given` codes (t, h, w) of `fps`.
+
+        `factor` is frames a latent frame.
+
+        Raises:
+            InputError: a piece of too few latent frames to have a context.
+        """
+        latent = lambda frames: -(-frames // factor)  # noqa: E731
+        wanted = self.frames or checkpoint.video_frames
+        begun = 0 if given is None else len(given)
+        total = begun + latent(wanted)
+        piece = total if self.piece is None else latent(self.piece)
+        if piece < min(total, 2):
+            raise InputError(
+                f"--piece {self.piece} is {piece} latent frame; allowed: from {2 * factor}; change "
+                "--piece"
+            )
+        context = max(1, piece // 2) if self.context is None else latent(self.context)
+        return Film(
+            prompt,
+            (total, *grid),
+            self.fps or fps or checkpoint.video_fps,
+            seed,
+            given,
+            piece,
+            min(context, piece - 1),
+            wanted,
+        )
+
+    def notices(self, factor: int) -> list[str]:
+        """What to say of numbers that are not whole latent frames."""
+        said = []
+        for name in ("frames", "piece", "context"):
+            count = getattr(self, name)
+            whole_frames = -(-(count or 0) // factor) * factor
+            if count and count != whole_frames:
+                end = "the last ones are cut off" if name == "frames" else "rounded up"
+                said.append(
+                    f"--{name} {count}: made as {whole_frames}, whole latent frames of {factor}; "
+                    f"{end}"
+                )
+        return said
+
+
+@dataclass(frozen=True, eq=False)
+class Film:
+    """One clip asked for: its prompt, t h w in all, frames a second, and a seed of its own.
+
+    `given` are the codes (t0, h, w) it begins with; it is made in pieces of `piece` latent frames,
+    each behind the last `context` of those before it; `frames` are wanted behind those given.
+    """
+
+    prompt: str
+    size: tuple[int, int, int]
+    fps: float
+    seed: int = 0
+    given: np.ndarray | None = None
+    piece: int | None = None
+    context: int = 1
+    frames: int | None = None
+
+    @property
+    def begun(self) -> int:
+        """Latent frames that are given."""
+        return 0 if self.given is None else len(self.given)
+
+    def pieces(self) -> Iterator["Piece"]:
+        """The pieces it is made in."""
+        total, most = self.size[0], self.piece or self.size[0]
+        if total <= most:
+            yield Piece(0, 0, total, total)
+            return
+        made, number = self.begun, 0
+        while made < total:
+            first = max(made - self.context, 0)
+            until = min(first + most, total)
+            yield Piece(number, first, first + most, until)
+            made, number = until, number + 1
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Latent frames of a clip that are made in one go, counted over the whole clip.
+
+    It begins with frame `first`, which may be made already, is asked for up to `end`, and made up
+    to `until`.
+    """
+
+    number: int
+    first: int
+    end: int
+    until: int
+
+
+class TextToVideo:
+    """Films to codes, a piece at a time."""
+
+    def __init__(self, model: "Emu3ForCausalLM", prompts: "PromptBuilder") -> None:
+        self.model, self.prompts = model, prompts
+
+    def request(
+        self,
+        film: Film,
+        piece: Piece,
+        codes: np.ndarray | None,
+        settings: DrawSettings,
+        jit: bool | None = None,
+    ) -> "Request":
+        """The request for a piece of a film behind the codes (t, h, w) it has so far, from the
+        piece's first frame on; settings are `filled`.
+
+        Raises:
+            InputError: the piece needs more positions than the model has; says what fits.
+        """
+        there = 0 if codes is None else len(codes)
+        _, h, w = film.size
+        size = (piece.end - piece.first, h, w)
+        begun = codes if there else None
+        more = {}
+        if piece.until < piece.end:
+            row = self.prompts.vocabulary.row_start(h, w, (piece.until - piece.first - there) * h)
+            more["max_new_tokens"] = row
+        wanted = Open(size, film.fps, begun)
+        texts = (film.prompt + settings.suffix, settings.negative_prompt)
+        prompts = [self.prompts.prompt([Text(text), wanted]) for text in texts]
+        return drawing_request(
+            self.model,
+            prompts[:1],
+            prompts[1:],
+            [(film.seed + piece.number * SEEDS_APART) % 2**63],
+            settings,
+            jit=jit,
+            video_size=[size],
+            **more,
+        )
+
+    def check(self, film: Film, settings: DrawSettings) -> None:
+        """Refuse a film whose first piece needs more positions than the model has.
+
+        Raises:
+            InputError: says what fits.
+        """
+        piece = next(film.pieces())
+        self.request(film, piece, _from(film.given, piece.first), settings)
+
+    def run(
+        self,
+        film: Film,
+        settings: DrawSettings,
+        jit: bool | None = None,
+        made: np.ndarray | None = None,
+    ) -> Iterator[Event]:
+        """The events of a film: rows and frames counted over all of it, a `Done` for each piece.
+
+        `made` are codes (t, h, w) of its first frames, those given among them, from an earlier run:
+        it goes on behind them as that run would have. What is kept in memory is a piece.
+        """
+        held, start = (film.given if made is None else made), 0  # codes from frame `start` on
+        for piece in film.pieces():
+            there = start + (0 if held is None else len(held))
+            if piece.until <= there:
+                continue
+            held, start = _from(held, piece.first - start), piece.first
+            request = self.request(film, piece, held, settings, jit)
+            for event in self.model.run(request):
+                if isinstance(event, FrameDone):
+                    held = (
+                        event.codes[None] if held is None else np.append(held, event.codes[None], 0)
+                    )
+                if isinstance(event, RowDone | FrameDone):
+                    event = replace(event, frame=event.frame + piece.first)
+                yield event
+
+    def codes(self, film: Film, settings: DrawSettings, jit: bool | None = None) -> np.ndarray:
+        """The whole codes (t, h, w) of a film, those given among them."""
+        codes = np.full(film.size, NOT_MADE, np.int32)
+        codes[: film.begun] = 0 if film.given is None else film.given
+        for event in self.run(film, settings, jit):
+            if isinstance(event, FrameDone):
+                codes[event.frame] = event.codes
+        return codes
+
+
+def _from(codes: np.ndarray | None, first: int) -> np.ndarray | None:
+    """Codes from a frame on; None where there is none."""
+    return None if codes is None or first >= len(codes) else codes[first:]
