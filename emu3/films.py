@@ -11,7 +11,8 @@ So memory and the cost of a frame are bounded by a piece, however long a clip be
 Legend: t h w latent frames, rows and columns.
 """
 
-from collections.abc import Iterator
+import itertools
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -26,10 +27,13 @@ from emu3.pipeline import DrawSettings, drawing_request
 from emu3.tokenizer.codes import NOT_MADE
 
 if TYPE_CHECKING:
+    from PIL import Image
+
     from emu3.mllm import Emu3ForCausalLM
     from emu3.mllm.defaults import CheckpointDefaults
     from emu3.mllm.generation.request import Request
     from emu3.mllm.prompts import PromptBuilder
+    from emu3.tokenizer import VisionCodec
 
 SEEDS_APART = 2**32  # seeds of a clip's pieces, so that clips of neighbouring seeds share none
 MOST_PIXEL_FRAMES = MAX_FRAMES
@@ -265,6 +269,27 @@ class TextToVideo:
             if isinstance(event, FrameDone):
                 codes[event.frame] = event.codes
         return codes
+
+
+def given_codes(
+    frames: "Callable[[], Iterable[Image.Image]]", codec: "VisionCodec", clip_frames: int | None
+) -> tuple[np.ndarray, int]:
+    """Codes (t, h, w) of a clip to go on with, and how many frames were put before it.
+
+    `frames()` gives it from its first frame on, as often as it is called. Where they do not fill
+    latent frames the first one is repeated before them, so that the last ones end as they do.
+
+    Raises:
+        InputError: no frame, or frames of several sizes.
+    """
+    count = sum(1 for _ in frames())
+    if not count:
+        raise InputError("a clip without frames; allowed: at least one; change --extend")
+    added = -count % codec.config.temporal_downsample_factor
+    pixels = codec.frame_pixels(
+        itertools.chain(itertools.repeat(next(iter(frames())), added), frames())
+    )
+    return codec.clip_codes(pixels, clip_frames), added
 
 
 def _from(codes: np.ndarray | None, first: int) -> np.ndarray | None:

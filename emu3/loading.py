@@ -5,38 +5,21 @@ m.draw("a red star").save("star.png")
 m.ask("What is it?", "star.png")
 """
 
-from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING
 
 from emu3 import bundled
 from emu3.errors import InputError
-from emu3.images import open_image
-from emu3.names import check_name
-from emu3.pipeline import (
-    Answers,
-    AskSettings,
-    DrawSettings,
-    Picture,
-    PictureSize,
-    Reconstruction,
-    TextToImage,
-)
+from emu3.facade import Emu3
 
 if TYPE_CHECKING:
-    from PIL import Image
-
     from emu3.mllm import Emu3Config, Emu3ForCausalLM, Emu3Tokenizer
-    from emu3.mllm.defaults import CheckpointDefaults
-    from emu3.mllm.prompts import PromptBuilder
     from emu3.tokenizer import (
         Emu3VisionVQConfig,
         Emu3VisionVQImageProcessor,
         Emu3VisionVQModel,
-        VisionCodec,
     )
 
-Settings = TypeVar("Settings", DrawSettings, AskSettings)
 RELEASED = "released"  # the sizes of the released models, which need no file
 
 
@@ -127,95 +110,6 @@ def check_same_codes(model: "Emu3ForCausalLM", vision: "Emu3VisionVQModel") -> N
         )
 
 
-class Emu3:
-    """A language model and a vision tokenizer that belong together: draw, ask, rebuild.
-
-    Args:
-        model: the language model.
-        prompts: its prompts.
-        codec: the vision tokenizer behind its image processor.
-        defaults: what the checkpoint states for its own use.
-    """
-
-    def __init__(
-        self,
-        model: "Emu3ForCausalLM",
-        prompts: "PromptBuilder",
-        codec: "VisionCodec",
-        defaults: "CheckpointDefaults",
-    ) -> None:
-        check_same_codes(model, codec.vision)
-        self.model, self.prompts, self.codec, self.defaults = model, prompts, codec, defaults
-
-    def draw(
-        self,
-        prompt: str,
-        *,
-        ratio: str | None = None,
-        image_area: int | None = None,
-        height: int | None = None,
-        width: int | None = None,
-        seed: int = 0,
-        **settings: Any,
-    ) -> "Image.Image":
-        """The picture of a prompt; the same seed gives the same picture.
-
-        Args:
-            prompt: what to draw.
-            ratio: "width:height", by default "1:1"; `image_area` pixels in all, by default the
-                checkpoint's. Or `height` and `width` in pixels.
-            seed: a whole number.
-            settings: fields of `emu3.pipeline.DrawSettings`; the checkpoint's by default.
-
-        Raises:
-            InputError: a value that cannot be.
-        """
-        size = PictureSize(ratio and [ratio], image_area, height, width)
-        factor = self.codec.config.spatial_scale_factor
-        (grid,) = size.grids(1, self.defaults.image_area, factor)
-        asked = _settings(DrawSettings, settings).filled(self.defaults)
-        drawing = TextToImage(self.model, self.prompts)
-        (codes,), _ = drawing.codes(drawing.request([Picture(prompt, grid, seed)], asked))
-        return self.codec.picture(codes)
-
-    def ask(
-        self, question: str, image: "Image.Image | str | Path", *, seed: int = 0, **settings: Any
-    ) -> str:
-        """The answer to a question about a picture, or about the file of one.
-
-        `settings` are fields of `emu3.pipeline.AskSettings`; by default the likeliest answer.
-
-        Raises:
-            InputError: no such picture, or a value that cannot be.
-        """
-        codes = self.codec.encode(self.codec.pixels(_picture(image))[None])
-        asked = _settings(AskSettings, settings).filled(self.defaults)
-        answers = Answers(self.model, self.prompts)
-        (answer,) = answers.texts(answers.request([question], codes, asked, [seed]))
-        return answer
-
-    def rebuild(self, image: "Image.Image | str | Path") -> "Image.Image":
-        """A picture, or the file of one, after its way to codes and back."""
-        rebuild = Reconstruction(self.codec)
-        return rebuild.image(rebuild.encode_image(_picture(image))[0])
-
-
-def _picture(image: "Image.Image | str | Path") -> "Image.Image":
-    return open_image(image, "image") if isinstance(image, str | Path) else image
-
-
-def _settings(kind: type[Settings], given: dict[str, Any]) -> Settings:
-    """A `kind` of the settings given.
-
-    Raises:
-        InputError: one of them is none of its fields.
-    """
-    known = [field.name for field in fields(kind)]
-    for name in given:
-        check_name("setting", name, known, "its name")
-    return kind(**given)
-
-
 def load(
     model: str | Path = bundled.MINI_LANGUAGE,
     vq_model: str | Path | None = None,
@@ -265,4 +159,6 @@ def load_models(
     language, tokenizer = load_language(model, dtype, attn_implementation)
     defaults = CheckpointDefaults.from_pretrained(model)
     prompts = PromptBuilder.stated(tokenizer, defaults)
-    return Emu3(language, prompts, VisionCodec(*load_vision(vq_model, dtype)), defaults)
+    codec = VisionCodec(*load_vision(vq_model, dtype))
+    check_same_codes(language, codec.vision)
+    return Emu3(language, prompts, codec, defaults)

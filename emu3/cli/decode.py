@@ -4,6 +4,7 @@ Decodes what img_gen and img_rec saved, also a picture that Ctrl-C cut short: it
 decoded, the others stay grey.
 """
 
+import itertools
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
@@ -25,6 +26,7 @@ from emu3.files import own_folder
 from emu3.images import DEFAULT_FPS
 from emu3.loading import load_vision
 from emu3.options import group, option, path_text
+from emu3.tokenizer.codes import finished_rows
 
 
 @dataclass(frozen=True)
@@ -32,7 +34,7 @@ class Options:
     """What the command line asks for."""
 
     codes: list[str] = option(
-        ".npz files of img_gen, img_rec",
+        ".npz files of img_gen, video, edit, img_rec",
         kind=path_text,
         positional=True,
         nargs="+",
@@ -91,12 +93,16 @@ def run(options: Options) -> None:
 
 
 def frames(codec, content: Codes):
-    """The frames of a clip, as many as were encoded, in the chunks they were encoded in."""
+    """The frames of a clip, as many as were encoded, in the chunks they were encoded in.
+
+    Latent frames that are not whole are left out, and frames that were put before the first one.
+    """
     factor = codec.config.temporal_downsample_factor
-    count = content.settings.get("frames", len(content.codes) * factor)
-    clip_frames = content.settings.get("clip_frames", factor)
-    for chunk in codec.frames(content.codes, clip_frames, count):
-        yield from chunk
+    codes = content.codes[: finished_rows(content.codes)]
+    count = min(content.settings.get("frames", len(codes) * factor), len(codes) * factor)
+    chunks = codec.frames(codes, content.settings.get("clip_frames", factor), count)
+    shown = (frame for chunk in chunks for frame in chunk)
+    yield from itertools.islice(shown, content.settings.get("added", 0), None)
 
 
 build_parser, main = shell.command(

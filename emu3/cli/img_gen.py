@@ -186,12 +186,16 @@ class Sheet:
 
 
 class Studio:
-    """How a batch becomes files: codes row by row, saved, then pixels."""
+    """How a batch becomes files: codes row by row, saved, then pixels.
+
+    `options` say vq_model and preview; `drawing` runs a request; files are numbered behind `stem`.
+    """
 
     def __init__(
-        self, options: Options, about: dict, drawing: TextToImage, codec, folder: Path
+        self, options, about: dict, drawing, codec, folder: Path, stem: str = "image"
     ) -> None:
         self.options, self.drawing, self.codec, self.folder = options, drawing, codec, folder
+        self.stem = stem
         self.settings = about
         self.saved_at = monotonic()
         self.forwards = 0
@@ -238,7 +242,7 @@ class Studio:
 
     def _save_now_and_then(self, sheets: list[Sheet]) -> None:
         for sheet in (sheet for sheet in sheets if sheet.path is None):
-            sheet.path = new_file(self.folder, "image", ".npz", sheet.save_codes)
+            sheet.path = new_file(self.folder, self.stem, ".npz", sheet.save_codes)
         if monotonic() - self.saved_at > SECONDS_BETWEEN_SAVES:
             for sheet in sheets:
                 sheet.save_codes()
@@ -258,7 +262,7 @@ class Studio:
         self.finished.append(sheet.path.with_suffix(".png"))
 
 
-def picture_settings(options: Options, settings: DrawSettings) -> dict:
+def picture_settings(options, settings: DrawSettings) -> dict:
     """What goes into a picture's metadata beside prompt and seed: enough to make it again."""
     device = options.device
     names = ("suffix", "negative_prompt", "guidance", "temperature", "top_k", "top_p")

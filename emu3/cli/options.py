@@ -122,6 +122,17 @@ def notice_if_lossy(scheme: "Scheme") -> None:
         notice(f"--decoding {scheme.label}: rows start before the one above is whole")
 
 
+def notice_of_clips(checkpoint: "CheckpointDefaults") -> None:
+    """Say so if a checkpoint says nothing of clips, as the released ones, which never saw any."""
+    from emu3.runtime import notice
+
+    if checkpoint.video_prefix_template is None:
+        notice(
+            "this checkpoint states no video_prefix_template, the released ones never saw clips: "
+            "ours, rows*columns*frames*rate, is used (docs/video.md)"
+        )
+
+
 def notice_if_far(asked: "DrawSettings", checkpoint: "CheckpointDefaults") -> None:
     """Say so if settings are so far from the checkpoint's own that pictures may be spoilt."""
     from emu3.runtime import notice

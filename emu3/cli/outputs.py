@@ -80,6 +80,13 @@ def kept_message(kept: Sequence[Path], vq_model: str, finished: Sequence[Path] =
     return "; ".join(parts)
 
 
+def resume_message(path: Path, model: str, vq_model: str) -> str:
+    """What Ctrl-C leaves of a clip, and how to go on with it."""
+    models = ["--model", model, "--vq-model", vq_model]
+    command = [sys.executable, "-m", "emu3.cli.video", "--resume", str(path), *models]
+    return f"interrupted; what is made is kept, go on with: {shlex.join(command)}"
+
+
 class Stopwatch:
     """Seconds since it was made, and the line a command ends with."""
 

@@ -5,6 +5,7 @@ Legend: t h w latent frames, rows and columns.
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -58,6 +59,16 @@ class Clip:
                 f"clip {shown(self.frames)} has no frames; allowed: a list of PIL images"
             )
         check_fps(self.fps)
+
+    def save(self, path: str | Path) -> Path:
+        """Write a .gif or an .mp4 (which needs PyAV), whole or not at all.
+
+        Raises:
+            InputError: another suffix, or no PyAV.
+        """
+        from emu3.animations import write_animation
+
+        return write_animation(self.frames, Path(path), self.fps)
 
 
 @dataclass(frozen=True, eq=False)

@@ -3,6 +3,7 @@
 Legend: b batch, t frames, h w pixels; T, H, W latent frames, rows, columns.
 """
 
+import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
@@ -65,31 +66,36 @@ class VisionCodec:
         whole = np.concatenate([pixels, np.repeat(pixels[-1:], missing, axis=0)])
         return self.encode(whole[None])[0]
 
-    def frame_pixels(self, frames: "Iterable[Image.Image]") -> np.ndarray:
-        """What the model sees of a clip's frames: float32 (t, 3, h, w).
+    def frame_pixels(self, frames: "Iterable[Image.Image]") -> Iterator[np.ndarray]:
+        """What the model sees of each of a clip's frames: float32 (3, h, w).
 
         Raises:
             InputError: frames of several sizes, or of one that cannot be coded.
         """
-        arrays, sizes = [], []
+        first = None
         for number, frame in enumerate(frames):
-            arrays.append(self.pixels(frame))
-            sizes.append(getattr(frame, "size", arrays[-1].shape))
-            if sizes[number] != sizes[0]:
+            pixels = self.pixels(frame)
+            size = getattr(frame, "size", pixels.shape)
+            first = first or size
+            if size != first:
                 raise InputError(
-                    f"frame {number} of a clip has size {sizes[number]}, the first {sizes[0]}; "
-                    "allowed: one size; change the clip"
+                    f"frame {number} of a clip has size {size}, the first {first}; allowed: one "
+                    "size; change the clip"
                 )
-        return np.stack(arrays)
+            yield pixels
 
-    def clip_codes(self, pixels: np.ndarray, clip_frames: int | None = None) -> np.ndarray:
-        """Codes (T, H, W) of frames (t, 3, h, w), `clip_frames` coded together.
+    def clip_codes(
+        self, pixels: Iterable[np.ndarray], clip_frames: int | None = None
+    ) -> np.ndarray:
+        """Codes (T, H, W) of frames (3, h, w), `clip_frames` of them coded together.
 
         By default those of one latent frame are; the last frame fills up the last latent frame.
         """
         step = clip_frames or self.config.temporal_downsample_factor
-        chunks = [pixels[start : start + step] for start in range(0, len(pixels), step)]
-        return np.concatenate([self.encode_clip(chunk) for chunk in chunks])
+        pixels, codes = iter(pixels), []
+        while chunk := list(itertools.islice(pixels, step)):
+            codes.append(self.encode_clip(np.stack(chunk)))
+        return np.concatenate(codes)
 
     def pictures(self, codes: np.ndarray) -> "list[Image.Image]":
         """Pictures of whole codes (b, H, W)."""

@@ -86,12 +86,13 @@ class Recipe:
         Raises:
             OSError: the picture cannot be read.
         """
-        found = hashlib.sha256(self._settings)
+        found = hashlib.sha256(self.settings)
         found.update(item.image.read_bytes())
         return found.hexdigest()
 
     @cached_property
-    def _settings(self) -> bytes:
+    def settings(self) -> bytes:
+        """How pixels are made, and which vision tokenizer encodes them."""
         settings = {name: getattr(self.processor, name) for name in LOOKS_OF_PIXELS}
         return json.dumps([settings, self.area, self.encoding], sort_keys=True).encode()
 

@@ -12,6 +12,7 @@ Keys that look like media and are none of these are refused: their records would
 
 import os
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 from emu3.errors import InputError
@@ -65,12 +66,26 @@ def image_of(record: dict, folder: Path, inside: list[str] | None = None) -> Pat
         value = [] if value is None else value
         names += value if isinstance(value, list) else [value]
     for name in names:
-        if not isinstance(name, str) or not name or "\0" in name or len(name) > LONGEST_PATH:
-            raise InputError(f"image is {shown(name)}; allowed: a file name")
+        _check_name(name, "image")
     if len(set(names)) > 1:
         raise InputError(f"{len(set(names))} images; allowed: one image a record")
     _refuse_unread(record, bool(names))
     return _file(names[0], folder) if names else None
+
+
+def media_file(name: object, folder: Path, kind: str) -> Path:
+    """Where the image or video that a record names lies.
+
+    Raises:
+        InputError: no file name.
+    """
+    _check_name(name, kind)
+    return _file(name, folder, os.path.exists)
+
+
+def _check_name(name: object, kind: str) -> None:
+    if not isinstance(name, str) or not name or "\0" in name or len(name) > LONGEST_PATH:
+        raise InputError(f"{kind} is {shown(name)}; allowed: a file name")
 
 
 def _refuse_unread(record: dict, has_image: bool) -> None:
@@ -85,13 +100,13 @@ def _refuse_unread(record: dict, has_image: bool) -> None:
             )
 
 
-def _file(name: str, folder: Path) -> Path:
+def _file(name: str, folder: Path, there: Callable[[str | Path], bool] = os.path.isfile) -> Path:
     """Where an image lies: beside the records, or in `images` there."""
     if re.search("[\ud800-\udfff]", name):
         raise InputError(f"image {shown(name)} holds half a character (a lone surrogate)")
     names = [name, name.replace("\\", "/")] if "\\" in name else [name]
     for place in (folder / part / name for name in names for part in ("", "images")):
-        if os.path.isfile(place):
+        if there(place):
             return place
     if ADDRESS.match(name):
         raise InputError(f"image is {shown(name)}; allowed: the name of a file on this machine")

@@ -8,7 +8,8 @@ from typing import Any
 from emu3 import bundled
 from emu3.cli.options import Device
 from emu3.cli.shell import command
-from emu3.options import group, option, path_text, whole
+from emu3.mllm.parts import FASTEST, SLOWEST
+from emu3.options import group, number, option, path_text, whole
 
 MOST_PIXELS = 2**26  # 8192x8192
 MOST_WORKERS = 512
@@ -63,6 +64,25 @@ class Encoding:
         "processes that read and resize images; 1 reads in this one", 1, whole(1, MOST_WORKERS)
     )
     device: Device = group(leave_out=("attn_implementation",))
+
+
+@dataclass(frozen=True)
+class ClipCutting:
+    """How clips become samples."""
+
+    max_frames: int = option(
+        "longer clips are cut into clips of so many frames, with the same text", 64, whole(1)
+    )
+    fps: float | None = option(
+        "frames a second to take, others are left out (default: all of the clip's)",
+        None,
+        number(SLOWEST, FASTEST),
+    )
+    clip_frames: int | None = option(
+        "frames coded together, as the checkpoint states it (default: those of a latent frame)",
+        None,
+        whole(1, MOST_TOGETHER),
+    )
 
 
 def files_of(kind: str) -> Any:

@@ -44,7 +44,7 @@ def prepare(kind: str, files: "Files", encoding: "Encoding | None") -> int:
     watch = Stopwatch()
     items, skipped = read_items(files.data_path, KINDS[kind])
     with owned_folder(files.output_path, "--output-path") as folder:
-        items, clashes = _without_clashes(items, folder, files.split)
+        items, clashes = without_clashes(items, folder, files.split)
         skipped += clashes
         try:
             names, unreadable = _write_all(encoding, folder, items)
@@ -53,7 +53,7 @@ def prepare(kind: str, files: "Files", encoding: "Encoding | None") -> int:
                 f"interrupted; the features in {folder} are kept, the same command goes on"
             ) from None
         skipped += unreadable
-        _report(files, folder, sorted(skipped, key=lambda record: record.line))
+        report(files, folder, sorted(skipped, key=lambda record: record.line))
         if not names:
             raise InputError(f"{files.data_path} holds no usable record; change --data-path")
         path = write_list(folder, files.split, names)
@@ -61,7 +61,7 @@ def prepare(kind: str, files: "Files", encoding: "Encoding | None") -> int:
     return SOME_SKIPPED if skipped else 0
 
 
-def _without_clashes(
+def without_clashes(
     items: list[Item], folder: Path, split: str
 ) -> tuple[list[Item], list[Skipped]]:
     """The items, and as skipped those whose names another split of the folder uses."""
@@ -184,7 +184,7 @@ def _written(folder: Path, item: Item) -> Feature | None:
     return found if same and (found.codes is None) == (item.image is None) else None
 
 
-def _report(files: "Files", folder: Path, skipped: list[Skipped]) -> None:
+def report(files: "Files", folder: Path, skipped: list[Skipped]) -> None:
     """Print the skipped records, and keep them in skipped_SPLIT.txt."""
     path = folder / f"skipped_{files.split}.txt"
     path.unlink(missing_ok=True)

@@ -14,6 +14,7 @@ import unicodedata
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from emu3.errors import InputError
 from train.data.features import Feature
@@ -25,11 +26,14 @@ MOST_NAME_BYTES = 180  # so that a file name of them fits every file system
 
 @dataclass(frozen=True)
 class Item:
-    """A valid record: its line, the feature without codes, and its image file if it has one."""
+    """A valid record: its line, the feature without codes, and its image file if it has one.
+
+    In place of the image stands what else its codes are made of: `train.data.part_records`.
+    """
 
     line: int
     feature: Feature
-    image: Path | None = None
+    image: Any = None
 
 
 @dataclass(frozen=True)
@@ -40,13 +44,14 @@ class Skipped:
     reason: str
 
 
-Parse = Callable[[dict, Path], tuple[Feature, Path | None]]
+Parse = Callable[[dict, Path], tuple[Feature, Any]]
 
 
 def read_items(path: str | Path, parse: Parse) -> tuple[list[Item], list[Skipped]]:
     """The valid records of a file in order, and those to skip.
 
-    `parse` is one of `KINDS`. Names that occur again get -2, -3 ... appended.
+    `parse` is one of `KINDS`, or of `train.data.part_records`. Names that occur again get -2, -3 ...
+    appended.
 
     Raises:
         InputError: no such file, or a JSON list that cannot be parsed to its end.
@@ -69,22 +74,24 @@ def caption_record(record: dict, folder: Path) -> tuple[Feature, Path | None]:
     image = image_of(record, folder)
     if image is None:
         raise InputError("no image")
-    text = _text(record.get("text"), "text")
+    text = record_text(record.get("text"), "text")
     further = record.get("captions", [])
     if not isinstance(further, list):
         raise InputError(f"captions are {shown(further)}; allowed: a list of texts")
-    further = [_text(caption, "a caption") for caption in further]
-    return Feature(_name(record), None, text, captions=[text, *further] if further else []), image
+    further = [record_text(caption, "a caption") for caption in further]
+    return Feature(
+        record_name(record), None, text, captions=[text, *further] if further else []
+    ), image
 
 
 def conversation_record(record: dict, folder: Path) -> tuple[Feature, Path | None]:
     """Questions about an image, or a conversation without one (VQA)."""
     turns, image = turns_and_image(record, folder)
-    turns = [(_text(q, "a question"), _text(r, "a response")) for q, r in turns]
+    turns = [(record_text(q, "a question"), record_text(r, "a response")) for q, r in turns]
     independent = record.get("independent", False)
     if not isinstance(independent, bool):
         raise InputError(f"independent is {shown(independent)}; allowed: true or false")
-    feature = Feature(_name(record), None, *turns[-1])
+    feature = Feature(record_name(record), None, *turns[-1])
     if len(turns) > 1:
         feature = replace(feature, turns=turns, independent=independent)
     return feature, image
@@ -105,7 +112,7 @@ KINDS: dict[str, Parse] = {
 }
 
 
-def _name(record: dict) -> str:
+def record_name(record: dict) -> str:
     """The record's name as a file name: other than letters, digits, - . of any script become _."""
     name = record.get("name", record.get("id"))
     if isinstance(name, bool) or not isinstance(name, str | int) or not str(name).strip():
@@ -121,7 +128,12 @@ def _mark_or_underscore(character: str) -> str:
     return character if unicodedata.category(character)[0] == "M" else "_"
 
 
-def _text(value: object, what: str) -> str:
+def record_text(value: object, what: str) -> str:
+    """A value that must be a text which says something.
+
+    Raises:
+        InputError: it is none; calls it `what`.
+    """
     if not isinstance(value, str):
         raise InputError(f"{what} is {shown(value)}; allowed: text")
     if not value.strip(" \t\r\n\0"):

@@ -1,0 +1,156 @@
+"""A conversation with pictures and clips: `emu3 chat`.
+
+    > What is in @photo.png?          a word that begins with @ is the path of a picture or a clip
+    > Is it the same as @"a b.gif"?   with blanks in quotes; several, anywhere in a line
+    > /new                            begins anew; /quit or the end of the input ends
+
+Answers are shown as they come. Pictures that the model draws are files in --output.
+"""
+
+import re
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from emu3.cli import options as shared
+from emu3.cli import shell
+from emu3.cli.outputs import new_file, save_picture
+from emu3.codesfile import Codes
+from emu3.errors import InputError
+from emu3.facade import Emu3
+from emu3.files import own_folder
+from emu3.loading import load_models
+from emu3.mllm.generation.events import RowDone, TextPiece
+from emu3.mllm.parts import Coded, Text
+from emu3.options import group, option, path_text
+from emu3.pipeline import AskSettings, DrawSettings, PictureSize
+from emu3.talks import Talk
+
+NAMED = re.compile(r'(?<!\S)@(?:"([^"]+)"|(\S+))')
+ENDS = ".,;:!?。，；：！？)"
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the command line asks for."""
+
+    model: str = shared.language_model()
+    vq_model: str = shared.vision_model()
+    settings: AskSettings = group()
+    size: PictureSize = group()
+    seed: int = shared.seed()
+    output: str = option(
+        "folder for pictures that the model draws, numbered chat_0000 ...",
+        "outputs",
+        path_text,
+        metavar="FOLDER",
+    )
+    device: shared.Device = group()
+
+
+def run(options: Options) -> None:
+    """Answer line after line of the input."""
+    folder, device = own_folder(options.output), options.device
+    device.start()
+    models = load_models(options.model, options.vq_model, device.dtype, device.attn_implementation)
+    factor = models.codec.config.spatial_scale_factor
+    (size,) = options.size.grids(1, models.defaults.image_area, factor)
+    asking = options.settings.filled(models.defaults)
+    drawing = DrawSettings().filled(models.defaults)
+    talk = Talk(models.model, models.prompts, asking, drawing, size, device.jit)
+    table = Table(models, talk, folder, options)
+    for number, line in enumerate(lines()):
+        if line == "/quit":
+            return
+        if line == "/new":
+            talk.messages = []
+            continue
+        try:
+            table.answer(line, options.seed + number)
+        except InputError as error:  # a line that cannot be answered costs no conversation
+            print(f"emu3: {error}", file=sys.stderr)
+
+
+def lines() -> Iterator[str]:
+    """The lines of the input that say something, each behind a mark where a person types."""
+    while True:
+        if sys.stdin.isatty():
+            print("> ", end="", flush=True)
+        line = sys.stdin.readline()
+        if not line:
+            return
+        if line.strip():
+            yield line.strip()
+
+
+def parts_of(line: str) -> list[Text | Path]:
+    """The texts and paths of a line, in order."""
+    parts: list[Text | Path] = []
+    place = 0
+    for found in NAMED.finditer(line):
+        name = found[1] or found[2].rstrip(ENDS)
+        end = found.end() if found[1] else found.start() + 1 + len(name)
+        parts += [Text(line[place : found.start()].strip()), Path(path_text(name))]
+        place = end
+    parts.append(Text(line[place:].strip()))
+    return [part for part in parts if not isinstance(part, Text) or part.text]
+
+
+@dataclass
+class Table:
+    """Where a conversation is shown."""
+
+    models: Emu3
+    talk: Talk
+    folder: Path
+    options: Options
+
+    def answer(self, line: str, seed: int) -> None:
+        """Print the answer to a line as it comes, and write its picture.
+
+        Raises:
+            InputError: a path that leads to no picture, or a conversation that is too long.
+        """
+        said: list[Text | Coded] = []
+        for part in parts_of(line):
+            if isinstance(part, Path) and not part.exists():
+                raise InputError(f"@{part} leads to nothing; allowed: a picture or a clip")
+            said.append(self.models.coded(part) if isinstance(part, Path) else part)
+        ids: list[int] = []
+        rows: list[np.ndarray] = []
+        shown = ""
+        for event in self.talk.say(said, seed):
+            if isinstance(event, TextPiece):
+                ids += event.ids.tolist()
+                text = self.talk.text(ids)
+                if text.startswith(shown) and not text.endswith("\ufffd"):  # half a character
+                    print(text[len(shown) :], end="", flush=True)
+                    shown = text
+            elif isinstance(event, RowDone):
+                rows.append(event.codes)
+        print(self.talk.text(ids)[len(shown) :])
+        if rows:
+            print(self._write(np.stack(rows), line, seed))
+
+    def _write(self, codes: np.ndarray, line: str, seed: int) -> Path:
+        """Write the codes and the picture of an answer."""
+        names = {"model": self.options.model, "vq_model": self.options.vq_model}
+        settings = {key: shared.public_name(name) for key, name in names.items()}
+        settings |= {"prompt": line, "seed": seed}
+        path = new_file(self.folder, "chat", ".npz", Codes(codes, settings).save)
+        save_picture(self.models.codec.picture(codes), settings, path.with_suffix(".png"))
+        return path.with_suffix(".png")
+
+
+build_parser, main = shell.command(
+    "emu3.cli.chat",
+    "Talk about pictures and clips. The released checkpoints never saw clips or edits.",
+    Options,
+    run,
+)
+
+if __name__ == "__main__":
+    shell.leave(main())

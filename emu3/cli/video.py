@@ -1,0 +1,224 @@
+"""Clips from text, or behind given frames: `python -m emu3.cli.video --prompt "a car drives by"`.
+
+A clip's codes are in an .npz file from its first row on; when it is made its frames follow, and one
+animation of them. What Ctrl-C cuts short goes on with --resume as it would have.
+"""
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from time import monotonic
+
+from emu3.cli import options as shared
+from emu3.cli import shell
+from emu3.cli.decode import frames as decoded
+from emu3.cli.outputs import (
+    Progress,
+    Stopwatch,
+    new_file,
+    resume_message,
+    save_picture,
+    write_animation,
+    write_frames,
+)
+from emu3.cli.reels import Reel, asked, begun, stored_settings
+from emu3.cli.room import width_of
+from emu3.codesfile import Codes
+from emu3.errors import InputError
+from emu3.files import own_folder
+from emu3.films import ClipOptions, TextToVideo
+from emu3.images import FrameSource
+from emu3.loading import load_models, read_configs
+from emu3.mllm.generation.events import RowDone
+from emu3.options import group, non_negative_int, option, path_text, words
+from emu3.pipeline import DrawSettings, PictureSize
+
+SECONDS_BETWEEN_SAVES = 10.0
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the command line asks for."""
+
+    model: str = shared.language_model()
+    vq_model: str = shared.vision_model()
+    prompt: list[str] | None = option(
+        "what happens; may be given several times (default: the checkpoint's example, none behind "
+        "a clip)",
+        None,
+        words,
+    )
+    extend: str | None = option(
+        "a clip to go on with: a folder of frames, an animation or a video file (default: none)",
+        None,
+        path_text,
+        metavar="PATH",
+    )
+    resume: str | None = option(
+        "the .npz of a clip that was cut short, to go on with; all else is as it was "
+        "(default: none)",
+        None,
+        path_text,
+        metavar="FILE",
+    )
+    clip: ClipOptions = group()
+    settings: DrawSettings = group()
+    size: PictureSize = group()
+    seed: int = shared.seed()
+    output: str = option(
+        "folder for codes and frames, numbered clip_0000 ...",
+        "outputs",
+        path_text,
+        metavar="FOLDER",
+    )
+    preview: int = option(
+        "show the frame under way every so many rows, 0 for never", 0, non_negative_int
+    )
+    animation: str = shared.animation()
+    device: shared.Device = group()
+
+    def __post_init__(self) -> None:
+        if self.resume and (self.prompt or self.extend):
+            raise InputError("--resume takes prompt and clip from its file; leave them out")
+        if self.extend:
+            if len(self.prompt or []) > 1:
+                raise InputError(
+                    "--extend goes on with one clip; allowed: one --prompt; leave some out"
+                )
+            if self.size != PictureSize():
+                raise InputError("--extend has its clip's size; leave ratio, area and sides out")
+            FrameSource.is_clip(self.extend)  # refuses paths that lead to nothing
+
+
+def run(options: Options) -> None:
+    """Make every clip."""
+    folder, device = own_folder(options.output), options.device
+    content = Codes.load(options.resume) if options.resume else None
+    device.start()
+    from emu3.mllm.defaults import CheckpointDefaults
+
+    checkpoint = CheckpointDefaults.from_pretrained(options.model)
+    settings = (
+        options.settings.filled(checkpoint)
+        if content is None
+        else stored_settings(content, options)
+    )
+    shared.notice_if_lossy(settings.scheme)
+    shared.notice_if_far(options.settings, checkpoint)
+    shared.notice_of_clips(checkpoint)
+    vision = read_configs(options.model, options.vq_model)[1]
+    grids = [] if content else plan(options, settings, checkpoint, vision)
+    models = load_models(options.model, options.vq_model, device.dtype, device.attn_implementation)
+    films = [begun(content, options)] if content else list(asked(options, models, grids))
+    filming = TextToVideo(models.model, models.prompts)
+    for reel in films:
+        filming.check(reel.film, settings)
+    studio = Studio(options, settings, filming, models, folder)
+    watch = Stopwatch()
+    with Progress(sum(reel.rows_left for reel in films), "row") as progress:
+        for reel in films:
+            studio.make(reel, progress)
+    for path in studio.finished:
+        print(path)
+    print(watch.closing_line(f"{len(films)} clip(s)", progress.tokens))
+
+
+def plan(options: Options, settings: DrawSettings, checkpoint, vision) -> list[tuple[int, int]]:
+    """The grid of each clip of a prompt, before anything is loaded; none behind a given one.
+
+    Raises:
+        InputError: sizes that do not fit, or more memory than there is.
+    """
+    from emu3 import runtime
+    from emu3.estimate import Work, check_fits
+
+    for said in options.clip.notices(vision.temporal_downsample_factor):
+        runtime.notice(said)
+    if options.extend:
+        return []
+    prompts = options.prompt or [checkpoint.video_prompt]
+    factor = vision.spatial_scale_factor
+    grids = options.size.grids(len(prompts), checkpoint.image_area, factor)
+    if said := options.size.snapped_notice(factor):
+        runtime.notice(said)
+    config, _ = read_configs(options.model, options.vq_model)
+    frames = options.clip.piece or options.clip.frames or checkpoint.video_frames
+    work = Work(
+        guided=settings.guidance != 1,
+        grid=max(grids, key=math.prod),
+        frames=-(-frames // vision.temporal_downsample_factor),
+        scheme=settings.scheme,
+        width=width_of(options.device.dtype),
+    )
+    check_fits(config, vision, work, runtime.available_memory_bytes(), "--frames or --model")
+    return grids
+
+
+class Studio:
+    """How clips become files: codes row by row, saved, then frames and an animation."""
+
+    def __init__(
+        self, options: Options, settings: DrawSettings, filming: TextToVideo, models, folder: Path
+    ) -> None:
+        self.options, self.settings, self.filming = options, settings, filming
+        self.codec, self.folder = models.codec, folder
+        self.saved_at = monotonic()
+        self.finished: list[Path] = []
+
+    def make(self, reel: Reel, progress: Progress) -> None:
+        """Make one clip: codes first, then frames.
+
+        Raises:
+            shell.Interrupted: after Ctrl-C, once the codes are saved; says how to go on.
+        """
+        reel.settings["draw"] = vars(self.settings)
+        if reel.path is None:
+            reel.path = new_file(self.folder, "clip", ".npz", reel.save_codes)
+        try:
+            self._sample(reel, progress)
+            reel.save_codes()
+            self._write_frames(reel)
+        except BaseException as error:
+            reel.preview_path.unlink(missing_ok=True)
+            reel.save_codes()
+            if not isinstance(error, KeyboardInterrupt):
+                raise
+            message = resume_message(reel.path, self.options.model, self.options.vq_model)
+            raise shell.Interrupted(message) from None
+
+    def _sample(self, reel: Reel, progress: Progress) -> None:
+        """Fill in the codes, row by row."""
+        made = reel.made.copy() if len(reel.made) else None
+        for event in self.filming.run(reel.film, self.settings, self.options.device.jit, made):
+            if not isinstance(event, RowDone):
+                continue
+            reel.codes[event.frame, event.row] = event.codes
+            progress.add(1, len(event.codes) + 1)
+            if monotonic() - self.saved_at > SECONDS_BETWEEN_SAVES:
+                reel.save_codes()
+                self.saved_at = monotonic()
+            if self.options.preview and (event.row + 1) % self.options.preview == 0:
+                picture = self.codec.picture(reel.codes[event.frame])
+                save_picture(picture, {"frame": event.frame}, reel.preview_path)
+
+    def _write_frames(self, reel: Reel) -> None:
+        """Write the frames as pictures, and the animation of them."""
+        target = reel.path.with_suffix("")
+        target.mkdir(exist_ok=True)
+        shots = decoded(self.codec, Codes(reel.codes, reel.settings))
+        files = [file for file, _ in write_frames(target, shots, reel.settings)]
+        kind, fps = self.options.animation, reel.film.fps
+        animation = write_animation(files, target, kind, fps)
+        reel.preview_path.unlink(missing_ok=True)
+        self.finished.append(animation or target)
+
+
+build_parser, main = shell.command(
+    "emu3.cli.video",
+    "Make clips from text, or go on with one. The released checkpoints never saw clips.",
+    Options,
+    run,
+)
+
+if __name__ == "__main__":
+    shell.leave(main())

@@ -1,0 +1,11 @@
+#!/usr/bin/env bash
+# Pictures changed as told. Options of `python -m emu3.cli.edit --help` may follow:
+#   bash scripts/infer_edit.sh --image a.png --prompt "make the circle blue"
+# On Ascend DEVICE_ID counts within ASCEND_RT_VISIBLE_DEVICES when that is set.
+set -euo pipefail
+source "$(dirname -- "$(readlink -f -- "${BASH_SOURCE[0]}")")/setup_env.sh"
+emu3_find_python
+export DEVICE_ID="${DEVICE_ID:-0}"
+MODEL="${MODEL:-$ROOT/assets/emu3-mini/language}"
+VQ_MODEL="${VQ_MODEL:-$ROOT/assets/emu3-mini/vision}"
+exec "${RUN[@]}" emu3.cli.edit --model "$MODEL" --vq-model "$VQ_MODEL" "$@"

@@ -1,0 +1,140 @@
+"""From records of parts to feature files: media read, clips cut, codes made.
+
+A clip of more than `max_frames` frames is cut there into clips of its own, from its first frame on,
+each with the record's text; a rest that fills no latent frame is left out. So a cut lies between
+latent frames, and no sample begins or ends inside one.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from emu3.errors import InputError
+from emu3.images import FrameSource, open_image
+from emu3.mllm.grammar import latent_size
+from emu3.mllm.parts import Coded, Message, Text
+from emu3.tokenizer import VisionCodec
+from train.data.encoding import Recipe
+from train.data.features import Feature
+from train.data.part_records import Entry, Media
+from train.data.parts import Given, Said, Wanted
+
+
+@dataclass(frozen=True)
+class Cutting:
+    """How clips become samples: frames of one at most, frames a second, frames coded together."""
+
+    max_frames: int
+    fps: float | None
+    clip_frames: int | None
+
+
+@dataclass(frozen=True)
+class PartEncoder:
+    """Records of parts to features."""
+
+    codec: VisionCodec
+    recipe: Recipe
+    cutting: Cutting
+
+    @property
+    def factor(self) -> int:
+        """Frames of a latent frame."""
+        return self.codec.config.temporal_downsample_factor
+
+    def fingerprint(self, entries: list[Entry]) -> str:
+        """A hash of what is said, of the media's bytes and of all else that codes depend on.
+
+        Raises:
+            InputError: a file is missing.
+            OSError: a file cannot be read.
+        """
+        said = [[str(part) for part in e.parts] + [e.role, e.wanted, e.given] for e in entries]
+        found = hashlib.sha256(json.dumps([said, vars(self.cutting)]).encode())
+        found.update(self.recipe.settings)
+        for path in (part.path for e in entries for part in e.parts if isinstance(part, Media)):
+            for file in FrameSource(path).files if path.is_dir() else [path]:
+                if not file.is_file():
+                    raise InputError(f"no file {file}")
+                found.update(file.read_bytes())
+        return found.hexdigest()
+
+    def features(self, feature: Feature, entries: list[Entry], inputs: str) -> Iterator[Feature]:
+        """The features of a record, one for each clip that its own clip is cut into.
+
+        Raises:
+            InputError: a file that is no picture or clip.
+        """
+        clips = [
+            e for e in entries if e.wanted and isinstance(e.parts[0], Media) and e.parts[0].clip
+        ]
+        feature = replace(feature, inputs=inputs)
+        if len(clips) != 1 or entries[-1] is not clips[0]:
+            yield replace(feature, parts=[self._said(entry) for entry in entries])
+            return
+        *before, last = entries
+        given = [self._said(entry) for entry in before]
+        for number, coded in enumerate(self._cut(last.parts[0].path)):
+            first = -(-last.given // self.factor) if number == 0 else 0
+            name = feature.name if number == 0 else f"{feature.name}.{number:04d}"
+            yield replace(feature, name=name, parts=[*given, Wanted(coded, first)])
+
+    def _said(self, entry: Entry) -> Said:
+        parts = [part if isinstance(part, Text) else self._coded(part) for part in entry.parts]
+        if entry.role is not None:
+            return Message(entry.role, tuple(parts))
+        return Wanted(parts[0]) if entry.wanted else Given(parts[0])
+
+    def _coded(self, media: Media) -> Coded:
+        """The codes of a picture, or of the first part of a clip."""
+        if media.clip:
+            return next(self._cut(media.path))
+        picture = open_image(media.path, "its record")
+        return Coded(self.codec.encode(self.codec.pixels(picture)[None])[0])
+
+    def _cut(self, path: Path) -> Iterator[Coded]:
+        """The clips that a clip is cut into.
+
+        Raises:
+            InputError: no clip, or frames of several sizes.
+        """
+        if not FrameSource.is_clip(path):
+            raise InputError(f"{path} is no clip")
+        source, held = FrameSource(path), []
+        rate, made = source.fps(), 0
+        for frame in self._taken(source, rate):
+            held.append(frame)
+            if len(held) == self.cutting.max_frames:
+                yield self._clip(held, rate)
+                held, made = [], made + 1
+        if len(held) >= self.factor or (held and not made):
+            yield self._clip(held, rate)
+        elif not made:
+            raise InputError(f"{path} holds no frame")
+
+    def _taken(self, source: FrameSource, rate: float) -> Iterator[Image.Image]:
+        """The frames of a clip, thinned out to the frames a second that are wanted."""
+        fps, last = self.cutting.fps, -1
+        for number, frame in enumerate(source.frames()):
+            place = number if fps is None or fps >= rate else int(number * fps / rate)
+            if place != last:
+                yield frame
+            last = place
+
+    def _clip(self, frames: list[Image.Image], rate: float) -> Coded:
+        fps = rate if self.cutting.fps is None else min(rate, self.cutting.fps)
+        pixels = self.codec.frame_pixels(self._sized(frame) for frame in frames)
+        return Coded(self.codec.clip_codes(pixels, self.cutting.clip_frames), fps)
+
+    def _sized(self, frame: Image.Image) -> Image.Image | np.ndarray:
+        """A frame with the grid that making a clip of its ratio has, where an area is asked for."""
+        if self.recipe.area is None:
+            return frame
+        factor = self.recipe.processor.spatial_factor
+        rows, columns = latent_size(f"{frame.width}:{frame.height}", self.recipe.area, factor)
+        return frame.resize((columns * factor, rows * factor), self.recipe.processor.resample)

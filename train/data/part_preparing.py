@@ -1,0 +1,99 @@
+"""From records of clips and of interleaved parts to a feature folder: what two commands do.
+
+As `train.data.preparing`, a run goes on where another was stopped.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from tqdm import tqdm
+
+from emu3.cli.outputs import Stopwatch
+from emu3.cli.shell import Interrupted
+from emu3.errors import InputError
+from emu3.loading import load_vision
+from emu3.tokenizer import VisionCodec
+from train.data.encoding import Recipe
+from train.data.features import read_feature, write_feature, write_list
+from train.data.folders import claim_folder, encoding_of, owned_folder
+from train.data.options import Encoding, Files
+from train.data.part_encoding import Cutting, PartEncoder
+from train.data.preparing import SOME_SKIPPED, report, without_clashes
+from train.data.records import Item, Skipped, read_items
+
+
+def prepare_parts(files: Files, parse: Callable, encoding: Encoding, cutting: Cutting) -> int:
+    """Write the feature folder of `files.data_path`; returns the exit code.
+
+    `parse` is a record function of `train.data.part_records`.
+
+    Raises:
+        InputError: a file or folder that cannot be used, or not one usable record.
+        Interrupted: after Ctrl-C; what is written is kept.
+    """
+    watch = Stopwatch()
+    items, skipped = read_items(files.data_path, parse)
+    with owned_folder(files.output_path, "--output-path") as folder:
+        items, clashes = without_clashes(items, folder, files.split)
+        encoder = _encoder(encoding, cutting, folder)
+        names: list[str] = []
+        skipped += clashes
+        try:
+            for item in tqdm(items, desc="encoding", unit="record", disable=not items):
+                found = _features(encoder, folder, item)
+                if isinstance(found, Skipped):
+                    skipped.append(found)
+                else:
+                    names += found
+        except KeyboardInterrupt:
+            raise Interrupted(
+                f"interrupted; the features in {folder} are kept, the same command goes on"
+            ) from None
+        report(files, folder, sorted(skipped, key=lambda record: record.line))
+        if not names:
+            raise InputError(f"{files.data_path} holds no usable record; change --data-path")
+        path = write_list(folder, files.split, names)
+    print(watch.closing_line(f"{path}: {len(names)} samples, {len(skipped)} records skipped"))
+    return SOME_SKIPPED if skipped else 0
+
+
+def _encoder(encoding: Encoding, cutting: Cutting, folder: Path) -> PartEncoder:
+    encoding.device.start()
+    vision, _ = load_vision(encoding.vq_model, encoding.device.dtype)
+    made_by = encoding_of(vision)
+    claim_folder(folder, made_by, "--output-path or --model-path")
+    recipe = Recipe.make(encoding.vq_model, encoding.image_area, made_by)
+    return PartEncoder(VisionCodec(vision, recipe.processor), recipe, cutting)
+
+
+def _features(encoder: PartEncoder, folder: Path, item: Item) -> list[str] | Skipped:
+    """Write the features of a record, unless they are there; their file names."""
+    try:
+        inputs = encoder.fingerprint(item.image)
+        there = _there(folder, item.feature.name, inputs)
+        if there:
+            return there
+        made = list(encoder.features(item.feature, item.image, inputs))
+    except InputError as error:
+        return Skipped(item.line, str(error))
+    except OSError as error:
+        return Skipped(item.line, f"{error.filename} cannot be read: {error.strerror}")
+    # The first one last: where it stands, all of them do.
+    for feature in reversed(made):
+        write_feature(folder, feature)
+    return [f"{feature.name}.ckpt" for feature in made]
+
+
+def _there(folder: Path, name: str, inputs: str) -> list[str]:
+    """The file names of a record's features that were made of the same inputs; none where not."""
+    files = [folder / "feature" / f"{name}.ckpt"]
+    files += sorted((folder / "feature").glob(f"{name}.[0-9][0-9][0-9][0-9].ckpt"))
+    found = [file.name for file in files if _inputs(file) == inputs]
+    return found if found[:1] == [files[0].name] else []
+
+
+def _inputs(file: Path) -> str | None:
+    try:
+        return read_feature(file).inputs if file.exists() else None
+    except InputError:
+        return None
