@@ -1,0 +1,139 @@
+"""Clips, edits and conversations as commands: files, resumption, one line for bad input."""
+
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from emu3.cli import chat, edit, video
+from emu3.codesfile import Codes
+from emu3.mllm.parts import Text
+from tests.cli.conftest import draw_frame
+
+FAST = ["--mode", "pynative", "--animation", "gif"]
+SMALL = ["--height", "8", "--width", "8"]
+
+
+def film(tiny, output, *more, animation=FAST) -> int:
+    models = ["--model", tiny[0], "--vq-model", tiny[1]]
+    return video.main([*models, "--output", str(output), *animation, *more])
+
+
+def codes_of(output, number=0) -> Codes:
+    return Codes.load(output / f"clip_{number:04d}.npz")
+
+
+@pytest.fixture(scope="module")
+def made(tiny, tmp_path_factory):
+    """A clip of 10 frames in pieces of 8, each behind 4."""
+    output = tmp_path_factory.mktemp("film")
+    options = ["--frames", "10", "--piece", "8", "--context", "4", "--fps", "5"]
+    assert film(tiny, output, "--prompt", "go", *SMALL, *options) == 0
+    return output
+
+
+def test_a_clip_is_codes_frames_and_an_animation(made):
+    content = codes_of(made)
+    assert content.codes.shape == (3, 2, 2)
+    assert (content.settings["frames"], content.settings["fps"]) == (10, 5.0)
+    assert len(list((made / "clip_0000").glob("frame_*.png"))) == 10
+    with Image.open(made / "clip_0000.gif") as animation:
+        assert (animation.n_frames, animation.info["duration"]) == (10, 200)
+
+
+def test_a_clip_cut_short_goes_on_as_it_would_have(tiny, made, tmp_path, monkeypatch, capsys):
+    class Stopping(video.Progress):
+        def add(self, units, tokens):
+            super().add(units, tokens)
+            if self.bar.n == 5:
+                raise KeyboardInterrupt
+
+    options = ["--frames", "10", "--piece", "8", "--context", "4", "--fps", "5", "--preview", "1"]
+    with monkeypatch.context() as patch:
+        patch.setattr(video, "Progress", Stopping)
+        assert film(tiny, tmp_path, "--prompt", "go", *SMALL, *options) == 130
+    assert "--resume" in capsys.readouterr().err
+    cut = codes_of(tmp_path).codes
+    assert (cut[:2] >= 0).all() and (cut[2] < 0).any()
+    assert [path.name for path in tmp_path.iterdir()] == ["clip_0000.npz"]
+    assert film(tiny, tmp_path, "--resume", str(tmp_path / "clip_0000.npz")) == 0
+    assert np.array_equal(codes_of(tmp_path).codes, codes_of(made).codes)
+    assert (tmp_path / "clip_0000.gif").read_bytes() == (made / "clip_0000.gif").read_bytes()
+
+
+def test_a_clip_given_is_gone_on_with(tiny, frame_folder, tmp_path, capsys):
+    assert film(tiny, tmp_path, "--extend", str(frame_folder), "--frames", "4") == 0
+    content = codes_of(tmp_path)
+    assert content.codes.shape == (3, 4, 6)  # 6 frames, 2 put before them, and 4 more
+    assert len(list((tmp_path / "clip_0000").glob("*.png"))) == 10
+    assert "2 time(s) more before it" in capsys.readouterr().err
+
+
+def test_the_animation_extends_as_its_frames_do(tiny, frame_folder, tmp_path):
+    frames = [draw_frame(number) for number in range(4)]
+    frames[0].save(tmp_path / "a.gif", save_all=True, append_images=frames[1:], duration=250)
+    assert film(tiny, tmp_path, "--extend", str(tmp_path / "a.gif"), "--frames", "4") == 0
+    assert codes_of(tmp_path).settings["fps"] == 4.0
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--frames", "400"], r"up to \d+ latent frames at once"),
+        (["--frames", "0"], "--frames"),
+        (["--fps", "0"], "--fps"),
+        (["--context", "4"], "--piece"),
+        (["--piece", "4", "--frames", "8"], "from 8"),
+        (["--extend", "nowhere"], "nowhere"),
+        (["--resume", "nowhere.npz"], "nowhere.npz"),
+        (["--resume", "a.npz", "--prompt", "a"], "leave them out"),
+    ],
+)
+def test_bad_input_is_one_line(tiny, tmp_path, capsys, options, message):
+    assert film(tiny, tmp_path, *SMALL, *options) == 2
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if "error:" in line]
+    assert __import__("re").search(message, line), line
+
+
+def test_codes_of_another_command_do_not_go_on(tiny, tmp_path, capsys):
+    Codes(np.zeros((2, 2, 2), np.int32), {"frames": 8}).save(tmp_path / "a.npz")
+    assert film(tiny, tmp_path, "--resume", str(tmp_path / "a.npz")) == 2
+    assert "no clip of this command" in capsys.readouterr().err
+
+
+def test_an_edit_is_a_picture_of_the_last_ones_size(tiny, image_file, tmp_path):
+    models = ["--model", tiny[0], "--vq-model", tiny[1], "--mode", "pynative"]
+    options = ["--image", image_file, "--prompt", "blue", "--prompt", "red"]
+    assert edit.main([*models, *options, "--output", str(tmp_path)]) == 0
+    assert Codes.load(tmp_path / "edit_0001.npz").codes.shape == (4, 6)
+    with Image.open(tmp_path / "edit_0000.png") as picture:
+        assert (picture.size, picture.text["prompt"]) == ((24, 16), "blue")
+
+
+def test_an_edit_needs_a_picture_and_words(tiny, capsys):
+    assert edit.main(["--prompt", "blue"]) == 2
+    assert "no --image" in capsys.readouterr().err
+
+
+def test_a_line_may_name_pictures_anywhere():
+    parts = chat.parts_of('Is @a.png like @"b c.gif", or not? me@x.org')
+    assert [str(getattr(part, "text", part)) for part in parts] == [
+        "Is", "a.png", "like", "b c.gif", ", or not? me@x.org",
+    ]  # fmt: skip
+    assert chat.parts_of("why?") == [Text("why?")]
+    assert str(chat.parts_of("What is in @a.png?")[1]) == "a.png"
+
+
+def test_a_conversation_is_answered_line_by_line(
+    tiny, image_file, frame_folder, tmp_path, capsys, monkeypatch
+):
+    lines = (
+        f"What is in @{image_file}?\nand why\n@nowhere.png\n/new\n@{frame_folder} what\n/quit\nx\n"
+    )
+    monkeypatch.setattr("sys.stdin", io.StringIO(lines))
+    models = ["--model", tiny[0], "--vq-model", tiny[1], "--mode", "pynative"]
+    assert chat.main([*models, "--max-new-tokens", "3", "--output", str(tmp_path)]) == 0
+    shown = capsys.readouterr()
+    assert "@nowhere.png leads to nothing" in shown.err
+    assert len(shown.out.splitlines()) >= 3
