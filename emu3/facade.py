@@ -224,7 +224,7 @@ class Emu3:
     def coded(self, shown: "Image.Image | Clip | str | Path") -> Coded:
         """The codes of a picture or a clip, or of the file of one."""
         if isinstance(shown, Clip) or (
-            isinstance(shown, str | Path) and FrameSource.is_clip(shown)
+            isinstance(shown, str | Path) and FrameSource.is_clip(shown, "the path")
         ):
             frames, fps = _clip(shown)
             pixels = self.codec.frame_pixels(frames())
@@ -281,8 +281,8 @@ def _clip(
         raise InputError(
             f"{type(clip).__name__} is no clip; allowed: a path, or emu3.mllm.parts.Clip"
         )
-    FrameSource.is_clip(clip)  # refuses paths that lead to nothing
-    source = FrameSource(clip)
+    FrameSource.is_clip(clip, "the path")  # refuses paths that lead to nothing
+    source = FrameSource(clip, "the path")
     return source.frames, source.fps()
 
 

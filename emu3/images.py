@@ -139,31 +139,31 @@ class FrameSource:
         InputError: no such path, no frames, or a video file without PyAV to read it.
     """
 
-    def __init__(self, path: str | Path) -> None:
-        self.path = Path(path)
+    def __init__(self, path: str | Path, flag: str = "--input") -> None:
+        self.path, self.flag = Path(path), flag
         self.files = []
         if os.path.isdir(self.path):  # unlike Path's, never fails
             named = sorted(self.path.iterdir(), key=natural_order)
             shown = [p for p in named if not p.name.startswith(".")]
             self.files = [p for p in shown if p.suffix.lower() in IMAGE_SUFFIXES]
             if not self.files:
-                raise InputError(f"folder {path} holds no image; change --input")
+                raise InputError(f"folder {path} holds no image; change {flag}")
         self.animation = not self.files and _animation_in(self.path)
 
     @staticmethod
-    def is_clip(path: str | Path) -> bool:
+    def is_clip(path: str | Path, flag: str = "--input") -> bool:
         """Whether `path` is a folder, an animation or a video file, by its content."""
         path = Path(path)
         if os.path.isdir(path):
             return True
-        require_file(path, "image, folder or video", "--input")
+        require_file(path, "image, folder or video", flag)
         animated = _animation_in(path)
         return _looks_like_video(path) if animated is None else animated
 
     def frames(self) -> Iterator["Image.Image"]:
         """RGB PIL images in order."""
         if self.files:
-            return (open_image(file, "--input") for file in self.files)
+            return (open_image(file, self.flag) for file in self.files)
         if self.animation:
             return self._animation_frames()
         return self._video().frames()
@@ -186,7 +186,7 @@ class FrameSource:
     def _animation_frames(self) -> Iterator["Image.Image"]:
         from PIL import ImageSequence
 
-        with _opened(self.path, "--input") as image:
+        with _opened(self.path, self.flag) as image:
             for frame in ImageSequence.Iterator(image):
                 yield upright_rgb(frame)
 
@@ -194,7 +194,7 @@ class FrameSource:
         """Frames a second by the mean time that frames are shown."""
         from PIL import ImageSequence
 
-        with _opened(self.path, "--input") as image:
+        with _opened(self.path, self.flag) as image:
             times = []
             for frame in ImageSequence.Iterator(image):
                 frame.load()  # WebP tells a frame's time only then

@@ -3,15 +3,16 @@ source "$(dirname -- "$(readlink -f -- "${BASH_SOURCE[0]}")")/setup_env.sh"
 emu3_find_python training
 cd "$ROOT"
 
-# emu3_fine_tune TASK FOLDER "OPTIONS" [ARGUMENT ...]: fine-tunes with configs/mini_TASK_sft.yaml on
-# scenes that train.prepare_scene_data draws into FOLDER by OPTIONS, unless CONFIG or DATA is given.
+# emu3_fine_tune TASK FOLDER "MODULE OPTION ..." [ARGUMENT ...]: fine-tunes with
+# configs/mini_TASK_sft.yaml on the features that the module writes into FOLDER, unless CONFIG or
+# DATA is given.
 emu3_fine_tune() {
-    local task="$1" scenes="$2" options output="${OUTPUT:-outputs/$1_sft}" lists=()
-    read -r -a options <<<"$3"
+    local task="$1" features="$2" prepare output="${OUTPUT:-outputs/$1_sft}" lists=()
+    read -r -a prepare <<<"$3"
     shift 3
     if [ -z "${CONFIG:-}${DATA:-}" ]; then
-        DATA="$scenes/$task"
-        "${RUN[@]}" train.prepare_scene_data --output "$scenes" --new --tasks "$task" "${options[@]}"
+        DATA="$features"
+        "${RUN[@]}" "${prepare[@]}"
     fi
     if [ -n "${DATA:-}" ]; then lists=(--train_data_path "$DATA"); fi
     if [ -e "${DATA:-}/list/test.json" ]; then lists+=(--eval_data_path "$DATA"); fi

@@ -13,6 +13,7 @@ CARD = ROOT / "assets" / "emu3-mini" / "README.md"
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), CARD]
 COMMAND = re.compile(r"(?:bash scripts/(\w+)\.sh|python -m ([\w.]+))([^`|\n]*)")
 WRAPPED = {"infer_img_gen": "img_gen", "infer_vqa": "vqa", "infer_img_rec": "img_rec"}
+WRAPPED |= {"infer_video": "video", "infer_edit": "edit"}
 
 
 def commands() -> list[tuple[str, str]]:

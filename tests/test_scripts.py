@@ -41,7 +41,7 @@ def command(task: str, device: str, model: str, vq_model: str) -> list[str]:
     return [device, "-m", f"emu3.cli.{task}", *language, "--vq-model", vq_model]
 
 
-@pytest.mark.parametrize("task", ["img_gen", "img_rec", "vqa"])
+@pytest.mark.parametrize("task", ["img_gen", "img_rec", "vqa", "video", "edit"])
 def test_a_script_forwards_models_device_and_arguments(task, tmp_path):
     extra = ("--output", "two words", "--dtype", "")
     given = {"MODEL": "my/model", "VQ_MODEL": "my vision", "DEVICE_ID": "3"}
@@ -49,7 +49,7 @@ def test_a_script_forwards_models_device_and_arguments(task, tmp_path):
     assert found == [*command(task, "3", "my/model", "my vision"), *extra]
 
 
-@pytest.mark.parametrize("task", ["img_gen", "img_rec", "vqa"])
+@pytest.mark.parametrize("task", ["img_gen", "img_rec", "vqa", "video", "edit"])
 def test_a_script_alone_takes_emu3_mini_and_the_first_device(task, tmp_path):
     mini = ROOT / "assets" / "emu3-mini"
     found = lines_of(f"infer_{task}", tmp_path)
@@ -84,6 +84,14 @@ def test_fine_tuning_is_on_drawn_scenes_or_what_is_given(task, tmp_path):
     given = lines_of(script, tmp_path, DATA="my data", NPROC="4", OUTPUT="out")
     launched = ["train.launch", "-n", "4", "--logs", "out/logs", *train, "my data"]
     assert given[2:] == [*launched, "--output_dir", "out"]
+
+
+@pytest.mark.parametrize(("task", "kind"), [("video", "video"), ("edit", "interleaved")])
+def test_clips_and_edits_are_trained_on_bundled_records(task, kind, tmp_path):
+    found = lines_of(f"{task}_sft_seq_parallel", tmp_path)
+    folder = f"outputs/features/{kind}"
+    assert found[2:5] == [f"train.prepare_{kind}_data", "--output-path", folder]
+    assert found[-4:] == ["--train_data_path", folder, "--output_dir", f"outputs/{task}_sft"]
 
 
 def test_all_benchmarks_of_the_list_are_run_with_the_further_options(tmp_path):

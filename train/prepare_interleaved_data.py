@@ -24,21 +24,11 @@ class Options:
     clips: ClipCutting = group()
 
 
-def run(options: Options) -> int:
-    """Write the feature folder; returns the exit code."""
-    from train.data.part_encoding import Cutting
-    from train.data.part_preparing import prepare_parts
-    from train.data.part_records import interleaved_record
-
-    cutting = Cutting(**vars(options.clips))
-    return prepare_parts(options.files, interleaved_record, options.encoding, cutting)
-
-
 build_parser, main = preparing_command(
     "prepare_interleaved_data",
     "Encode conversations and edits with pictures and clips for training.",
     Options,
-    run,
+    "interleaved",
 )
 
 if __name__ == "__main__":

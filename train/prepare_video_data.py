@@ -24,21 +24,11 @@ class Options:
     clips: ClipCutting = group()
 
 
-def run(options: Options) -> int:
-    """Write the feature folder; returns the exit code."""
-    from train.data.part_encoding import Cutting
-    from train.data.part_preparing import prepare_parts
-    from train.data.part_records import video_record
-
-    cutting = Cutting(**vars(options.clips))
-    return prepare_parts(options.files, video_record, options.encoding, cutting)
-
-
 build_parser, main = preparing_command(
     "prepare_video_data",
     "Encode captioned clips for training text to video and extension.",
     Options,
-    run,
+    "video",
 )
 
 if __name__ == "__main__":

@@ -59,7 +59,7 @@ def asked(options: "Options", models, grids: list[tuple[int, int]]) -> Iterator[
 
     factor, checkpoint = models.codec.config.temporal_downsample_factor, models.defaults
     if options.extend:
-        source = FrameSource(options.extend)
+        source = FrameSource(options.extend, "--extend")
         with about(source.path, "--extend"):
             require_room_for_frame(models.codec, source, options)
             codes, added = given_codes(source.frames, models.codec, checkpoint.clip_frames)

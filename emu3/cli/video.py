@@ -87,7 +87,7 @@ class Options:
                 )
             if self.size != PictureSize():
                 raise InputError("--extend has its clip's size; leave ratio, area and sides out")
-            FrameSource.is_clip(self.extend)  # refuses paths that lead to nothing
+            FrameSource.is_clip(self.extend, "--extend")  # refuses paths that lead to nothing
 
 
 def run(options: Options) -> None:

@@ -14,8 +14,10 @@ import pytest
 from train import (
     check_data,
     launch,
+    prepare_interleaved_data,
     prepare_scene_data,
     prepare_text_data,
+    prepare_video_data,
     prepare_vision_data,
     prepare_vqa_data,
 )
@@ -81,6 +83,7 @@ EVERY = pytest.mark.parametrize(
         *(check_data, launch, prepare_scene_data, prepare_text_data, prepare_vision_data),
         *(prepare_vqa_data, activations, endurance, kills, memory, parity, request_path),
         *(step_time,),
+        *(prepare_interleaved_data, prepare_video_data),
         *(mini, evaluate, rank_file, vision_tokenizer, windows, tuning),
     ],
     ids=lambda module: module.__name__,

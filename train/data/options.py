@@ -94,10 +94,14 @@ def files_of(kind: str) -> Any:
 def preparing_command(name: str, description: str, options: type, kind: str) -> tuple:
     """`build_parser` and `main` of `python -m train.<name>`, for records of that kind.
 
-    `options` has `files`, and `encoding` where records have images.
+    `options` has `files`, `encoding` where records have images, `clips` where they have parts.
     """
 
     def run(told: Any) -> int:
+        if hasattr(told, "clips"):
+            from train.data.part_preparing import prepare_parts
+
+            return prepare_parts(kind, told.files, told.encoding, told.clips)
         from train.data.preparing import prepare
 
         return prepare(kind, told.files, getattr(told, "encoding", None))

@@ -103,9 +103,9 @@ class PartEncoder:
         Raises:
             InputError: no clip, or frames of several sizes.
         """
-        if not FrameSource.is_clip(path):
+        if not FrameSource.is_clip(path, "its record"):
             raise InputError(f"{path} is no clip")
-        source, held = FrameSource(path), []
+        source, held = FrameSource(path, "its record"), []
         rate, made = source.fps(), 0
         for frame in self._taken(source, rate):
             held.append(frame)

@@ -50,7 +50,7 @@ Parse = Callable[[dict, Path], tuple[Feature, Any]]
 def read_items(path: str | Path, parse: Parse) -> tuple[list[Item], list[Skipped]]:
     """The valid records of a file in order, and those to skip.
 
-    `parse` is one of `KINDS`, or of `train.data.part_records`. Names that occur again get -2, -3 ...
+    `parse` is one of `KINDS`, or of `train.data.part_records`. Names that occur again get -2 ...
     appended.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Clips and interleaved parts to features: cut at latent frames, restartable, honest of the rest."""
+"""Clips and interleaved parts to features: cut at latent frames, restartable, honest otherwise."""
 
 import json
 
