@@ -3,8 +3,8 @@
 As `train.data.preparing`, a run goes on where another was stopped.
 """
 
-from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
@@ -16,26 +16,29 @@ from emu3.tokenizer import VisionCodec
 from train.data.encoding import Recipe
 from train.data.features import read_feature, write_feature, write_list
 from train.data.folders import claim_folder, encoding_of, owned_folder
-from train.data.options import Encoding, Files
 from train.data.part_encoding import Cutting, PartEncoder
+from train.data.part_records import KINDS
 from train.data.preparing import SOME_SKIPPED, report, without_clashes
 from train.data.records import Item, Skipped, read_items
 
+if TYPE_CHECKING:
+    from train.data.options import ClipCutting, Encoding, Files
 
-def prepare_parts(files: Files, parse: Callable, encoding: Encoding, cutting: Cutting) -> int:
+
+def prepare_parts(kind: str, files: "Files", encoding: "Encoding", clips: "ClipCutting") -> int:
     """Write the feature folder of `files.data_path`; returns the exit code.
 
-    `parse` is a record function of `train.data.part_records`.
+    Records are of one of `train.data.part_records.KINDS`.
 
     Raises:
         InputError: a file or folder that cannot be used, or not one usable record.
         Interrupted: after Ctrl-C; what is written is kept.
     """
     watch = Stopwatch()
-    items, skipped = read_items(files.data_path, parse)
+    items, skipped = read_items(files.data_path, KINDS[kind])
     with owned_folder(files.output_path, "--output-path") as folder:
         items, clashes = without_clashes(items, folder, files.split)
-        encoder = _encoder(encoding, cutting, folder)
+        encoder = _encoder(encoding, Cutting(**vars(clips)), folder)
         names: list[str] = []
         skipped += clashes
         try:
@@ -57,7 +60,7 @@ def prepare_parts(files: Files, parse: Callable, encoding: Encoding, cutting: Cu
     return SOME_SKIPPED if skipped else 0
 
 
-def _encoder(encoding: Encoding, cutting: Cutting, folder: Path) -> PartEncoder:
+def _encoder(encoding: "Encoding", cutting: Cutting, folder: Path) -> PartEncoder:
     encoding.device.start()
     vision, _ = load_vision(encoding.vq_model, encoding.device.dtype)
     made_by = encoding_of(vision)

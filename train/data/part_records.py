@@ -98,3 +98,6 @@ def _part(part: object, folder: Path) -> Text | Media:
     if kind in ("image", "video"):
         return Media(media_file(part.get(kind), folder, kind), kind == "video")
     raise InputError(f"a part is {shown(kind or part)}; allowed: text, image, video")
+
+
+KINDS = {"video": video_record, "interleaved": interleaved_record}
