@@ -116,9 +116,7 @@ class Table:
         """
         said: list[Text | Coded] = []
         for part in parts_of(line):
-            if isinstance(part, Path) and not part.exists():
-                raise InputError(f"@{part} leads to nothing; allowed: a picture or a clip")
-            said.append(self.models.coded(part) if isinstance(part, Path) else part)
+            said.append(self._coded(part) if isinstance(part, Path) else part)
         ids: list[int] = []
         rows: list[np.ndarray] = []
         shown = ""
@@ -134,6 +132,14 @@ class Table:
         print(self.talk.text(ids)[len(shown) :])
         if rows:
             print(self._write(np.stack(rows), line, seed))
+
+    def _coded(self, path: Path) -> Coded:
+        if not path.exists():
+            raise InputError(f"@{path} leads to nothing; allowed: a picture or a clip")
+        coded = self.models.coded(path)
+        if coded.codes.ndim == 3:
+            shared.notice_of_clips(self.models.defaults)
+        return coded
 
     def _write(self, codes: np.ndarray, line: str, seed: int) -> Path:
         """Write the codes and the picture of an answer."""
