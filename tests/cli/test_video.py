@@ -1,6 +1,7 @@
 """Clips, edits and conversations as commands: files, resumption, one line for bad input."""
 
 import io
+import re
 
 import numpy as np
 import pytest
@@ -81,11 +82,9 @@ def test_the_animation_extends_as_its_frames_do(tiny, frame_folder, tmp_path):
     ("options", "message"),
     [
         (["--frames", "400"], r"up to \d+ latent frames at once"),
-        (["--frames", "0"], "--frames"),
-        (["--fps", "0"], "--fps"),
         (["--context", "4"], "--piece"),
         (["--piece", "4", "--frames", "8"], "from 8"),
-        (["--extend", "nowhere"], "nowhere"),
+        (["--extend", "."], "clip's size"),
         (["--resume", "nowhere.npz"], "nowhere.npz"),
         (["--resume", "a.npz", "--prompt", "a"], "leave them out"),
     ],
@@ -93,7 +92,12 @@ def test_the_animation_extends_as_its_frames_do(tiny, frame_folder, tmp_path):
 def test_bad_input_is_one_line(tiny, tmp_path, capsys, options, message):
     assert film(tiny, tmp_path, *SMALL, *options) == 2
     (line,) = [line for line in capsys.readouterr().err.splitlines() if "error:" in line]
-    assert __import__("re").search(message, line), line
+    assert re.search(message, line), line
+
+
+def test_a_clip_that_leads_to_nothing_is_named(tiny, tmp_path, capsys):
+    assert film(tiny, tmp_path, "--extend", "nowhere") == 2
+    assert "nowhere; change --extend" in capsys.readouterr().err
 
 
 def test_codes_of_another_command_do_not_go_on(tiny, tmp_path, capsys):

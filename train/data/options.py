@@ -13,6 +13,7 @@ from emu3.options import group, number, option, path_text, whole
 
 MOST_PIXELS = 2**26  # 8192x8192
 MOST_WORKERS = 512
+MOST_FRAMES = 2**14  # of a clip
 MOST_TOGETHER = 4096  # images of a batch
 
 
@@ -71,7 +72,9 @@ class ClipCutting:
     """How clips become samples."""
 
     max_frames: int = option(
-        "longer clips are cut into clips of so many frames, with the same text", 64, whole(1)
+        "longer clips are cut into clips of so many frames, with the same text",
+        64,
+        whole(1, MOST_FRAMES),
     )
     fps: float | None = option(
         "frames a second to take, others are left out (default: all of the clip's)",

@@ -49,7 +49,7 @@ def features(folder):
 
 
 def test_a_long_clip_is_cut_between_latent_frames(data, vision):
-    records = [{"name": "long", "text": "go", "captions": ["走"], "video": "clip", "given": 5}]
+    records = [{"name": "long", "text": "go", "captions": ["走"], "video": "clip"}]
     assert (
         prepare(data, vision, records, prepare_video_data, "--max-frames", "4", "--fps", "8") == 0
     )
