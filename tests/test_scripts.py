@@ -94,6 +94,17 @@ def test_clips_and_edits_are_trained_on_bundled_records(task, kind, tmp_path):
     assert found[-4:] == ["--train_data_path", folder, "--output_dir", f"outputs/{task}_sft"]
 
 
+@pytest.mark.parametrize(("failing", "code"), [("first", 1), ("second", 1), ("neither", 0)])
+def test_the_suite_is_run_in_halves_on_cores_of_their_own(failing, code, capfd):
+    run = runpy.run_path(str(ROOT / "scripts" / "run_tests.py"))["run_halves"]
+    stub = "import os, sys; print(*os.sched_getaffinity(0), sys.argv[1]); "
+    command = (sys.executable, "-c", stub + f"sys.exit(sys.argv[1] == '{failing}')")
+    run.__globals__.update(PYTEST=command, FIRST=["first"], SECOND=["second"])
+    cores = sorted(os.sched_getaffinity(0))
+    assert run([cores[0], cores[-1]]) == code
+    assert capfd.readouterr().out == f"{cores[-1]} second\n{cores[0]} first\n"
+
+
 def test_all_benchmarks_of_the_list_are_run_with_the_further_options(tmp_path):
     listed = tmp_path / "list.txt"
     listed.write_text("emu3.cli.benchmark prefill --net small\ntrain.mini.windows --prompts 2\n")

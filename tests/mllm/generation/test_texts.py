@@ -91,7 +91,9 @@ def test_a_max_length_of_20_is_honoured_when_asked_for_and_unsaid_when_stated(mo
     assert length(max_length=20, **stated) == 20
     assert length(max_length=20, max_new_tokens=3) == PROMPT.shape[1] + 3
     assert length(max_new_tokens=30, generation_config=GenerationConfig(max_length=20)) == 39
-    assert length(generation_config=GenerationConfig(max_length=20)) == 400
+    long = np.tile(PROMPT, (1, 43))  # 387 of 400 positions
+    stated = {"generation_config": GenerationConfig(max_length=20)}
+    assert new_ids(model, long, eos_token_id=None, **stated).shape[1] == 13
 
 
 def test_max_length_counts_the_prompt(model, answer):

@@ -40,8 +40,8 @@ def pynative_commands() -> Iterator[None]:
 
 
 def train_vision(folder: Path, name: str, *more: str) -> Path:
-    args = ["--config", folder / "vision.json", "--batch", "2", "--steps", "4"]
-    args += ["--encoder-steps", "0"]
+    args = ["--config", folder / "vision.json", "--batch", "2", "--steps", "2"]
+    args += ["--taught", "0.5", "--encoder-steps", "0"]
     return _trained(vision_tokenizer.main, folder, name, *args, *more)
 
 
