@@ -64,6 +64,7 @@ class Emu3Tokenizer(PreTrainedTokenizer):
         **kwargs,
     ):
         _check_errors(errors)
+        _check_most(kwargs.get("model_max_length"))
         if Path(vocab_file).name == TOKENIZER_JSON:
             ranks, specials = read_tokenizer_json(vocab_file)
         else:
@@ -77,11 +78,22 @@ class Emu3Tokenizer(PreTrainedTokenizer):
         self._ranks = ranks
         self._pieces = sorted(ranks, key=ranks.get) + [token.encode() for token in specials]
         self.special_ids = {token: len(ranks) + k for k, token in enumerate(specials)}
+        for name, token in (("bos", bos_token), ("eos", eos_token), ("pad", pad_token)):
+            self._check_known(f"{name}_token", token)
         self._special_pattern = _special_pattern(specials)
         self._encoding = _encoding(ranks)
         super().__init__(
             bos_token=bos_token, eos_token=eos_token, pad_token=pad_token, errors=errors, **kwargs
         )
+
+    def _check_known(self, name: str, token: object) -> None:
+        """Refuse a token that has no id; None is none at all."""
+        word = None if token is None else _spelling(name, token)
+        if word is not None and word not in self.special_ids and word.encode() not in self._ranks:
+            raise InputError(
+                f"{name} = {shown(word)} is no token of this vocabulary; change "
+                "tokenizer_config.json"
+            )
 
     @classmethod
     def from_pretrained(cls, path_or_hub_id: str | Path, *args, **kwargs) -> "Emu3Tokenizer":
@@ -260,6 +272,15 @@ def _check_errors(errors: str) -> None:
             f"errors = {shown(errors)}; allowed: replace, strict, ignore, backslashreplace; change "
             "tokenizer_config.json"
         ) from None
+
+
+def _check_most(length: object) -> None:
+    number = isinstance(length, int | float) and not isinstance(length, bool)
+    if length is not None and not (number and length >= 1):
+        raise InputError(
+            f"model_max_length = {shown(length)}; allowed: a number from 1; change "
+            "tokenizer_config.json"
+        )
 
 
 def _check_length(text: str) -> None:

@@ -39,7 +39,10 @@ def read_tokenizer_json(path: str | Path) -> tuple[dict[bytes, int], list[str]]:
     if not isinstance(vocabulary, dict) or not isinstance(added, list):
         raise InputError(f"{path} has no model.vocab and added_tokens; {REMEDY}")
     specials = dict(_special(path, token) for token in added)
-    ranks = _ranks(path, {word: i for word, i in vocabulary.items() if i not in specials})
+    ranks = _ranks(
+        path,
+        {word: i for word, i in vocabulary.items() if type(i) is not int or i not in specials},
+    )
     first, last = len(ranks), len(ranks) + len(specials)
     if sorted(specials) != list(range(first, last)) or len(specials) < len(BUILT_IN_SPECIALS):
         raise InputError(

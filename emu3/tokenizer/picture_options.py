@@ -58,7 +58,8 @@ def check_options(options: dict) -> None:
         )
     scales = [options[name] for name in ("image_mean", "image_std", "rescale_factor")]
     try:
-        values = [np.asarray(value, np.float32) for value in scales]
+        with np.errstate(over="ignore"):
+            values = [np.asarray(value, np.float32) for value in scales]
         shapes = [value.shape for value in values]
         usable = all(np.isfinite(value).all() for value in values)
         usable = usable and np.all(values[1] > 0) and np.all(values[2] > 0)

@@ -26,13 +26,15 @@ from emu3.files import read_json
 from emu3.images import FrameSource, open_image
 from emu3.mllm import Emu3Config, Emu3ForCausalLM, Emu3Tokenizer
 from emu3.mllm.defaults import CheckpointDefaults
-from emu3.mllm.rank_files import read_ranks, read_specials
+from emu3.mllm.rank_files import BUILT_IN_SPECIALS, read_ranks, read_specials
+from emu3.mllm.tokenizer_json import read_tokenizer_json
 from emu3.tensorfile import read_entries
 from emu3.tokenizer import Emu3VisionVQConfig, Emu3VisionVQImageProcessor
 from emu3.weights import INDEX, WEIGHTS, stored_tensors
 from tests.fuzz.conftest import EXAMPLES
 from tests.fuzz.damage import damaged_bytes, damaged_json
 from tests.support import write_tiny_checkpoint
+from tests.test_hflayout import write_tokenizer_json
 from tests.train.data.test_torch_file import zipped
 from train.data.features import Feature, list_files, read_feature, write_feature, write_list
 from train.data.records import caption_record, conversation_record, read_items, text_record
@@ -161,7 +163,38 @@ def test_the_image_processor(good, data):
 def test_the_tokenizer_configuration(good, data):
     content = damaged_config(data, good.language / "tokenizer_config.json")
     folder = in_copy(good.language, good.folder / "copy", "tokenizer_config.json", content)
-    answers(lambda: Emu3Tokenizer.from_pretrained(folder).encode("red"))
+
+    def read() -> None:
+        tokenizer = Emu3Tokenizer.from_pretrained(folder)
+        padding = {} if tokenizer.pad_token is None else {"padding": "longest"}
+        ids = tokenizer(["red", "a red star"], **padding)["input_ids"]
+        assert len(tokenizer.batch_decode(ids, skip_special_tokens=True)) == 2
+
+    answers(read)
+
+
+@given(data=st.data())
+def test_the_tokenizer_of_transformers_layout(good, data):
+    folder = good.folder / "layout"
+    folder.mkdir(exist_ok=True)
+    write_tokenizer_json(folder / "tokenizer.json", [*BUILT_IN_SPECIALS, "<|image token|>"])
+    whole = (folder / "tokenizer.json").read_bytes()
+    changed = st.one_of(damaged_json(json.loads(whole)), damaged_bytes(whole))
+    path = put(folder, "tokenizer.json", data.draw(changed))
+    answers(lambda: read_tokenizer_json(path))
+
+
+@given(data=st.data())
+def test_the_configuration_of_transformers_layout(good, data):
+    language, vision = (
+        json.loads((folder / "config.json").read_bytes()) for folder in (good.language, good.vision)
+    )
+    both = {"model_type": "emu3", "text_config": language, "vq_config": vision}
+    words = {"vocabulary_map": {"<|image token|>": 3, "<|extra_200|>": 6}}
+    folder = in_copy(good.language, good.folder / "copy", "config.json", b"")
+    put(folder, "config.json", data.draw(damaged_json(both | words)))
+    answers(lambda: read_config(Emu3Config, folder, {}))
+    answers(lambda: read_config(Emu3VisionVQConfig, folder, {}, "--vq-model"))
 
 
 @given(data=st.data())

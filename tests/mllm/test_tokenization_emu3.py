@@ -260,6 +260,20 @@ def test_a_tokenizer_config_of_another_kind_is_refused(tiny_folder, content):
         Emu3Tokenizer.from_pretrained(tiny_folder)
 
 
+@pytest.mark.parametrize("length", ["", True, 0, [9]])
+def test_a_length_that_is_no_number_is_refused(tiny_folder, length):
+    (tiny_folder / "tokenizer_config.json").write_text(json.dumps({"model_max_length": length}))
+    with pytest.raises(InputError, match="model_max_length"):
+        Emu3Tokenizer.from_pretrained(tiny_folder)
+
+
+@pytest.mark.parametrize("name", ["bos_token", "eos_token", "pad_token"])
+def test_a_token_without_an_id_is_refused(tiny_folder, name):
+    (tiny_folder / "tokenizer_config.json").write_text(json.dumps({name: "nowhere"}))
+    with pytest.raises(InputError, match=f"{name} = 'nowhere' is no token"):
+        Emu3Tokenizer.from_pretrained(tiny_folder)
+
+
 def test_a_marker_may_be_an_object_with_its_text(tiny_folder):
     config = {"img_token": {"content": "<|image token|>", "special": True}}
     (tiny_folder / "tokenizer_config.json").write_text(json.dumps(config))

@@ -34,6 +34,7 @@ KEYS = frozenset(
     {"images", "texts", "response", "captions", "turns", "independent", "inputs", "parts", "codes"}
 )
 MOST_BYTES = 2**28  # of a file: more than any sample has
+LONGEST_SHOWN = 500  # characters of a path
 TORCH_ZIP = b"PK\x03\x04"
 
 
@@ -272,5 +273,6 @@ def list_files(list_path: str | Path, flag: str) -> list[Path]:
     files = list_entries(list_path, flag)
     missing = [file for file in files if not os.path.exists(file)]
     if missing:
-        raise InputError(f"{list_path} names {missing[0]}, which does not exist; change {flag}")
+        name = str(missing[0])[:LONGEST_SHOWN]
+        raise InputError(f"{list_path} names {name}, which does not exist; change {flag}")
     return files
