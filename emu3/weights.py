@@ -77,12 +77,20 @@ def weight_files(folder: Path) -> list[Path]:
     if (folder / INDEX).exists():
         table = read_json(folder / INDEX).get("weight_map")
         names = list(table.values()) if isinstance(table, dict) else []
-        if not names or any(not isinstance(n, str) or Path(n).name != n for n in names):
+        if not names or not all(map(_is_name, names)):
             raise InputError(f"{folder / INDEX} names no files beside it; fetch or save it again")
         return [folder / name for name in sorted(set(names))]
     pickled = [p.name for p in folder.iterdir() if p.suffix in (".bin", ".pt", ".pth", ".ckpt")]
     hint = f"{pickled[0]} is pickled and refused: convert it; " if pickled else ""
     raise InputError(f"{folder} holds neither {WEIGHTS} nor {INDEX}; {hint}change the model folder")
+
+
+def _is_name(value: object) -> bool:
+    """Whether the system can be asked for a file of that name in a folder."""
+    try:
+        return Path(value).name == value and len(value.encode()) <= 255 and "\0" not in value
+    except (TypeError, ValueError):  # no text, or half a character
+        return False
 
 
 def _check_tensors(

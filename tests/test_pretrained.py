@@ -230,7 +230,10 @@ def test_missing_shard_is_named(model, tmp_path):
         load(tmp_path)
 
 
-@pytest.mark.parametrize("table", [None, {}, {"a": "../other.safetensors"}, {"a": 3}, {"a": []}])
+@pytest.mark.parametrize(
+    "table",
+    [None, {}, *({"a": name} for name in ("../other.safetensors", 3, [], "\ud800", "a" * 5000))],
+)
 def test_index_without_files_beside_it_is_refused(folder, table):
     (folder / "model.safetensors").unlink()
     (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": table}))
