@@ -9,6 +9,7 @@ import io
 import math
 import os
 import re
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -223,7 +224,11 @@ def _decoded(
 
     try:
         Image.init()
-        with Image.open(source, formats=[kind for kind in FORMATS if kind in Image.OPEN]) as image:
+        known = [kind for kind in FORMATS if kind in Image.OPEN]
+        with warnings.catch_warnings():  # our own limit is looked at below
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            image = Image.open(source, formats=known)
+        with image:
             width, height = image.size
             if width * height > most_pixels:
                 raise InputError(

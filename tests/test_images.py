@@ -2,6 +2,7 @@
 
 import os
 import struct
+import zlib
 
 import numpy as np
 import pytest
@@ -60,6 +61,16 @@ def test_a_header_tells_the_size_as_the_picture_stands(suffix, tmp_path):
         path = tmp_path / f"a.{suffix}"
         Image.new("RGB", (24, 16)).save(path, exif=exif)
         assert picture_size(path) == open_image(path).size
+
+
+def test_a_large_picture_within_the_limit_is_no_warning(tmp_path, recwarn):
+    Image.new("L", (1, 1)).save(tmp_path / "a.png")
+    content = bytearray((tmp_path / "a.png").read_bytes())
+    content[16:24] = struct.pack(">II", 10_000, 10_000)
+    content[29:33] = struct.pack(">I", zlib.crc32(content[12:29]))
+    (tmp_path / "a.png").write_bytes(content)
+    assert picture_size(tmp_path / "a.png") == (10_000, 10_000)
+    assert not recwarn.list
 
 
 def test_a_document_named_as_a_picture_starts_no_program(tmp_path):
