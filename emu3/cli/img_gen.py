@@ -151,7 +151,7 @@ def run(options: Options) -> None:
 
 
 def not_made(pictures: list[Picture], about: dict, folder: Path) -> list[Picture]:
-    """Those of `pictures` that no PNG of `folder` shows with this prompt, seed, size and settings."""
+    """Those of `pictures` that no PNG of `folder` shows, made from the same settings."""
     made = set()
     for path in folder.glob("image_*.npz"):
         try:
