@@ -69,6 +69,8 @@ def checkpoint_folder(
         )
     if found:
         return _below(folder, subfolder, flag)
+    if folder.suffix == ".ckpt" and folder.is_file():
+        raise InputError(f"{folder} is no folder: {to_convert(folder)}; change {flag}")
     if folder.exists() or not re.fullmatch(r"[\w.-]+/[\w.-]+", str(source)):
         raise InputError(
             f"{str(source)!r} is no folder; allowed: a checkpoint folder or a hub id such as "
@@ -88,6 +90,14 @@ def checkpoint_folder(
             f"BAAI/Emu3-Gen; change {flag}, or HF_ENDPOINT for a mirror; {by_hand(flag)}"
         ) from None
     return _below(folder, subfolder, flag)
+
+
+def to_convert(checkpoint: Path) -> str:
+    """What to do with a checkpoint file of the original port."""
+    return (
+        f"a checkpoint of the original port becomes one that loads by `emu3 convert {checkpoint} "
+        "--model MODEL_IT_BEGAN_WITH --output FOLDER`"
+    )
 
 
 def by_hand(flag: str) -> str:

@@ -8,7 +8,7 @@ from mindspore import Parameter, Tensor, nn
 
 from emu3.errors import InputError
 from emu3.files import read_json
-from emu3.hub import CONFIG
+from emu3.hub import CONFIG, to_convert
 from emu3.runtime import notice
 from emu3.tensorfile import FLOATS, Entry, read_entries
 
@@ -82,6 +82,8 @@ def weight_files(folder: Path) -> list[Path]:
         return [folder / name for name in sorted(set(names))]
     pickled = [p.name for p in folder.iterdir() if p.suffix in (".bin", ".pt", ".pth", ".ckpt")]
     hint = f"{pickled[0]} is pickled and refused: convert it; " if pickled else ""
+    if pickled and pickled[0].endswith(".ckpt"):
+        hint = f"{to_convert(folder / pickled[0])}; "
     raise InputError(f"{folder} holds neither {WEIGHTS} nor {INDEX}; {hint}change the model folder")
 
 

@@ -13,6 +13,7 @@ NOTEBOOK = ROOT / "docs" / "quickstart.ipynb"
 @pytest.fixture
 def folder(tmp_path, monkeypatch) -> Path:
     """An empty docs folder beside the assets, as working folder: outputs land there."""
+    pytest.importorskip("mindone")  # of the extra `original`
     (tmp_path / "assets").symlink_to(ROOT / "assets")
     (tmp_path / "docs").mkdir()
     monkeypatch.chdir(tmp_path / "docs")

@@ -64,6 +64,7 @@ def run(options: Options) -> None:
         print(f"{file.name}: {gigabytes(file.size)}, {how} as stated", flush=True)
 
     folder = fetch(hub, made, told)
+    folder = options.output or folder
     cached = options.output is None and options.source == "huggingface"
     place = options.repository if cached and options.revision is None else folder
     print(f"complete: {folder}\nuse it as --model or --vq-model {place}")

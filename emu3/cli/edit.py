@@ -83,7 +83,7 @@ def run(options: Options) -> None:
             studio.make([edit], request, progress)
     for path in studio.finished:
         print(path)
-    print(watch.closing_line(f"{len(edits)} picture(s)", progress.tokens))
+    print(watch.closing_line(f"{len(edits)} picture(s)", progress.speed))
 
 
 build_parser, main = shell.command(

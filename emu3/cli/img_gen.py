@@ -4,6 +4,7 @@ Each picture has a seed of its own (--seed, --seed + 1, ...), so any of them can
 alone. Its codes are in an .npz file from its first row on, its PNG carries prompt and settings.
 """
 
+import json
 import math
 from argparse import ArgumentTypeError
 from dataclasses import dataclass
@@ -67,6 +68,9 @@ class Options:
     preview: int = option(
         "show the unfinished picture every so many rows, 0 for never", 0, non_negative_int
     )
+    resume: bool = option(
+        "leave out pictures that --output holds, made from the same settings", False
+    )
     device: shared.Device = group()
 
     def __post_init__(self) -> None:
@@ -122,6 +126,11 @@ def run(options: Options) -> None:
     shared.notice_if_lossy(settings.scheme)
     shared.notice_if_far(options.settings, checkpoint)
     pictures, about = plan(options, settings, checkpoint), picture_settings(options, settings)
+    if options.resume:
+        pictures = not_made(pictures, about, folder)
+        if not pictures:
+            print(f"{folder} holds every picture")
+            return
     models = load_models(options.model, options.vq_model, device.dtype, device.attn_implementation)
     drawing = TextToImage(models.model, models.prompts)
     batches = list(in_lists(pictures, options.batch_size))
@@ -131,13 +140,36 @@ def run(options: Options) -> None:
     with Progress(sum(picture.size[0] for picture in pictures), "row") as progress:
         for batch, request in zip(batches, requests):
             studio.make(batch, request, progress)
-    for path in studio.finished:
-        print(path)
-    print(
-        f"decoding {settings.scheme.label}: {studio.forwards / len(pictures):.1f} runs of the "
-        f"network a picture, {progress.tokens / max(studio.forwards, 1):.2f} tokens a run"
-    )
-    print(watch.closing_line(f"{len(pictures)} picture(s)", progress.tokens))
+    for path, picture in zip(studio.finished, pictures):
+        print(f"{path}: {picture.prompt}" if len(pictures) > 1 else path)
+    if settings.scheme.name != "plain":
+        print(
+            f"decoding {settings.scheme.label}: {studio.forwards / len(pictures):.1f} runs of the "
+            f"network a picture, {progress.tokens / max(studio.forwards, 1):.2f} tokens a run"
+        )
+    print(watch.closing_line(f"{len(pictures)} picture(s)", progress.speed))
+
+
+def not_made(pictures: list[Picture], about: dict, folder: Path) -> list[Picture]:
+    """Those of `pictures` that no PNG of `folder` shows, made from the same settings."""
+    made = set()
+    for path in folder.glob("image_*.npz"):
+        try:
+            codes = Codes.load(path)
+        except InputError:  # not one of ours, or cut short: it shows nothing
+            continue
+        if path.with_suffix(".png").exists():
+            made.add((_identity(codes.settings), codes.codes.shape))
+    return [p for p in pictures if (_identity(asked(p) | about), tuple(p.size)) not in made]
+
+
+def _identity(settings: dict) -> str:
+    return json.dumps(settings, sort_keys=True)
+
+
+def asked(picture: Picture) -> dict:
+    """What a picture's settings say of itself alone."""
+    return {"prompt": picture.prompt, "seed": picture.seed}
 
 
 def plan(options: Options, settings: DrawSettings, checkpoint) -> list[Picture]:
@@ -222,8 +254,7 @@ class Studio:
             raise shell.Interrupted(message) from None
 
     def _sheet(self, picture: Picture) -> Sheet:
-        asked = {"prompt": picture.prompt, "seed": picture.seed}
-        return Sheet(np.full(picture.size, NOT_MADE, np.int32), asked | self.settings)
+        return Sheet(np.full(picture.size, NOT_MADE, np.int32), asked(picture) | self.settings)
 
     def _done(self) -> list[Path]:
         return [path.with_suffix(".npz") for path in self.finished]

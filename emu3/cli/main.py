@@ -18,6 +18,7 @@ COMMANDS = {
     "vqa": "answer questions about images",
     "img_rec": "turn images and clips into codes and back",
     "decode": "turn saved codes into pictures",
+    "convert": "turn the original port's checkpoints into folders that load",
     "estimate": "say what a generation needs in memory and time",
     "benchmark": "measure speed",
     "web": "show the web page",

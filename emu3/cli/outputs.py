@@ -98,13 +98,13 @@ class Stopwatch:
         """Seconds so far."""
         return time.perf_counter() - self.start
 
-    def closing_line(self, what: str, tokens: int | None = None) -> str:
-        """`what`, seconds, tokens/s and peak memory."""
+    def closing_line(self, what: str, speed: float | None = None) -> str:
+        """`what`, seconds, `speed` in tokens/s and peak memory."""
         from emu3.runtime import peak_memory_bytes
 
-        speed = f", {tokens / self.seconds:.1f} tokens/s" if tokens else ""
+        told = f", {speed:.1f} tokens/s once begun" if speed else ""
         return (
-            f"{what} in {self.seconds:.1f} s{speed}, "
+            f"{what} in {self.seconds:.1f} s{told}, "
             f"peak memory {peak_memory_bytes() / 2**30:.2f} GiB"
         )
 
@@ -112,14 +112,23 @@ class Stopwatch:
 class Progress:
     """A bar of image rows or answer tokens with tokens/s and the time left.
 
+    The clock starts with the first of them, before which the network was compiled.
+
     Args:
         total: rows of all pictures, or None for answers, whose length nobody knows.
         unit: what the bar counts: "row" or "token".
     """
 
-    def __init__(self, total: int | None, unit: str) -> None:
+    def __init__(
+        self, total: int | None, unit: str, clock: Callable[[], float] = time.time
+    ) -> None:
         self.tokens = 0
-        self.bar = tqdm(total=total, unit=unit, dynamic_ncols=True, leave=True)
+        self.clock = clock
+        self.counted = 0  # tokens since the clock started
+        self.start: float | None = None
+        self.latest = 0.0
+        # Without smoothing tqdm's rate is all that is counted by all the time.
+        self.bar = tqdm(total=total, unit=unit, dynamic_ncols=True, leave=True, smoothing=0)
 
     def __enter__(self) -> "Progress":
         return self
@@ -127,10 +136,22 @@ class Progress:
     def __exit__(self, *exception: object) -> None:
         self.bar.close()
 
+    @property
+    def speed(self) -> float | None:
+        """Tokens a second after the first ones; None where there were no others."""
+        if self.start is None or self.latest <= self.start:
+            return None
+        return self.counted / (self.latest - self.start)
+
     def add(self, units: int, tokens: int) -> None:
         """Count finished units and the tokens they took."""
         self.tokens += tokens
+        self.latest = self.clock()
+        if self.start is None:
+            self.start = self.bar.start_t = self.latest
+            self.bar.initial = units
+        else:
+            self.counted += tokens
         self.bar.update(units)
-        elapsed = self.bar.format_dict["elapsed"]
-        if self.bar.unit == "row" and elapsed:
-            self.bar.set_postfix_str(f"{self.tokens / elapsed:.1f} tokens/s", refresh=False)
+        if self.bar.unit == "row" and self.speed:
+            self.bar.set_postfix_str(f"{self.speed:.1f} tokens/s", refresh=False)

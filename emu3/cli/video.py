@@ -120,7 +120,7 @@ def run(options: Options) -> None:
             studio.make(reel, progress)
     for path in studio.finished:
         print(path)
-    print(watch.closing_line(f"{len(films)} clip(s)", progress.tokens))
+    print(watch.closing_line(f"{len(films)} clip(s)", progress.speed))
 
 
 def plan(options: Options, settings: DrawSettings, checkpoint, vision) -> list[tuple[int, int]]:

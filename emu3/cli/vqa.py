@@ -100,7 +100,7 @@ def run(options: Options) -> None:
     with Progress(None, "token") as progress:
         for batch in in_lists(enumerate(options.pairs), options.batch_size):
             desk.answer(batch, codes, progress)
-    print(watch.closing_line(f"{len(options.pairs)} answer(s)", progress.tokens))
+    print(watch.closing_line(f"{len(options.pairs)} answer(s)", progress.speed))
 
 
 def encoded(codec, path: str, image, dtype: str | None) -> np.ndarray:

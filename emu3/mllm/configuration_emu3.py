@@ -39,6 +39,7 @@ class Emu3Config(PretrainedConfig):
 
     model_type = "Emu3"
     keys_to_ignore_at_inference = ("past_key_values",)
+    rope_scaling = None  # a plain attribute here; in transformers 5 another name of rope_parameters
 
     def __init__(
         self,

@@ -39,6 +39,8 @@ TOKENIZER_OPTIONS = (
     "return_length",
 )
 
+PADDING_OPTIONS = ("padding", "padding_side", "pad_to_multiple_of", "return_attention_mask")
+
 
 class Emu3Processor:
     """Prompts as ids from texts and pictures; texts and pictures from ids.
@@ -325,7 +327,7 @@ class Emu3Processor:
         # The model has one type of tokens; what is given here goes to generate() as it is.
         options = {"return_token_type_ids": False, **options}
         try:
-            batch = self.tokenizer.batch_encode_plus([(row, None) for row in rows], **options)
+            batch = self._padded(rows, options)
         except ValueError as error:
             raise InputError(f"tokenizer options {options}: {error}") from None
         feature = BatchFeature({**batch, **sizes})
@@ -338,6 +340,21 @@ class Emu3Processor:
                 "return_tensors=None"
             )
         return BatchFeature({key: _tensor(value, return_tensors) for key, value in feature.items()})
+
+    def _padded(self, rows: list[list[int]], options: dict) -> dict[str, list]:
+        """Rows of ids as the tokenizer truncates, pads and masks them.
+
+        By calls that transformers 4 and 5 both have.
+        """
+        padding = {name: options[name] for name in PADDING_OPTIONS if name in options}
+        rest = {name: value for name, value in options.items() if name not in PADDING_OPTIONS}
+        if options.get("max_length") is not None:
+            padding["max_length"] = rest["max_length"] = options["max_length"]
+            if options.get("padding"):  # else a length alone asks for truncation
+                rest.setdefault("truncation", False)
+        each = [self.tokenizer.prepare_for_model(row, **rest) for row in rows]
+        together = {name: [one[name] for one in each] for name in each[0]}
+        return self.tokenizer.pad(together, **{"padding": False, **padding})
 
 
 def _tensor(value: list, kind: str):

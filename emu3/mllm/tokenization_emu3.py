@@ -47,6 +47,7 @@ class Emu3Tokenizer(PreTrainedTokenizer):
     """
 
     vocab_files_names = VOCAB_FILES_NAMES
+    model_input_names = ["input_ids", "token_type_ids", "attention_mask"]  # noqa: RUF012
 
     def __init__(
         self,
@@ -240,8 +241,9 @@ class Emu3Tokenizer(PreTrainedTokenizer):
         return ids
 
     # transformers swallows split_special_tokens before `tokenize`; `ordinary` carries it there.
+    # Version 5 comes back here for each text of a batch.
     def _encode_plus(self, *args, split_special_tokens: bool = False, **kwargs):
-        return super()._encode_plus(*args, ordinary=split_special_tokens, **kwargs)
+        return super()._encode_plus(*args, **{"ordinary": split_special_tokens, **kwargs})
 
     def _batch_encode_plus(self, *args, split_special_tokens: bool = False, **kwargs):
         return super()._batch_encode_plus(*args, ordinary=split_special_tokens, **kwargs)

@@ -101,7 +101,7 @@ def test_a_checkpoints_own_way_of_decoding_is_the_default(
 ):
     output = tmp_path / "out"
     assert generate(jacobi, output, *extra) == 0
-    assert f"decoding {label}: " in capsys.readouterr().out
+    assert (f"decoding {label}: " in capsys.readouterr().out) == (label != "plain")
     assert Codes.load(output / "image_0000.npz").settings["decoding"] == label
     assert np.array_equal(codes(output), codes(plain))
 
@@ -123,7 +123,24 @@ def test_prompts_come_from_options_and_from_a_file(tiny, tmp_path, capsys):
     assert generate(tiny, tmp_path / "out", *extra) == 0
     found = [Codes.load(p).settings["prompt"] for p in sorted((tmp_path / "out").glob("*.npz"))]
     assert found == ["one", "two", "三个"]
-    assert "3 picture(s) in" in capsys.readouterr().out
+    printed = capsys.readouterr().out.splitlines()
+    assert printed[2] == f"{tmp_path / 'out' / 'image_0002.png'}: 三个"
+    assert printed[3].startswith("3 picture(s) in")
+
+
+def test_a_run_that_was_cut_is_resumed_with_what_is_missing(tiny, tmp_path, capsys):
+    extra = ("--prompt", "one", "--prompt", "two", "--prompt", "three", "--resume")
+    assert generate(tiny, tmp_path, *extra) == 0
+    before = codes(tmp_path, 1)
+    (tmp_path / "image_0001.png").unlink()
+    assert generate(tiny, tmp_path, *extra) == 0
+    assert np.array_equal(codes(tmp_path, 3), before)
+    assert len(list(tmp_path.glob("*.png"))) == 3
+    capsys.readouterr()
+    assert generate(tiny, tmp_path, *extra) == 0
+    assert capsys.readouterr().out == f"{tmp_path} holds every picture\n"
+    assert generate(tiny, tmp_path, *extra, "--top-k", "3", "--image-area", "64") == 0
+    assert len(list(tmp_path.glob("*.png"))) == 6
 
 
 def test_ratios_and_area_give_the_size_each_prompt_its_own(tiny, tmp_path):

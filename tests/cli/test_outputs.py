@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from emu3.cli.outputs import new_file, new_folder, save_picture
+from emu3.cli.outputs import Progress, new_file, new_folder, save_picture
 from emu3.codesfile import Codes
 from emu3.errors import InputError
 from emu3.files import atomic_path
@@ -101,3 +101,17 @@ def test_a_full_disk_names_the_folder_of_a_new_file(tmp_path):
         new_file(tmp_path, "image", ".npz", full)
     assert error.value.filename == str(tmp_path)
     assert not list(tmp_path.iterdir())
+
+
+def test_speed_and_time_left_leave_out_what_came_before_the_first_row():
+    moments = iter([100.0, 101.0, 102.0])
+    with Progress(10, "row", clock=lambda: next(moments)) as progress:
+        assert progress.speed is None
+        progress.add(1, 5)  # after a minute of compiling
+        assert progress.speed is None
+        for _ in range(2):
+            progress.add(1, 5)
+        assert progress.speed == 5.0
+        told = progress.bar.format_dict
+        assert (told["n"], told["initial"], progress.bar.start_t) == (3, 1, 100.0)
+        assert progress.tokens == 15

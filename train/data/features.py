@@ -23,10 +23,10 @@ from pathlib import Path
 import mindspore as ms
 import numpy as np
 
+from emu3.checkpointfile import parse_checkpoint
 from emu3.errors import InputError
 from emu3.files import atomic_path, read_json
 from emu3.mllm.parts import Message
-from train.data.checkpoint_file import parse_checkpoint
 from train.data.parts import Given, Said, Wanted, read, written
 
 __all__ = ["Feature", "Given", "Wanted", "read_feature", "write_feature"]

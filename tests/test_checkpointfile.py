@@ -6,7 +6,7 @@ import mindspore as ms
 import numpy as np
 import pytest
 
-from train.data.checkpoint_file import TYPES, parse_checkpoint
+from emu3.checkpointfile import TYPES, parse_checkpoint
 
 KEYS = frozenset({"images", "texts"})
 

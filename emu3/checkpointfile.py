@@ -1,4 +1,4 @@
-"""MindSpore checkpoint files (`.ckpt`) of single samples, read as plain texts and numpy arrays.
+"""MindSpore checkpoint files (`.ckpt`), read as plain texts and numpy arrays.
 
 MindSpore's own reader trusts the file: it copies as many bytes as the content has into a tensor
 of another size. Here every length is compared with what the file says before it is used.
@@ -13,8 +13,11 @@ A large tensor comes in several values of one tag. Texts are UTF-32; a scalar's 
 import binascii
 import math
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
+
+from emu3.tensorfile import from_bfloat16
 
 TYPES = {
     name: np.dtype(name.lower())
@@ -23,6 +26,7 @@ TYPES = {
         *("Float16", "Float32", "Float64", "Bool"),
     )
 }
+BFLOAT16 = "BFloat16"  # of weights; numpy has no such type
 VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5
 CHECKSUM = b"crc_num"  # and 10 bytes of the number, after the last value
 MOST_DIMS = 8
@@ -34,11 +38,39 @@ def parse_checkpoint(data: bytes, wanted: frozenset[str]) -> dict[str, str | np.
     Raises:
         ValueError: bytes that are no checkpoint, or lengths in it that contradict each other.
     """
+    stored = stored_values(memoryview(data))
+    return {tag: value.read() for tag, value in stored.items() if tag in wanted}
+
+
+@dataclass(frozen=True)
+class StoredValue:
+    """A value of a file: its tag, dims and type as stated, and the bytes of its slices."""
+
+    tag: str
+    dims: list[int]
+    kind: str
+    slices: list[memoryview]
+
+    def read(self) -> str | np.ndarray:
+        """The value; bfloat16 becomes float32.
+
+        Raises:
+            ValueError: a type that is not known, or bytes that its dims do not want.
+        """
+        return _decoded(self.tag, self.dims, self.kind, self.slices)
+
+
+def stored_values(data: memoryview) -> dict[str, StoredValue]:
+    """The values of a checkpoint file by tag; their bytes stay where they are.
+
+    Raises:
+        ValueError: as `parse_checkpoint`.
+    """
     if not data:
         raise ValueError("the file is empty")
     parts: dict[str, tuple[list[int], str, list[memoryview]]] = {}
     last = None
-    for number, value in _fields(memoryview(_without_checksum(data))):
+    for number, value in _fields(_without_checksum(data)):
         if number != 1 or not isinstance(value, memoryview):
             raise ValueError("no MindSpore checkpoint")
         tag, dims, kind, content = _value(value)
@@ -49,10 +81,10 @@ def parse_checkpoint(data: bytes, wanted: frozenset[str]) -> dict[str, str | np.
         else:
             parts[tag] = (dims, kind, [content])
         last = tag
-    return {tag: _decoded(tag, *parts[tag]) for tag in parts if tag in wanted}
+    return {tag: StoredValue(tag, *parts[tag]) for tag in parts}
 
 
-def _without_checksum(data: bytes) -> bytes:
+def _without_checksum(data: memoryview) -> memoryview:
     """The file without the checksum MindSpore may have put at its end."""
     if data[-17:-10] != CHECKSUM:
         return data
@@ -84,6 +116,9 @@ def _decoded(tag: str, dims: list[int], kind: str, parts: list[memoryview]) -> s
     content = parts[0] if len(parts) == 1 else memoryview(b"".join(parts))
     if kind == "str":
         return str(content, "utf-32-le").rstrip("\0")
+    if kind == BFLOAT16:
+        bits = _decoded(tag, dims, "UInt16", parts)
+        return from_bfloat16(bits)
     if kind not in TYPES:
         raise ValueError(f"{tag!r} is of type {kind[:60]!r}; allowed: str, {', '.join(TYPES)}")
     shape = [] if dims == [0] else dims
