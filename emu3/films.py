@@ -224,14 +224,14 @@ class TextToVideo:
             **more,
         )
 
-    def check(self, film: Film, settings: DrawSettings) -> None:
-        """Refuse a film whose first piece needs more positions than the model has.
+    def check(self, film: Film, settings: DrawSettings) -> "Request":
+        """The request for a film's first piece, which has room for it among the positions.
 
         Raises:
             InputError: says what fits.
         """
         piece = next(film.pieces())
-        self.request(film, piece, _from(film.given, piece.first), settings)
+        return self.request(film, piece, _from(film.given, piece.first), settings)
 
     def run(
         self,

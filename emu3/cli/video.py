@@ -112,7 +112,7 @@ def run(options: Options) -> None:
     films = [begun(content, options)] if content else list(asked(options, models, grids))
     filming = TextToVideo(models.model, models.prompts)
     for reel in films:
-        filming.check(reel.film, settings)
+        require_room(models, device, filming.check(reel.film, settings))
     studio = Studio(options, settings, filming, models, folder)
     watch = Stopwatch()
     with Progress(sum(reel.rows_left for reel in films), "row") as progress:
@@ -121,6 +121,30 @@ def run(options: Options) -> None:
     for path in studio.finished:
         print(path)
     print(watch.closing_line(f"{len(films)} clip(s)", progress.speed))
+
+
+def require_room(models, device, request) -> None:
+    """Refuse a clip whose first piece, all that it follows from counted, memory cannot hold.
+
+    Raises:
+        InputError: gives the estimate.
+    """
+    from emu3 import runtime
+    from emu3.estimate import Work, check_fits
+
+    frames, *grid = request.grid.shape(0)
+    row = request.grid.vocabulary.row_start(*grid, grid[0])
+    work = Work(
+        guided=request.rows.guided,
+        prompt=request.rows.longest,
+        grid=tuple(grid),
+        frames=frames - int(request.grid.done[0]) // row,
+        scheme=request.settings.scheme,
+        width=width_of(device.dtype),
+    )
+    flags = "--frames, --piece or --model"
+    available = runtime.available_memory_bytes()
+    check_fits(models.model.config, models.codec.config, work, available, flags)
 
 
 def plan(options: Options, settings: DrawSettings, checkpoint, vision) -> list[tuple[int, int]]:

@@ -90,8 +90,16 @@ class VisionCodec:
         """Codes (T, H, W) of frames (3, h, w), `clip_frames` of them coded together.
 
         By default those of one latent frame are; the last frame fills up the last latent frame.
+
+        Raises:
+            InputError: frames together that do not fill latent frames.
         """
-        step = clip_frames or self.config.temporal_downsample_factor
+        factor = self.config.temporal_downsample_factor
+        step = clip_frames or factor
+        if step % factor:
+            raise InputError(
+                f"{step} frames coded together; allowed: multiples of {factor}; change clip_frames"
+            )
         pixels, codes = iter(pixels), []
         while chunk := list(itertools.islice(pixels, step)):
             codes.append(self.encode_clip(np.stack(chunk)))
