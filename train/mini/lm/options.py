@@ -24,7 +24,7 @@ class RowOptions:
 
     rows: int = option("rows a step", 4, positive_int)
     length: int = option("tokens of a row", 512, positive_int)
-    labels: float = option("most labels, as a share of the tokens", 0.75, share)
+    labels: float = option("most labels, as a share of the tokens", 0.65, share)
     shares: tuple[float, ...] = option(
         f"how often a row begins with each task: {', '.join(TASKS)}",
         (0.38, 0.14, 0.08, 0.1, 0.06, 0.16, 0.08),
