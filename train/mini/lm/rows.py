@@ -27,7 +27,8 @@ class Rows:
     def at(self, step: int) -> tuple[Batch, np.ndarray, np.ndarray]:
         """The batch of a step, and its labels as `train.mini.step.Loss` takes them."""
         rng = np.random.default_rng((self.seed, step))
-        drawing = Drawing(rng, self.builder)
+        small = self.options.small if step < self.options.small_steps else 0.0
+        drawing = Drawing(rng, self.builder, small)
         samples = [self._row(drawing) for _ in range(self.options.rows)]
         pad = self.builder.vocabulary.pad
         batch = collate(samples, self.options.length, self.labels, pad)

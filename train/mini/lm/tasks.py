@@ -32,10 +32,15 @@ ROUNDS = 3  # wordings of every question
 
 @dataclass(frozen=True)
 class Drawing:
-    """What samples are drawn with."""
+    """What samples are drawn with; `small` is the share of pictures of few cells."""
 
     rng: np.random.Generator
     builder: PromptBuilder
+    small: float = 0.0
+
+    def scene(self) -> Scene:
+        """A scene at random."""
+        return random_scene(self.rng, ratio="small" if self.rng.random() < self.small else None)
 
     @property
     def language(self) -> str:
@@ -45,7 +50,7 @@ class Drawing:
 
 def picture(drawing: Drawing) -> list[Said]:
     """A picture from text."""
-    scene = random_scene(drawing.rng)
+    scene = drawing.scene()
     text, _ = caption(scene, drawing.rng, drawing.language)
     return [_caption(drawing, text), Wanted(Coded(cell_kinds(scene)))]
 
@@ -70,7 +75,7 @@ def extension(drawing: Drawing) -> list[Said]:
 
 def edit(drawing: Drawing) -> list[Said]:
     """A picture, what is to be changed, and the picture then."""
-    made = _edit(drawing, random_scene(drawing.rng))
+    made = _edit(drawing, drawing.scene())
     before, after = (Coded(cell_kinds(scene)) for scene in (made.before, made.after))
     user = Message("user", (before, Text(made.text)))
     return [user, Message("assistant", (after,))]
@@ -78,7 +83,7 @@ def edit(drawing: Drawing) -> list[Said]:
 
 def talk(drawing: Drawing) -> list[Said]:
     """Several turns about one picture: questions, then now and then an edit of it."""
-    rng, scene = drawing.rng, random_scene(drawing.rng)
+    rng, scene = drawing.rng, drawing.scene()
     asked = questions(scene, rng, drawing.language)
     order = rng.permutation(len(asked))[: int(rng.integers(1, 4))]
     said: list[Said] = []
@@ -102,7 +107,7 @@ def _edit(drawing: Drawing, scene: Scene):
         made = random_edit(scene, drawing.rng, drawing.language)
         if made is not None and not held_out(made.after):
             return made
-        scene = random_scene(drawing.rng)
+        scene = drawing.scene()
 
 
 def _caption(drawing: Drawing, text: str) -> Given:
@@ -128,7 +133,7 @@ def asked_sample(drawing: Drawing, task: str, length: int) -> Sample:
     """A picture or a clip with as many questions about it as fit into `length` tokens."""
     rng, language = drawing.rng, drawing.language
     if task == "ask":
-        scene = random_scene(rng)
+        scene = drawing.scene()
         codes = cell_kinds(scene)
         rounds = [questions(scene, rng, language) for _ in range(ROUNDS)]
     else:
