@@ -26,7 +26,7 @@ class RowOptions:
     length: int = option("tokens of a row", 512, positive_int)
     labels: float = option("most labels, as a share of the tokens", 0.65, share)
     small: float = option("share of pictures of 6 x 6 cells at first", 0.6, share)
-    small_steps: int = option("steps with them", 3000, non_negative_int)
+    small_steps: int = option("steps with them", 2500, non_negative_int)
     shares: tuple[float, ...] = option(
         f"how often a row begins with each task: {', '.join(TASKS)}",
         (0.38, 0.14, 0.08, 0.1, 0.06, 0.16, 0.08),
@@ -54,7 +54,7 @@ class LmOptions:
     rows: RowOptions = group()
     run: RunOptions = run_of("mini2/language")
     threads: int | None = option("CPU threads (default: all cores)", None, positive_int)
-    steps: int = option("optimizer steps in all", 8000, positive_int)
+    steps: int = option("optimizer steps in all", 6000, positive_int)
     lr: float = option("peak learning rate", 1.2e-3, non_negative_float)
     floor: float = option("last learning rate as a share of the peak", 0.02, share)
     warmup: int = option("steps of linear warm-up", 200, non_negative_int)
