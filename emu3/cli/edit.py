@@ -66,6 +66,7 @@ def run(options: Options) -> None:
     settings = options.settings.filled(checkpoint)
     shared.notice_if_lossy(settings.scheme)
     shared.notice_if_far(options.settings, checkpoint)
+    shared.notice_of_words(options.prompt, checkpoint)
     models = load_models(options.model, options.vq_model, device.dtype, device.attn_implementation)
     codes = [encoded(models.codec, path, images[path], device.dtype) for path in options.image]
     size = codes[-1].shape

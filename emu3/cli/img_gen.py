@@ -125,6 +125,7 @@ def run(options: Options) -> None:
     settings, jit = options.settings.filled(checkpoint), device.jit
     shared.notice_if_lossy(settings.scheme)
     shared.notice_if_far(options.settings, checkpoint)
+    shared.notice_of_words(options.prompts, checkpoint)
     pictures, about = plan(options, settings, checkpoint), picture_settings(options, settings)
     if options.resume:
         pictures = not_made(pictures, about, folder)

@@ -10,6 +10,8 @@ from emu3.names import ATTENTION, DEVICES, DTYPES, MODES, check_name
 from emu3.options import non_negative_int, option, path_text, positive_int, seed_number, whole
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from emu3.mllm.defaults import CheckpointDefaults
     from emu3.mllm.generation.schemes import Scheme
     from emu3.pipeline import DrawSettings
@@ -130,6 +132,21 @@ def notice_of_clips(checkpoint: "CheckpointDefaults") -> None:
         notice(
             "this checkpoint states no video_prefix_template, the released ones never saw clips: "
             "ours, rows*columns*frames*rate, is used (docs/video.md)"
+        )
+
+
+def notice_of_words(prompts: "Iterable[str]", checkpoint: "CheckpointDefaults") -> None:
+    """Name the words of prompts that a checkpoint's captions never held, where it states them."""
+    from emu3.mllm.caption_words import SHOWN, unknown_words
+    from emu3.runtime import notice
+
+    if checkpoint.caption_words is None:
+        return
+    if unknown := unknown_words(prompts, checkpoint.caption_words):
+        more = f" and {len(unknown) - SHOWN} more" if len(unknown) > SHOWN else ""
+        notice(
+            f"the captions of this checkpoint never held {', '.join(unknown[:SHOWN])}{more}: what "
+            "such words ask for will not show"
         )
 
 

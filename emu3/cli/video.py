@@ -106,6 +106,7 @@ def run(options: Options) -> None:
     shared.notice_if_lossy(settings.scheme)
     shared.notice_if_far(options.settings, checkpoint)
     shared.notice_of_clips(checkpoint)
+    shared.notice_of_words(options.prompt or [], checkpoint)
     vision = read_configs(options.model, options.vq_model)[1]
     grids = [] if content else plan(options, settings, checkpoint, vision)
     models = load_models(options.model, options.vq_model, device.dtype, device.attn_implementation)

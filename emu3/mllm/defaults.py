@@ -18,7 +18,8 @@ CONFIG_FILES = (CONFIG, GENERATION_CONFIG)
 class CheckpointDefaults:
     """What a command uses when the user says nothing; the values here are the released models'.
 
-    `image_area` is in pixels; `chat_template` None means the tokenizer's own. Those of clips are
+    `caption_words` are the words of the captions it was trained on, if it says so; `image_area` is
+    in pixels; `chat_template` None means the tokenizer's own. Those of clips are
     ours, since no released model makes any: `video_frames` are made where nobody says how many,
     `clip_frames` are coded together, by default those of one latent frame. The last four are the
     fields of emu3.mllm.generation.schemes.
@@ -37,6 +38,7 @@ class CheckpointDefaults:
     top_k: int = 2048
     top_p: float = 1.0
     chat_template: str | None = None
+    caption_words: str | None = None
     video_prefix_template: str | None = None
     video_prompt: str = "a red star moves to the right"
     video_frames: int = 16

@@ -23,7 +23,11 @@ from train import (
 )
 from train.measure import activations, endurance, kills, memory, parity, request_path, step_time
 from train.mini import __main__ as mini
-from train.mini import evaluate, rank_file, vision_tokenizer, windows
+from train.mini import evaluate, progress, rank_file, vision_tokenizer, windows
+from train.mini.exam import __main__ as exam
+from train.mini.lm import __main__ as lm
+from train.mini.lm import tokenizer
+from train.mini.vision import __main__ as vision
 from train.tuning import options as tuning
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -55,6 +59,8 @@ def test_bad_options_are_refused_before_mindspore_is_imported():
     modules = [
         *(path.stem for path in COMMANDS),
         *("mini.__main__", "mini.vision_tokenizer", "mini.evaluate", "mini.windows"),
+        *("mini.exam.__main__", "mini.lm.__main__", "mini.lm.tokenizer", "mini.progress"),
+        *("mini.vision.__main__",),
         *("measure.step_time", "measure.request_path"),
     ]
     look = "import sys\n" + "\n".join(
@@ -85,6 +91,7 @@ EVERY = pytest.mark.parametrize(
         *(step_time,),
         *(prepare_interleaved_data, prepare_video_data),
         *(mini, evaluate, rank_file, vision_tokenizer, windows, tuning),
+        *(exam, lm, progress, tokenizer, vision),
     ],
     ids=lambda module: module.__name__,
 )

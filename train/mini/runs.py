@@ -12,6 +12,8 @@ from emu3.files import atomic_path
 from train.mini.options import RunOptions
 from train.tuning.statefile import open_state, write_state
 
+FINISHED = "finished"
+
 
 def save_state(path: str | Path, cell: nn.Cell, values: dict[str, Any]) -> None:
     """Write all parameters of `cell` and the JSON-able `values`, whole or not at all."""
@@ -62,3 +64,15 @@ class Run:
                     saved = now
                 if last:
                     return
+
+    def finish(self) -> None:
+        """Leave an empty file FINISHED in the output folder once the last step is done.
+
+        To be called when all that the run makes is written.
+        """
+        mark = Path(self.options.output) / FINISHED
+        if self.done < self.last:
+            mark.unlink(missing_ok=True)
+            return
+        with atomic_path(mark) as path:
+            path.touch()

@@ -3,6 +3,8 @@
 Shapes: b items, s = CELL * cells pixels along a side, n = b * cells * cells names, k frames.
 """
 
+from collections.abc import Iterator
+
 import numpy as np
 
 from train.mini.world.cells import cell_kinds, clip_kinds
@@ -27,26 +29,27 @@ class Seen:
 
     def __call__(self, step: int) -> tuple[np.ndarray, np.ndarray]:
         """Pixels (b, 3, s, s) in [-1, 1] and names (n,) int32; the same for the same step."""
-        return self._arrays(step)[:2]
+        pixels, names = zip(*((levels(cut), names) for _, _, cut, names in self._pictures(step)))
+        return np.stack(pixels), np.stack(names).reshape(-1)
 
     def with_weights(self, step: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Pixels, weights (b, 1, s, s) as in `Drawn`, and names."""
-        pixels, names, weights = self._arrays(step)
-        return pixels, weights, names
+        weights = [
+            weights_of(Clip((scene,), ()), pixels[None], cut)
+            for scene, cut, pixels, _ in self._pictures(step)
+        ]
+        pixels, names = self(step)
+        return pixels, np.stack(weights), names
 
-    def _arrays(self, step: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def _pictures(self, step: int) -> Iterator[tuple]:
+        """Scene, cut, pixels of the cut and its names, for each picture of a step."""
         rng = np.random.default_rng((self.seed, self.cells, step, 0))
-        parts = [self._picture(rng) for _ in range(self.batch)]
-        pixels, names, weights = (np.stack(part) for part in zip(*parts))
-        return pixels, names.reshape(-1), weights
-
-    def _picture(self, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        scene = random_scene(rng, "train", "1:1", palette=FULL)
-        other = rng.random() < self.other_hand
-        drawn = by_another_hand(scene, rng) if other else draw_array(scene)
-        names, cut = cell_kinds(scene), window(scene, self.cells, rng)
-        pixels = cut_pixels(drawn, cut)
-        return levels(pixels), names[cut], weights_of(Clip((scene,), ()), pixels[None], cut)
+        for _ in range(self.batch):
+            scene = random_scene(rng, "train", "1:1", palette=FULL)
+            other = rng.random() < self.other_hand
+            drawn = by_another_hand(scene, rng) if other else draw_array(scene)
+            cut = window(scene, self.cells, rng)
+            yield scene, cut, cut_pixels(drawn, cut), cell_kinds(scene)[cut]
 
 
 class Drawn:

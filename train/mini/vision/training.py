@@ -92,6 +92,7 @@ def train(options: VisionOptions) -> None:
             for name, loss in losses.items():
                 writer.writerow([step, name, f"{loss:.5f}"])
     save_model(course.model, options.run.output, options.run.save_dtype)
+    run.finish()
 
 
 def save_model(model: Emu3VisionVQModel, output: str, dtype: str) -> None:

@@ -28,11 +28,11 @@ def check(reading: Reading, facts: Facts) -> dict[str, bool]:
 
 def _verdict(reading: Reading, paired: tuple[Read | None, ...], facts: Facts) -> dict[str, bool]:
     verdict = {"count": len(reading.things) == facts.count}
-    for name in ("kind", "colour", "size"):
+    for verdict_name, name in (("thing", "kind"), ("colour", "colour"), ("size", "size")):
         stated = [(getattr(f, name), s) for f, s in zip(facts.things, paired)]
         stated = [(value, s) for value, s in stated if value is not None]
         if stated:
-            verdict[name] = all(s is not None and getattr(s, name) == v for v, s in stated)
+            verdict[verdict_name] = all(s is not None and getattr(s, name) == v for v, s in stated)
     placed = [(f, s) for f, s in zip(facts.things, paired) if f.row or f.col]
     if placed:
         verdict["place"] = all(s is not None and in_place(f, s, reading) for f, s in placed)

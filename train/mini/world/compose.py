@@ -10,7 +10,7 @@ import numpy as np
 
 from train.mini.world.grounds import GROUNDS, SCENERY, horizon
 from train.mini.world.palette import BASE_COLOURS, NEW_COLOUR, NEW_KIND, SIZES
-from train.mini.world.scenes import RATIOS, Scene, Thing, fits, held_out
+from train.mini.world.scenes import RATIOS, SMALL, Scene, Thing, fits, held_out
 from train.mini.world.things import BASE_KINDS, FACINGS, KINDS
 
 PAPERS = tuple(name for name in GROUNDS if name not in SCENERY)
@@ -55,13 +55,13 @@ def random_scene(
     Args:
         rng: the only source of chance.
         split: "train" (no held-out combination), "held_out" (at least one) or "any".
-        ratio: a key of RATIOS; None draws one, the square most often.
+        ratio: a key of RATIOS or SMALL; None draws one of RATIOS, the square most often.
         count: number of things, 1 to 3; None draws it.
         palette: the colours and kinds to choose from.
     """
     while True:
         shape = ratio or _choice(rng, list(RATIO_SHARES), list(RATIO_SHARES.values()))
-        scene = _any_scene(rng, *RATIOS[shape], count, palette)
+        scene = _any_scene(rng, *(RATIOS | SMALL)[shape], count, palette)
         if scene and (split == "any" or held_out(scene) == (split == "held_out")):
             return scene
 

@@ -1,0 +1,63 @@
+"""What the training of the language model is told."""
+
+from dataclasses import dataclass
+
+from emu3.errors import InputError
+from emu3.options import (
+    below_one,
+    group,
+    non_negative_float,
+    non_negative_int,
+    option,
+    positive_int,
+    share,
+)
+from train.mini.options import RunOptions, run_of
+
+LONGEST = 400  # tokens of the longest sample: a clip of five moments with its caption
+TASKS = ("picture", "clip", "extension", "edit", "talk", "ask", "ask clip")
+
+
+@dataclass(frozen=True)
+class RowOptions:
+    """What the rows of a step hold."""
+
+    rows: int = option("rows a step", 4, positive_int)
+    length: int = option("tokens of a row", 512, positive_int)
+    labels: float = option("most labels, as a share of the tokens", 0.65, share)
+    small: float = option("share of pictures of 6 x 6 cells at first", 0.6, share)
+    small_steps: int = option("steps with them", 2500, non_negative_int)
+    shares: tuple[float, ...] = option(
+        f"how often a row begins with each task: {', '.join(TASKS)}",
+        (0.38, 0.14, 0.08, 0.1, 0.06, 0.16, 0.08),
+        non_negative_float,
+        nargs=len(TASKS),
+        metavar="SHARE",
+    )
+
+    def __post_init__(self) -> None:
+        if self.length < LONGEST:
+            raise InputError(
+                f"rows of {self.length} tokens do not hold a clip of five moments; allowed: from "
+                f"{LONGEST}; change --length"
+            )
+        if not sum(self.shares[: len(TASKS) - 2]):
+            raise InputError("nothing is made; one of the first --shares must be above 0")
+
+
+@dataclass(frozen=True)
+class LmOptions:
+    """Of `python -m train.mini.lm`."""
+
+    config: str = option("sizes", "configs/emu3_mini2.json")
+    tokenizer: str = option("tokenizer folder", "outputs/mini2/tokenizer", metavar="FOLDER")
+    rows: RowOptions = group()
+    run: RunOptions = run_of("mini2/language")
+    threads: int | None = option("CPU threads (default: all cores)", None, positive_int)
+    steps: int = option("optimizer steps in all", 6000, positive_int)
+    lr: float = option("peak learning rate", 1.2e-3, non_negative_float)
+    floor: float = option("last learning rate as a share of the peak", 0.02, share)
+    warmup: int = option("steps of linear warm-up", 200, non_negative_int)
+    weight_decay: float = option("decoupled, of matrices", 0.1, non_negative_float)
+    dropout: float = option("share of activations dropped until --careful", 0.1, below_one)
+    careful: float = option("last share of the steps, without dropout", 0.15, share)

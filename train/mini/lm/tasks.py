@@ -1,0 +1,149 @@
+"""Samples of every task, drawn at random: the names of cells are the codes, so none is encoded.
+
+Everything that is made is a sample of its own; questions about one picture or clip share it.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from emu3.mllm.parts import Coded, Message, Text
+from emu3.mllm.prompts import PromptBuilder
+from train.data.parts import Given, Said, Wanted
+from train.data.samples import Sample, parts_sample
+from train.mini.batches import filled
+from train.mini.words import LANGUAGES
+from train.mini.words.captions import caption, clip_caption
+from train.mini.words.edits import random_edit
+from train.mini.words.questions import clip_questions, questions
+from train.mini.world.cells import cell_kinds, clip_kinds
+from train.mini.world.compose import random_scene
+from train.mini.world.motion import MOMENTS, random_clip
+from train.mini.world.scenes import Scene, held_out
+
+NULL_PROMPT = 0.1  # chance that a caption is left out, so that guidance has its other half
+TOLD = 0.5  # chance that a clip that goes on has its caption
+SKIPS = (0, 0, 1, 2, 3, 5, 8)  # moments before a clip that goes on
+# How soon a question of a kind is taken into a row; others count 1.
+KIND_WEIGHTS = {"relation": 3, "where": 2, "what": 2, "describe": 2, "next": 3, "describe clip": 2}
+ROUNDS = 3  # wordings of every question
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """What samples are drawn with; `small` is the share of pictures of few cells."""
+
+    rng: np.random.Generator
+    builder: PromptBuilder
+    small: float = 0.0
+
+    def scene(self) -> Scene:
+        """A scene at random."""
+        return random_scene(self.rng, ratio="small" if self.rng.random() < self.small else None)
+
+    @property
+    def language(self) -> str:
+        """English or Chinese."""
+        return str(self.rng.choice(list(LANGUAGES)))
+
+
+def picture(drawing: Drawing) -> list[Said]:
+    """A picture from text."""
+    scene = drawing.scene()
+    text, _ = caption(scene, drawing.rng, drawing.language)
+    return [_caption(drawing, text), Wanted(Coded(cell_kinds(scene)))]
+
+
+def clip(drawing: Drawing) -> list[Said]:
+    """A clip from text."""
+    shown = random_clip(drawing.rng)
+    text, _ = clip_caption(shown, drawing.rng, drawing.language)
+    return [_caption(drawing, text), Wanted(Coded(clip_kinds(shown.moments)))]
+
+
+def extension(drawing: Drawing) -> list[Said]:
+    """A clip of which the first moments are given, now and then with what it shows."""
+    rng = drawing.rng
+    moments = int(rng.choice([MOMENTS, MOMENTS + 1]))
+    shown = random_clip(rng, moments=moments, skip=int(rng.choice(SKIPS)))
+    text, _ = clip_caption(shown, rng, drawing.language)
+    given = int(rng.integers(2, moments))
+    codes = Coded(clip_kinds(shown.moments))
+    return [Given(Text(text if rng.random() < TOLD else "")), Wanted(codes, given=given)]
+
+
+def edit(drawing: Drawing) -> list[Said]:
+    """A picture, what is to be changed, and the picture then."""
+    made = _edit(drawing, drawing.scene())
+    before, after = (Coded(cell_kinds(scene)) for scene in (made.before, made.after))
+    user = Message("user", (before, Text(made.text)))
+    return [user, Message("assistant", (after,))]
+
+
+def talk(drawing: Drawing) -> list[Said]:
+    """Several turns about one picture: questions, then now and then an edit of it."""
+    rng, scene = drawing.rng, drawing.scene()
+    asked = questions(scene, rng, drawing.language)
+    order = rng.permutation(len(asked))[: int(rng.integers(1, 4))]
+    said: list[Said] = []
+    for number, index in enumerate(order):
+        question, answer, _ = asked[index]
+        first = () if number else (Coded(cell_kinds(scene)),)
+        said += [Message("user", (*first, Text(question))), Message("assistant", (Text(answer),))]
+    if rng.random() < 0.5:
+        made = _edit(drawing, scene)
+        if made.before == scene:
+            said += [
+                Message("user", (Text(made.text),)),
+                Message("assistant", (Coded(cell_kinds(made.after)),)),
+            ]
+    return said
+
+
+def _edit(drawing: Drawing, scene: Scene):
+    """An edit of the scene, or of another where nothing can be asked of it."""
+    while True:
+        made = random_edit(scene, drawing.rng, drawing.language)
+        if made is not None and not held_out(made.after):
+            return made
+        scene = drawing.scene()
+
+
+def _caption(drawing: Drawing, text: str) -> Given:
+    return Given(Text("" if drawing.rng.random() < NULL_PROMPT else text))
+
+
+MADE: dict[str, Callable[[Drawing], list[Said]]] = {
+    "picture": picture,
+    "clip": clip,
+    "extension": extension,
+    "edit": edit,
+    "talk": talk,
+}
+ASKED = ("ask", "ask clip")
+
+
+def made_sample(drawing: Drawing, task: str) -> Sample:
+    """A sample of a task of `MADE`."""
+    return parts_sample(drawing.builder, MADE[task](drawing))
+
+
+def asked_sample(drawing: Drawing, task: str, length: int) -> Sample:
+    """A picture or a clip with as many questions about it as fit into `length` tokens."""
+    rng, language = drawing.rng, drawing.language
+    if task == "ask":
+        scene = drawing.scene()
+        codes = cell_kinds(scene)
+        rounds = [questions(scene, rng, language) for _ in range(ROUNDS)]
+    else:
+        shown = random_clip(rng, skip=int(rng.choice([0, 0, 1, 2])))
+        codes = clip_kinds(shown.moments)
+        rounds = [clip_questions(shown, rng, language) for _ in range(ROUNDS)]
+    asked = {q: (a, kind) for some in rounds for q, a, kind in some}
+    if not asked:
+        return asked_sample(drawing, task, length)
+    weights = np.array([KIND_WEIGHTS.get(kind, 1) for _, kind in asked.values()])
+    order = np.argsort(rng.exponential(size=len(weights)) / weights)
+    turns = [(q, a) for q, (a, _) in asked.items()]
+    return filled(drawing.builder, codes, [turns[i] for i in order], length, length)

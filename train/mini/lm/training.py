@@ -1,0 +1,68 @@
+"""The course of the language model's training, from its options to its folder."""
+
+import csv
+from pathlib import Path
+
+import mindspore as ms
+from mindspore import Tensor
+
+from emu3.errors import InputError
+from emu3.mllm import Emu3Tokenizer
+from emu3.mllm.caption_words import words_of
+from emu3.mllm.prompts import PromptBuilder
+from train.mini.lm.options import LmOptions
+from train.mini.lm.rows import Rows
+from train.mini.lm.tokenizer import asked_texts
+from train.mini.runs import Run
+from train.mini.step import Loss, TrainStep
+from train.mini.training import new_model, with_dropout
+from train.mini.world.cells import kind_count, kind_vectors
+from train.tuning.log import forget_from
+from train.tuning.schedule import cosine_schedule
+
+WORDS_READ = 3000  # pictures and clips whose captions and edits are read for it
+VECTOR = 40  # numbers that tell a name's likeness, which embeddings begin with
+
+
+def caption_words(seed: int) -> str:
+    """The words of captions and edits, which the checkpoint states for who asks with others."""
+    found: set[str] = set()
+    for text in asked_texts(WORDS_READ, seed):
+        found.update(words_of(text))
+    return " ".join(sorted(found))
+
+
+def train(options: LmOptions) -> None:
+    """Run or resume until the last step or minute; saves state and the model folder."""
+    tokenizer = Emu3Tokenizer.from_pretrained(options.tokenizer)
+    builder = PromptBuilder(tokenizer)
+    if (count := builder.vocabulary.visual_count) != kind_count():
+        raise InputError(
+            f"a tokenizer of {count} visual tokens; allowed: {kind_count()}, one for each thing a "
+            "cell can show; make it with train.mini.lm.tokenizer"
+        )
+    model = new_model(options.config, tokenizer, options.run.seed, kind_vectors(VECTOR))
+    if options.dropout:
+        model = with_dropout(model, options.dropout)
+    rows = Rows(options.rows, options.run.seed, builder)
+    cell = TrainStep(Loss(model, options.rows.length), options.weight_decay)
+    run = Run(options.run, options.steps, cell)
+    rate = cosine_schedule(options.lr, options.lr * options.floor, options.warmup, options.steps)
+    log = Path(options.run.output) / "log.csv"
+    log.parent.mkdir(parents=True, exist_ok=True)
+    forget_from(log, run.done)
+    with log.open("a", newline="", buffering=1) as file:
+        writer = csv.writer(file)
+        for step in run.steps():
+            batch, *wanted = rows.at(step)
+            arrays = (batch.ids, batch.positions, batch.branches, batch.places, *wanted)
+            cell.set_train(step < options.steps * (1 - options.careful))
+            lr = Tensor(rate(step), ms.float32)
+            loss, norm = (float(x) for x in cell(*map(Tensor, arrays), lr))
+            run.bar.set_postfix_str(f"loss {loss:.3f} norm {norm:.2f}")
+            writer.writerow([step, "language", f"{loss:.5f}", f"{norm:.4f}"])
+    model.config.attention_dropout = 0.0
+    model.config.caption_words = caption_words(options.run.seed)
+    model.set_train(False).save_pretrained(options.run.output, dtype=options.run.save_dtype)
+    tokenizer.save_pretrained(options.run.output)
+    run.finish()

@@ -1,0 +1,204 @@
+"""How far the making of emu3-mini is: `python -m train.mini.progress --output outputs/mini2`.
+
+Writes PNGs and a page: curves of the losses, sheets of the world and its clips, and of what the
+models make of them as far as they are trained: rebuilt, drawn, filmed.
+"""
+
+import csv
+import json
+from collections import defaultdict
+from dataclasses import dataclass
+from html import escape
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+from emu3.cli.shell import command, leave
+from emu3.files import atomic_path
+from emu3.options import option
+
+if TYPE_CHECKING:
+    from train.mini.exam.models import Models
+
+CURVE = (640, 240)
+SMOOTH = 60  # a curve is so many means of as many steps each
+STREAM = 20261129
+PROMPTS = (
+    "a red house and a green tree",
+    "a yellow sun above a blue boat at sea",
+    "three blue stars",
+    "an orange fish",
+    "a white moon above a purple car at night",
+    "a large purple butterfly",
+    "一只红色的鸟",
+    "a rocket in the snow",
+)
+CLIPS = (
+    "a red car drives to the left past a green tree",
+    "a yellow sun rises",
+    "a blue circle bounces",
+    "一艘红色的船向右航行",
+)
+
+
+@dataclass(frozen=True)
+class Options:
+    """Of this command."""
+
+    output: str = option("folder of the stages", "outputs/mini2", metavar="FOLDER")
+
+
+def run(options: Options) -> None:
+    """Draw what there is so far."""
+    folder = Path(options.output)
+    sheets = {}
+    for stage in ("vision", "language"):
+        log = folder / stage / "log.csv"
+        if log.exists():
+            sheets[f"losses_{stage}"] = curves(read_log(log))
+    sheets["world"], sheets["clips"] = world_sheet(), clip_sheet()
+    if (folder / "vision" / "config.json").exists():
+        sheets |= made_sheets(folder)
+    for name, sheet in sheets.items():
+        with atomic_path(folder / f"{name}.png") as path:
+            sheet.save(path, "PNG")
+    with atomic_path(folder / "progress.html") as path:
+        path.write_text(page(list(sheets), figures(folder)), encoding="utf-8")
+    print(folder / "progress.html")
+
+
+def read_log(path: Path) -> dict[str, list[tuple[int, float]]]:
+    """Losses by name: (step, loss) in order."""
+    losses = defaultdict(list)
+    with path.open(newline="") as file:
+        for step, name, loss, *_ in csv.reader(file):
+            losses[name].append((int(step), float(loss)))
+    return losses
+
+
+def curves(losses: dict[str, list[tuple[int, float]]]) -> Image.Image:
+    """A panel for each loss, on a logarithmic scale."""
+    panels = [curve(name, points) for name, points in losses.items()]
+    sheet = Image.new("RGB", (CURVE[0], CURVE[1] * max(1, len(panels))), "white")
+    for number, panel in enumerate(panels):
+        sheet.paste(panel, (0, number * CURVE[1]))
+    return sheet
+
+
+def curve(name: str, points: list[tuple[int, float]]) -> Image.Image:
+    """One loss by step, smoothed."""
+    image = Image.new("RGB", CURVE, "white")
+    pen = ImageDraw.Draw(image)
+    parts = np.array_split(np.array(points), min(SMOOTH, len(points)))
+    steps, values = np.array([part.mean(0) for part in parts]).T
+    low, high = np.log(max(values.min(), 1e-6)) - 0.05, np.log(max(values.max(), 1e-6)) + 0.05
+    last = max(steps[-1], 1)
+    xs = 50 + (CURVE[0] - 70) * steps / last
+    ys = 30 + (CURVE[1] - 60) * (high - np.log(np.maximum(values, 1e-6))) / (high - low)
+    pen.line((50, 30, 50, CURVE[1] - 30, CURVE[0] - 20, CURVE[1] - 30), "grey")
+    pen.line([*zip(xs.tolist(), ys.tolist())], (224, 52, 56), 2)
+    pen.text((56, 8), f"{name}: {values[-1]:.4f} at step {points[-1][0]}", "black")
+    pen.text((4, 26), f"{np.exp(high):.2f}", "grey")
+    pen.text((4, CURVE[1] - 36), f"{np.exp(low):.2f}", "grey")
+    return image
+
+
+def sheet_of(pictures: list[np.ndarray], columns: int) -> Image.Image:
+    """Pictures of one size side by side."""
+    height, width = pictures[0].shape[:2]
+    rows = -(-len(pictures) // columns)
+    sheet = Image.new("RGB", (columns * (width + 4), rows * (height + 4)), "white")
+    for number, picture in enumerate(pictures):
+        at = (number % columns * (width + 4), number // columns * (height + 4))
+        sheet.paste(Image.fromarray(picture), at)
+    return sheet
+
+
+def world_sheet() -> Image.Image:
+    """Scenes as they are drawn."""
+    from train.mini.world.compose import random_scene
+    from train.mini.world.draw import draw_array
+
+    rng = np.random.default_rng(STREAM)
+    return sheet_of([draw_array(random_scene(rng, ratio="1:1")) for _ in range(40)], 8)
+
+
+def clip_sheet() -> Image.Image:
+    """Clips as they are drawn, every third frame."""
+    from train.mini.world.motion import frames_of, random_clip
+
+    rng = np.random.default_rng(STREAM)
+    frames = [frame for _ in range(8) for frame in frames_of(random_clip(rng))[3::2]]
+    return sheet_of(frames, 7)
+
+
+def made_sheets(folder: Path) -> dict[str, Image.Image]:
+    """What the trained models make: pictures rebuilt, and drawn and filmed from text."""
+    from emu3 import runtime
+    from emu3.cli.options import Device
+    from emu3.pipeline import DrawSettings
+    from train.mini.exam.models import Models
+
+    device = Device(device="CPU")
+    device.start()
+    language = folder / "language"
+    model = str(language) if (language / "config.json").exists() else None
+    models = Models(model, str(folder / "vision"), DrawSettings(), device)
+    sheets = {"rebuilt": rebuilt_sheet(models)}
+    if model is not None:
+        runtime.notice(f"drawing {len(PROMPTS)} pictures and {len(CLIPS)} clips")
+        codes = models.draw(PROMPTS, [(8, 8)] * len(PROMPTS), range(len(PROMPTS)))
+        sheets["drawn"] = sheet_of([models.picture(made) for made in codes], 4)
+        codes = models.film(CLIPS, (4, 8, 8), range(len(CLIPS)))
+        frames = [frame for made in codes for frame in models.frames(made)[1::2]]
+        sheets["filmed"] = sheet_of(frames, 8)
+    return sheets
+
+
+def rebuilt_sheet(models: "Models") -> Image.Image:
+    """Scenes, and clips' frames, above what the vision tokenizer makes of them."""
+    from train.mini.world.compose import random_scene
+    from train.mini.world.draw import draw_array
+    from train.mini.world.motion import frames_of, random_clip
+
+    rng = np.random.default_rng(STREAM)
+    drawn = [draw_array(random_scene(rng, ratio="1:1")) for _ in range(8)]
+    rows = [*drawn, *(models.picture(models.encode([Image.fromarray(p)])[0]) for p in drawn)]
+    for _ in range(2):
+        frames = frames_of(random_clip(rng))
+        rows += [*frames[1::2], *models.frames(models.encode_clip(frames))[1::2]]
+    return sheet_of(rows, 8)
+
+
+def figures(folder: Path) -> list[tuple[str, int, int]]:
+    """Right and total of every task that was measured."""
+    path = folder / "exam.json"
+    if not path.exists():
+        return []
+    report = json.loads(path.read_text(encoding="utf-8"))
+    tasks = [name for name in report if name != "settings"]
+    return [(name, *report[name]["figures"]["right_of_total"]["all"]) for name in tasks]
+
+
+def page(sheets: list[str], measured: list[tuple[str, int, int]]) -> str:
+    """The page that shows the sheets, and the figures once there are any."""
+    rows = "".join(
+        f"<tr><td>{escape(name)}</td><td>{right} of {total}</td></tr>"
+        for name, right, total in measured
+    )
+    shown = "".join(f'<h2>{name}</h2><img src="{name}.png" alt="{name}">' for name in sheets)
+    return (
+        '<!doctype html><meta charset="utf-8"><title>emu3-mini</title>'
+        "<style>body{font-family:sans-serif;margin:2em}img{max-width:100%}</style>"
+        f"<h1>emu3-mini</h1><table>{rows}</table>{shown}\n"
+    )
+
+
+build_parser, main = command(
+    "train.mini.progress", "Show how far the making of emu3-mini is.", Options, run
+)
+
+if __name__ == "__main__":
+    leave(main())
