@@ -1,13 +1,14 @@
 """A tiny start model and its data."""
 
+import json
 import signal
 
 import pytest
 
-from emu3 import runtime
-from emu3.mllm import Emu3Config, Emu3ForCausalLM
+from tests.train.mini.runs import LANGUAGE
 from tests.train.tuning.runs import train
 from train import prepare_scene_data
+from train.mini.training import new_model
 from train.tuning.trainer import SIGNALS
 
 
@@ -23,21 +24,8 @@ def handlers():
 def folder(tmp_path_factory, builder):
     """A start model in start/, captions in scenes/t2i, questions in scenes/vqa."""
     path = tmp_path_factory.mktemp("training")
-    vocabulary = builder.vocabulary
-    names = ("pad", "bos", "eos", "img", "boi", "eoi", "eol", "eof")
-    config = Emu3Config(
-        vocab_size=builder.tokenizer.vocab_size,
-        hidden_size=32,
-        intermediate_size=48,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        max_position_embeddings=512,
-        attention_dropout=0.0,
-        **{f"{name}_token_id": getattr(vocabulary, name) for name in names},
-    )
-    runtime.setup(device="CPU", seed=0)
-    Emu3ForCausalLM(config).save_pretrained(path / "start")
+    (path / "language.json").write_text(json.dumps(LANGUAGE))
+    new_model(str(path / "language.json"), builder.tokenizer, 0).save_pretrained(path / "start")
     builder.tokenizer.save_pretrained(path / "start")
     args = ["--output", path / "scenes", "--scenes", "10", "--held-back", "2", "--codes", "named"]
     args += ["--wordings", "2", "--new"]
