@@ -30,6 +30,7 @@ class Plain:
     step: ClassVar[str] = "step.Step"
     decoder: ClassVar[str] = "decoder.Decoder"
     lossy: ClassVar[bool] = False  # whether pictures have another distribution than plain's
+    consecutive: ClassVar[bool] = True  # whether a run's places of a sequence stand side by side
 
     @classmethod
     def read(cls, fields: Mapping[str, Any]) -> "Plain":
@@ -66,6 +67,7 @@ class Jacobi:
     step: ClassVar[str] = "jacobi.JacobiStep"
     decoder: ClassVar[str] = "jacobi_decoder.JacobiDecoder"
     lossy: ClassVar[bool] = False
+    consecutive: ClassVar[bool] = True
 
     @classmethod
     def read(cls, fields: Mapping[str, Any]) -> "Jacobi":
@@ -117,6 +119,7 @@ class ZipAR:
     step: ClassVar[str] = "zipar.ZipStep"
     decoder: ClassVar[str] = "zipar.ZipDecoder"
     lossy: ClassVar[bool] = True
+    consecutive: ClassVar[bool] = False
 
     @classmethod
     def read(cls, fields: Mapping[str, Any]) -> "ZipAR":
