@@ -9,7 +9,7 @@
 import os
 import sys
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import mindspore as ms
@@ -123,6 +123,15 @@ def on_ascend() -> bool:
 def graph_mode() -> bool:
     """Whether every network is compiled, not only what asks for it."""
     return ms.get_context("mode") == ms.GRAPH_MODE
+
+
+def compiled(method: Callable, jit: bool) -> Callable:
+    """A cell's method as the device wants it compiled, or itself."""
+    if not jit:
+        return method
+    if on_ascend():
+        return ms.jit(method, jit_level="O0", infer_boost="on")
+    return ms.jit(method)
 
 
 def resolve_dtype(requested: ms.Type | str | None) -> ms.Type:

@@ -10,8 +10,23 @@ import mindspore as ms
 from mindspore import Tensor, mint, nn, ops
 from mindspore.ops import auto_generate
 
+from emu3 import runtime
+
 # A window's rows always see themselves, so no row needs correcting; the bit is for float16.
 HIGH_PRECISION = 0
+MOST_SHARED = 64  # query heads that a key head may serve
+
+
+def fits(dtype: ms.Type, attention: str, heads: int, groups: int, width: int) -> bool:
+    """Whether steps may be made of these operators: on Ascend, within what they are documented
+    for. Other networks take the CPU's step there."""
+    return (
+        runtime.on_ascend()
+        and dtype in (ms.bfloat16, ms.float16)
+        and attention == "flash_attention_2"
+        and width % 16 == 0
+        and heads <= MOST_SHARED * groups
+    )
 
 
 def rms_norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:

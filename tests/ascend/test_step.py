@@ -62,13 +62,13 @@ def test_compiled_one_by_one_it_draws_the_same(way, request):
 
 def test_steps_run_as_decoding_and_leave_their_cell_as_it_was(exact, monkeypatch):
     seen = []
-    once = blocks.OneStep.__call__
+    once = blocks.OneByOne.once
 
     def watched(self, *arguments):
         made = once(self, *arguments)
         seen.append(self.step.phase)
         return made
 
-    monkeypatch.setattr(blocks.OneStep, "__call__", watched)
+    monkeypatch.setattr(blocks.OneByOne, "once", watched)
     drawn("plain", True)
     assert len(seen) > 4 and set(seen) == {"predict"}

@@ -7,30 +7,14 @@ Shapes as in `step`: R rows, W places of each in a run, S slots, C hidden width,
 G key/value heads, D head width.
 """
 
-import mindspore as ms
 import numpy as np
 from mindspore import Tensor, nn, ops
 
-from emu3 import runtime
-from emu3.mllm.generation.parameters import table, zeros
 from emu3.mllm.generation.step_weights import StepWeights
 from emu3.mllm.rotary import rope_table_of_steps
 from emu3.nn import ascend
 from emu3.nn.attention import dropped
-
-MOST_SHARED = 64  # query heads a key head may serve
-
-
-def fits(model) -> bool:
-    """Whether a model's steps are made of fused operators: on Ascend, in 16 bits, in its limits."""
-    config = model.config
-    return (
-        runtime.on_ascend()
-        and model.dtype in (ms.bfloat16, ms.float16)
-        and model.model.layers[0].self_attn.attention == "flash_attention_2"
-        and config.head_dim % 16 == 0
-        and config.num_attention_heads <= MOST_SHARED * config.num_key_value_heads
-    )
+from emu3.nn.parameters import table, zeros
 
 
 class AscendGeometry(nn.Cell):

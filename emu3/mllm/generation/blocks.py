@@ -1,13 +1,11 @@
-"""How a block of steps runs: on CPU as one graph, on Ascend as one graph a step, again and again.
+"""A block of steps on Ascend: one graph a step, run again and again by a loop in Python.
 
 A loop inside a graph makes Ascend copy its condition to the host each time round, and keeps the
-graph from reusing its memory and launches. So the loop is in Python there, while all that goes
-from step to step stays on the device. Not run on a card.
+graph from reusing its memory and launches. So the loop is here, while all that goes from step to
+step stays on the device. On CPU a block is one graph with its loop. Not run on a card.
 """
 
-from collections.abc import Callable
-
-import mindspore as ms
+from mindspore import Tensor
 
 from emu3 import runtime
 
@@ -15,35 +13,22 @@ from emu3 import runtime
 DECODING = "increment"
 
 
-def compiled(method: Callable, jit: bool) -> Callable:
-    """The method of a cell as the device wants it compiled, or itself."""
-    if not jit:
-        return method
-    if runtime.on_ascend():
-        return ms.jit(method, jit_level="O0", infer_boost="on")
-    return ms.jit(method)
-
-
-def block_of(step, jit: bool) -> Callable:
-    """`step.construct`, which runs a block of steps, as the device wants it."""
-    if not runtime.on_ascend():
-        return compiled(step.construct, jit)
-    once = OneStep(step, jit)
-    return lambda *arguments: step.one_by_one(once, *arguments)
-
-
-class OneStep:
-    """`step.once`, compiled as a step of decoding; its arguments always have the same shapes."""
+class OneByOne:
+    """As a step's `construct`, of its `once`, whose arguments have the same shapes every time."""
 
     def __init__(self, step, jit: bool) -> None:
         self.step, self.jit = step, jit
-        self.once = compiled(step.once, jit)
+        self.compiled = runtime.compiled(step.once, jit)
 
-    def __call__(self, *arguments):
-        if not self.jit:
-            return self.once(*arguments)
-        before, self.step.phase = self.step.phase, DECODING
+    def __call__(self, *arguments: Tensor):
+        return self.step.one_by_one(self.once, *arguments)
+
+    def once(self, *arguments: Tensor):
+        """One step."""
+        before = self.step.phase
+        if self.jit:
+            self.step.phase = DECODING
         try:
-            return self.once(*arguments)
+            return self.compiled(*arguments)
         finally:
             self.step.phase = before

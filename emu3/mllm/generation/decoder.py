@@ -17,7 +17,7 @@ import numpy as np
 from mindspore import Parameter, Tensor, ops
 
 from emu3 import runtime
-from emu3.mllm.generation.blocks import block_of, compiled
+from emu3.mllm.generation.blocks import OneByOne
 from emu3.mllm.generation.prefill import prefill
 from emu3.mllm.generation.sampling import uniforms
 from emu3.mllm.generation.schemes import part
@@ -78,9 +78,12 @@ class CompiledStep:
     def __init__(self, model, weights: StepWeights, kind: StepKind, jit: bool) -> None:
         self.kind, self.jit = kind, jit
         self.step = part(kind.scheme.step)(model, weights, kind).set_train(False)
-        self.block = block_of(self.step, jit)
+        if runtime.on_ascend():
+            self.block = OneByOne(self.step, jit)
+        else:
+            self.block = runtime.compiled(self.step.construct, jit)
         if hasattr(self.step, "logits"):
-            self.next_logits = compiled(self.step.logits, jit)
+            self.next_logits = runtime.compiled(self.step.logits, jit)
         self.compiled = not jit
 
     def compile(self, arguments: tuple[Tensor, ...]) -> None:

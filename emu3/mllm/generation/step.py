@@ -16,12 +16,12 @@ import numpy as np
 from mindspore import Tensor, nn, ops
 
 from emu3.mllm.generation import ascend_step
-from emu3.mllm.generation.parameters import table, zeros
 from emu3.mllm.generation.sampling import Sampler, SamplerKind
 from emu3.mllm.generation.step_weights import StepWeights
 from emu3.mllm.rotary import rope_table_of_steps
 from emu3.nn import ascend
 from emu3.nn.attention import MASKED, attend
+from emu3.nn.parameters import table, zeros
 from emu3.nn.rmsnorm import rms_norm
 
 if TYPE_CHECKING:
@@ -209,7 +209,9 @@ class StepNetwork(nn.Cell):
         self.guided, self.first_id = kind.guided, kind.candidates[0]
         self.embedding = model.model.embed_tokens.weight
         self.norm, self.head = model.model.norm.weight, weights.head(*kind.candidates)
-        self.fused = ascend_step.fits(model)
+        heads = (config.num_attention_heads, config.num_key_value_heads, config.head_dim)
+        attention = model.model.layers[0].self_attn.attention
+        self.fused = ascend.fits(self.embedding.dtype, attention, *heads)
         if self.fused:
             form, self.geometry = ascend_step.AscendLayer, ascend_step.AscendGeometry(config, kind)
         else:

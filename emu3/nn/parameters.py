@@ -1,4 +1,4 @@
-"""Parameters that steps own: what they write in place, and tables that they only read."""
+"""Parameters that cells own for themselves: what they write in place, tables they only read."""
 
 import mindspore as ms
 import numpy as np
