@@ -14,7 +14,7 @@ from emu3.errors import InputError
 from emu3.mllm.generation.prefill import make_rows, prefill
 from emu3.nn.conv import CausalConv3d
 from emu3.tokenizer import Emu3VisionVQModel
-from tests.ascend.test_step import PROMPTS, drawn, make_model
+from tests.ascend.test_step import PROMPTS, WAYS, drawn, make_model
 from tests.support import golden_vision_config, randomised, tiny_vision_config
 from train.tuning.lora import NewRows
 from train.tuning.loss import HeadLoss
@@ -109,6 +109,13 @@ def test_float32_is_refused_for_the_vision_tokenizer_alone(half):
     with pytest.raises(InputError, match=r"float32 .*allowed: bfloat16, float16; change --dtype"):
         runtime.check_ascend_dtype(ms.float32, Emu3VisionVQModel.ascend_dtypes)
     runtime.check_ascend_dtype(ms.float32, type(make_model()).ascend_dtypes)
+
+
+def test_a_coupling_that_ascend_cannot_do_is_refused_by_name(half, monkeypatch):
+    gumbel = {"decoding": "jacobi", "window": 4, "coupling": "gumbel"}
+    monkeypatch.setitem(WAYS, "gumbel", gumbel)
+    with pytest.raises(InputError, match=r"coupling = 'gumbel' .*change --coupling"):
+        drawn("gumbel", False)
 
 
 def test_vision_parts_of_ascend_compute_what_the_cpus_do(request):

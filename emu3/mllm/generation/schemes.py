@@ -202,7 +202,8 @@ def fitted(scheme: Scheme, grid: "Grid | None", callers: list[str]) -> Scheme:
         callers: names of what wants to see the scores of every token.
 
     Raises:
-        InputError: it is text, somebody wants the scores, or the window exceeds the picture.
+        InputError: it is text, somebody wants the scores, the window exceeds the picture, or the
+            device cannot do it.
     """
     if isinstance(scheme, Plain):
         return scheme
@@ -217,7 +218,20 @@ def fitted(scheme: Scheme, grid: "Grid | None", callers: list[str]) -> Scheme:
             f"{start} cannot call {', '.join(callers)} for every token; allowed with it: "
             "temperature, top_k, top_p and guidance; change --decoding or leave it out"
         )
+    if isinstance(scheme, Jacobi):
+        _check_coupling(scheme.coupling)
     return scheme.within(grid.forced.shape[1])
+
+
+def _check_coupling(coupling: str) -> None:
+    """Refuse what the device cannot do."""
+    from emu3 import runtime
+
+    if coupling == "gumbel" and runtime.on_ascend():
+        raise InputError(
+            "coupling = 'gumbel' needs 32-bit shifts and overflow, which Ascend's operators do not "
+            "promise; allowed there: none, maximal, fixed; change --coupling"
+        )
 
 
 def _choice(name: str, value: Any, allowed: tuple[str, ...], default: str) -> str:
