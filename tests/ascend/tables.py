@@ -9,7 +9,8 @@ WHOLE = ("Int32", "Int64", "Bool")
 
 ACLNN = (
     "Add", "AddRmsNorm", "ArgMax", "ArgMaxExt", "ArgMaxWithValue", "ArgMinWithValue", "BatchMatMul",
-    "BroadcastTo", "Cast", "Concat", "CumsumExt", "Div", "Dropout", "DropoutExt", "Equal", "Exp",
+    "BroadcastTo", "Cast", "Concat", "CumsumExt", "Div", "DropoutExt",
+    "DropoutGradExt", "Equal", "Exp", "FuncDropoutExt",
     "FlashAttentionScore", "FlashAttentionScoreGrad", "FusedInferAttentionScore", "GatherD",
     "Greater", "GreaterEqual", "GroupNorm", "KVCacheScatterUpdate", "Less", "LessEqual", "Log",
     "LogicalAnd", "LogicalOr", "MatMul", "Maximum", "Minimum", "Mul", "Muls", "Narrow", "Neg",
@@ -26,7 +27,8 @@ ACLOP = {
     "BiasAdd": FLOATS,
     "Conv2D": FLOATS,
     "Conv3D": ("Float16",),  # nn.Conv3d's document; the plugin's prototype allows bfloat16, too
-    "DropoutGrad": FLOATS,
+    "Dropout": ("Float16", "Float32"),
+    "DropoutGrad": ("Float16", "Float32"),
     "ExpandDims": (*FLOATS, *WHOLE),  # a view
     "Gather": (*FLOATS, *WHOLE),
     "GatherNd": (*FLOATS, *WHOLE),
