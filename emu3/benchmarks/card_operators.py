@@ -16,7 +16,8 @@ from emu3.arrays import as_numpy
 from emu3.nn import ascend
 from emu3.nn.attention import MASKED, attend
 from emu3.nn.conv import CausalConv3d, repeat_pixels
-from emu3.nn.norms import PlainNorm
+from emu3.nn.forms import GROUP, quantised
+from emu3.tokenizer.layers import PlainNorm
 
 ROWS, WINDOW, HEADS, GROUPS, SLOTS, WIDTH = 2, 4, 8, 2, 256, 64
 EPS = 1e-5
@@ -127,6 +128,15 @@ def fused_infer_attention(inputs: Inputs) -> Iterator:
         yield ascend.attend(query, keys, values, mask, HEADS, GROUPS), wanted
 
 
+def int8_product(inputs: Inputs) -> Iterator:
+    x, x64 = inputs(ROWS, 512)
+    weight, scales = quantised(inputs.rng.standard_normal((256, 512)).astype(np.float32))
+    scales = Tensor(scales.T.copy()).astype(inputs.dtype)
+    exact = weight.T * as_numpy(scales).astype(np.float64).repeat(GROUP, 0)
+    product = ascend.Int8Product(GROUP)
+    yield product(x, Tensor(weight.T.copy()), scales), x64 @ exact
+
+
 def flash_attention(inputs: Inputs) -> Iterator:
     query, q = inputs(ROWS, HEADS, 128, WIDTH)
     (key, k), (value, v) = (inputs(ROWS, GROUPS, 128, WIDTH) for _ in "kv")
@@ -201,6 +211,7 @@ CHECKS: dict[str, Check] = {
     "SplitWithSize": split,
     "FusedInferAttentionScore": fused_infer_attention,
     "FlashAttentionScore": flash_attention,
+    "WeightQuantBatchMatmul": int8_product,
     "KVCacheScatterUpdate, ScatterNdUpdate": cache_write,
     "topk, sort, cumsum, narrow, argmax": sampling,
     "Conv3D": convolution_3d,

@@ -100,6 +100,21 @@ class CacheWrite(nn.Cell):
         return self.scatter_nd_update(cache, places, new)
 
 
+class Int8Product(nn.Cell):
+    """x (R, K) times a matrix of 8 bits -> (R, N) in x's dtype.
+
+    weight (K, N) int8, scales (K / group, N) of x's dtype: weight[k, n] * scales[k // group, n];
+    K and N at most 65535, group a multiple of 32 below K. Not transposed, as CANN recommends.
+    """
+
+    def __init__(self, group: int) -> None:
+        super().__init__(auto_prefix=False)
+        self.weight_quant_batch_matmul = auto_generate.WeightQuantBatchMatmul(False, False, group)
+
+    def construct(self, x: Tensor, weight: Tensor, scales: Tensor) -> Tensor:
+        return self.weight_quant_batch_matmul(x, weight, scales, None, None, None, None)
+
+
 def top_k(x: Tensor, count: int) -> tuple[Tensor, Tensor]:
     """The largest `count` of x (N, V) float32, falling, and their places, int32."""
     values, places = mint.topk(x, count)

@@ -161,6 +161,25 @@ class KVCacheScatterUpdate(nn.Cell):
         return self.scatter_nd_update(var, places, updates)
 
 
+class WeightQuantBatchMatmul(nn.Cell):
+    """x (m, k) @ (weight (k, n) int8 * scales (k / group, n)), in x's dtype."""
+
+    def __init__(self, transpose_x=False, transpose_weight=False, antiquant_group_size=0):
+        super().__init__(auto_prefix=False)
+        require(not transpose_x and not transpose_weight, "weight_quant: this double's is plain")
+        self.group = antiquant_group_size
+
+    def construct(self, x, weight, scale, offset, quant_scale, quant_offset, bias):
+        (k, n), group = weight.shape, self.group
+        require(sixteen(x.dtype) and scale.dtype == x.dtype, "weight_quant: float16 or bfloat16")
+        require(weight.dtype == ms.int8 and x.shape[1] == k, "weight_quant: int8, as wide as x")
+        require(max(k, n) <= 65535, "weight_quant: k and n at most 65535")
+        require(group % 32 == 0 and 32 <= group < k, "weight_quant: group")
+        require(scale.shape == (-(-k // group), n), "weight_quant: a scale for each group")
+        values = weight.astype(ms.float32) * ops.repeat_elements(scale, group, 0)[:k]
+        return ops.MatMul()(x.astype(ms.float32), values).astype(x.dtype)
+
+
 def split(tensor, split_size_or_sections, dim=0):
     """mint.split with sizes."""
     parts, start = (), 0
@@ -209,7 +228,7 @@ OPERATORS = {
         flash_attention_score,
     ),
     mint: (split, topk, sort, cumsum, argmax, narrow),
-    auto_generate: (KVCacheScatterUpdate,),
+    auto_generate: (KVCacheScatterUpdate, WeightQuantBatchMatmul),
 }
 
 
