@@ -24,7 +24,7 @@ from emu3.errors import InputError
 from emu3.files import atomic_path, read_json, writable_folder, write_json
 from emu3.hflayout import published_entries
 from emu3.hub import CONFIG, GENERATION_CONFIG, checkpoint_folder, take_hub_options
-from emu3.runtime import DTYPES, resolve_dtype
+from emu3.runtime import DTYPES, check_ascend_dtype, notice, on_ascend, resolve_dtype
 from emu3.tensorfile import CODES, STORED, write_tensors
 from emu3.weights import INDEX, WEIGHTS, load_weights, stored_tensors
 
@@ -40,6 +40,8 @@ class PretrainedModel(nn.Cell):
     config_class: ClassVar[type[PretrainedConfig]]
     path_flag: ClassVar[str] = "--model"  # the option that errors about a folder name
     side_files: ClassVar[tuple[str, ...]] = ()  # patterns of what else a usable folder holds
+    # What it computes in on Ascend, and what has to be said of it there.
+    ascend_dtypes: ClassVar[Mapping[ms.Type, str]] = dict.fromkeys(DTYPES.values(), "")
 
     def __init__(self, config: PretrainedConfig) -> None:
         super().__init__()
@@ -79,6 +81,9 @@ class PretrainedModel(nn.Cell):
         if not use_safetensors:
             raise InputError("use_safetensors = False is refused: pickled weights can run code")
         dtype = resolve_dtype(mindspore_dtype)
+        check_ascend_dtype(dtype, cls.ascend_dtypes)
+        if attn_implementation == "flash_attention_2" and dtype == ms.float32 and on_ascend():
+            notice("flash_attention_2 takes 16 bits: float32 attends eagerly")
         where = take_hub_options(config_overrides)
         folder = checkpoint_folder(path_or_hub_id, [CONFIG], cls.path_flag, **where)
         if attn_implementation is not None:

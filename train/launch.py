@@ -109,9 +109,9 @@ def start(
         workers.append(
             subprocess.Popen(
                 command,
-                env={"DEVICE_ID": str(rank)}
-                | base
-                | {"MS_ROLE": "MS_WORKER", "MS_NODE_ID": str(rank)},
+                # DEVICE_ID last: an exported one would put all workers on one card.
+                env=base
+                | {"MS_ROLE": "MS_WORKER", "MS_NODE_ID": str(rank), "DEVICE_ID": str(rank)},
                 stdout=output,
                 stderr=subprocess.PIPE if rank == 0 else subprocess.STDOUT,
             )

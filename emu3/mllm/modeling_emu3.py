@@ -27,6 +27,7 @@ from emu3.mllm.generation.settings import check_stated
 from emu3.mllm.rotary import causal_bias, positions_from_mask, rope_table
 from emu3.mllm.tokenization_emu3 import TOKENIZER_FILES
 from emu3.nn.attention import attend, rotate
+from emu3.nn.dropout import Dropout
 from emu3.nn.linear import Embedding, Linear
 from emu3.nn.log_sum_exp import shifted_exp
 from emu3.nn.rmsnorm import RMSNorm
@@ -118,7 +119,7 @@ class DecoderLayer(nn.Cell):
         self.mlp = MLP(config)
         self.input_layernorm = RMSNorm(config.hidden_size, config.rms_norm_eps)
         self.post_attention_layernorm = RMSNorm(config.hidden_size, config.rms_norm_eps)
-        self.dropout = nn.Dropout(p=config.attention_dropout)
+        self.dropout = Dropout(config.attention_dropout)
 
     def construct(
         self,
@@ -151,7 +152,7 @@ class Emu3Model(nn.Cell):
         )
         self.layers = nn.CellList([DecoderLayer(config) for _ in range(config.num_hidden_layers)])
         self.norm = RMSNorm(config.hidden_size, config.rms_norm_eps)
-        self.dropout = nn.Dropout(p=config.attention_dropout)
+        self.dropout = Dropout(config.attention_dropout)
 
     def construct(
         self, embeds: Tensor, cos: Tensor, sin: Tensor, bias: Tensor, *past: Tensor

@@ -60,10 +60,13 @@ def positions_from_mask(mask: np.ndarray) -> np.ndarray:
 def causal_bias(mask: np.ndarray, new: int) -> np.ndarray:
     """What to add to the scores of the last `new` tokens: float32 (B or 1, 1, new, S).
 
-    `mask` (B, S), 1 = keep; each token sees itself and what stands before it. Without padding the
+    `mask` (B, S), 1 = keep; each token sees itself and what stands before it. Padding sees itself
+    too: Ascend's attention gives no numbers for a row that drops everything. Without padding the
     rows are alike and one is returned for all.
     """
     total = mask.shape[1]
-    seen = np.arange(total) <= np.arange(total - new, total)[:, None]  # (new, S)
-    keep = seen[None] if mask.all() else seen[None] & (mask[:, None, :] != 0)
+    own = np.arange(total - new, total)[:, None]
+    seen = np.arange(total) <= own  # (new, S)
+    keep = seen[None] & (mask[:, None, :] != 0) | (np.arange(total) == own)
+    keep = seen[None] if mask.all() else keep
     return np.where(keep, np.float32(0), np.float32(MASKED))[:, None]

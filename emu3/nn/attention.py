@@ -4,8 +4,6 @@ Shapes: B batch, T new tokens, S tokens in all (cached and new), H query heads, 
 D head width.
 """
 
-import math
-
 import mindspore as ms
 import numpy as np
 from mindspore import Tensor, ops
@@ -26,17 +24,22 @@ def attend(
     """Grouped-query attention, scores and softmax in float32.
 
     query (B, H, T, D), key and value (B, G, S, D), bias (B or 1, 1, T, S) float32, added ->
-    (B, T, H * D). The fused arm has not been run: it needs an Ascend device; its `dropout` needs
-    S to be a multiple of 8, and is left out otherwise.
+    (B, T, H * D). `dropout` is the share of weights that the eager arm drops. The fused arm is
+    Ascend's and has not been run on a card; it drops none, since the mask would have to be made
+    anew wherever layers are recomputed. It takes 16 bits: float32 goes the eager way.
     """
     b, h, t, d = query.shape
     g, s = key.shape[1], key.shape[2]
-    if attention == "flash_attention_2":
-        wide = query.dtype == ms.float32  # the fused operator has 16-bit kernels only
-        q, k, v = (x.astype(ms.bfloat16) if wide else x for x in (query, key, value))
-        drop = (bias < MASKED / 2).astype(ms.uint8)
-        drop = drop.reshape((t, s)) if bias.shape[0] == 1 else drop
-        out = _fused(q, k, v, drop, dropout if s % 8 == 0 else 0.0).astype(query.dtype)
+    if attention == "flash_attention_2" and query.dtype != ms.float32:
+        out = ops.flash_attention_score(
+            query,
+            key,
+            value,
+            h,
+            attn_mask=dropped(bias),
+            scalar_value=d**-0.5,
+            input_layout="BNSD",
+        )
     else:
         # Each key head serves h / g consecutive query heads: fold those into the rows.
         q = (query * d**-0.5).reshape((b * g, -1, d))
@@ -49,21 +52,8 @@ def attend(
     return out.reshape((b, h, t, d)).transpose((0, 2, 1, 3)).reshape((b, t, h * d))
 
 
-def _fused(q: Tensor, k: Tensor, v: Tensor, drop: Tensor, dropout: float) -> Tensor:
-    """Ascend's attention: q (B, H, T, D), k and v (B, G, S, D), drop (.., T, S) uint8, 1 = drop."""
-    kept = None
-    if dropout > 0:
-        shape = (*q.shape[:3], k.shape[2])
-        bits = ops.DropoutGenMask()(shape, Tensor(1 - dropout, q.dtype))
-        kept = bits[: math.prod(shape) // 8].reshape((*shape[:3], shape[3] // 8))
-    return ops.flash_attention_score(
-        q,
-        k,
-        v,
-        q.shape[1],
-        drop_mask=kept,
-        attn_mask=drop,
-        keep_prob=1.0 - dropout,
-        scalar_value=q.shape[3] ** -0.5,
-        input_layout="BNSD",
-    )
+def dropped(bias: Tensor) -> Tensor:
+    """What Ascend's attention wants of bias (B or 1, 1, T, S): uint8, 1 = drop, (B, 1, T, S) or
+    (T, S)."""
+    drop = (bias < MASKED / 2).astype(ms.uint8)
+    return drop.reshape(drop.shape[2:]) if drop.shape[0] == 1 else drop

@@ -1,8 +1,11 @@
 """Convolutions with the published names and the reference's padding and initialisation."""
 
+import mindspore as ms
 import numpy as np
 from mindspore import Tensor, nn, ops
 from mindspore.common.initializer import HeNormal
+
+from emu3 import runtime
 
 
 def _init() -> HeNormal:
@@ -60,7 +63,8 @@ class Upsample(nn.Cell):
 class CausalConv3d(nn.Cell):
     """A 3-D convolution that looks back in time: two zero frames in front, none behind.
 
-    The reference pads time by two for every kernel size; rows and columns keep their length.
+    The reference pads time by two for every kernel size; rows and columns keep their length. On
+    Ascend the product is taken in float16, the sum with the bias in x's dtype.
     """
 
     def __init__(
@@ -71,6 +75,7 @@ class CausalConv3d(nn.Cell):
         stride: tuple[int, int, int] = (1, 1, 1),
     ) -> None:
         super().__init__()
+        self.half = runtime.on_ascend()
         side = kernel[1] // 2, kernel[2] // 2
         self.conv = nn.Conv3d(
             channels_in,
@@ -86,7 +91,12 @@ class CausalConv3d(nn.Cell):
 
     def construct(self, x: Tensor) -> Tensor:
         """(b, c, t, h, w) -> (b, c', t', h, w)."""
-        return self.conv(x)
+        return self._in_half(x) if self.half else self.conv(x)
+
+    def _in_half(self, x: Tensor) -> Tensor:
+        """`construct` on Ascend, whose operator is documented for float16 alone."""
+        product = self.conv.conv3d(x.astype(ms.float16), self.conv.weight.astype(ms.float16))
+        return product.astype(x.dtype) + self.conv.bias.reshape((1, -1, 1, 1, 1))
 
 
 @ops.constexpr
@@ -94,12 +104,22 @@ def _repeated(count: int, factor: int) -> Tensor:
     return Tensor(np.repeat(np.arange(count, dtype=np.int32), factor))
 
 
+@ops.constexpr(reuse_result=False)
+def _on_ascend() -> bool:
+    return runtime.on_ascend()
+
+
 def repeat_pixels(x: Tensor, factor: int) -> Tensor:
     """Nearest-neighbour enlargement: (b, c, h, w) -> (b, c, h * factor, w * factor).
 
-    By gathering columns, then rows: broadcasting over six axes takes many times as long on CPU.
+    On CPU by gathering columns, then rows: broadcasting takes many times as long there. On Ascend
+    by broadcasting, which is one kernel, while Gather along the last axis is slow.
     """
     if factor == 1:
         return x
+    if _on_ascend():
+        b, c, h, w = x.shape
+        copies = ops.broadcast_to(x.reshape((b * c, h, 1, w, 1)), (b * c, h, factor, w, factor))
+        return copies.reshape((b, c, h * factor, w * factor))
     wide = ops.gather(x, _repeated(x.shape[3], factor), 3)
     return ops.gather(wide, _repeated(x.shape[2], factor), 2)

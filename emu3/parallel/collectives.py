@@ -5,11 +5,12 @@ gathered by adding what each process holds at its own place and zeros elsewhere,
 The Ascend arm stands beside the CPU arm in each cell; it has not been run.
 """
 
+import mindspore as ms
 import numpy as np
 from mindspore import Tensor, nn, ops
 
+from emu3 import runtime
 from emu3.parallel.mesh import Group
-from emu3.runtime import device_target
 
 
 class Sum(nn.Cell):
@@ -29,7 +30,7 @@ class Stack(nn.Cell):
 
     def __init__(self, group: Group) -> None:
         super().__init__()
-        self.size, self.native = group.size, device_target() == "Ascend"
+        self.size, self.native = group.size, runtime.on_ascend()
         self.sum = Sum(group)
         own = np.zeros(group.size, np.float32)
         own[group.index] = 1
@@ -51,7 +52,7 @@ class SumScatter(nn.Cell):
 
     def __init__(self, group: Group) -> None:
         super().__init__()
-        self.size, self.index, self.native = group.size, group.index, device_target() == "Ascend"
+        self.size, self.index, self.native = group.size, group.index, runtime.on_ascend()
         self.sum = Sum(group)
         if self.native and group.size > 1:
             self.reduce_scatter = ops.ReduceScatter(ops.ReduceOp.SUM, group.name)
@@ -109,7 +110,7 @@ class _Exchange(nn.Cell):
     def __init__(self, group: Group, scatter: int, gather: int) -> None:
         super().__init__()
         self.size, self.me, self.axis, self.target = group.size, group.index, scatter, gather
-        self.native = device_target() == "Ascend"
+        self.native = runtime.on_ascend()
         self.sum = Sum(group)
         # Member j lists blocks for the others; at this place of its list stands the one for us.
         self.places = [group.index - (group.index > j) for j in range(group.size)]
@@ -120,7 +121,7 @@ class _Exchange(nn.Cell):
         if self.size == 1:
             return x
         if self.native:
-            return self.all_to_all(x)
+            return self._native(x)
         n, me = self.size, self.me
         blocks = ops.split(x, x.shape[self.axis] // n, self.axis)
         sent = ops.concat(blocks[:me] + blocks[me + 1 :])
@@ -129,3 +130,10 @@ class _Exchange(nn.Cell):
         lists = ops.split(everyone, x.shape[0])
         mine = [blocks[me] if j == me else lists[j * (n - 1) + self.places[j]] for j in range(n)]
         return ops.concat(mine, self.target)
+
+    def _native(self, x: Tensor) -> Tensor:
+        """In float32 and on four axes: nobody has shown AlltoAll otherwise on Ascend."""
+        wide = x.astype(ms.float32)
+        if x.ndim == 3:
+            return self.all_to_all(wide.expand_dims(3)).astype(x.dtype)[..., 0]
+        return self.all_to_all(wide).astype(x.dtype)

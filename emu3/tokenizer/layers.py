@@ -10,6 +10,7 @@ import mindspore as ms
 from mindspore import Tensor, nn, ops
 
 from emu3.nn.conv import CausalConv3d, conv2d
+from emu3.nn.dropout import Dropout
 from emu3.nn.norms import BatchNorm3d, GroupNorm, swish
 
 SCORES_AT_ONCE = 2**24  # 64 MB of float32: attention never holds a larger matrix
@@ -59,7 +60,7 @@ class ResnetBlock(nn.Cell):
         self.norm1 = make_norm(channels_in, latent_channels)
         self.conv1 = conv2d(channels_in, channels_out)
         self.norm2 = make_norm(channels_out, latent_channels)
-        self.dropout = nn.Dropout(p=dropout)
+        self.dropout = Dropout(dropout)
         self.conv2 = conv2d(channels_out, channels_out)
         self.has_shortcut = channels_in != channels_out
         if self.has_shortcut:
@@ -113,7 +114,7 @@ class TemporalResnetBlock(nn.Cell):
         self.norm1 = BatchNorm3d(channels)
         self.conv1 = CausalConv3d(channels, channels, (3, 3, 3))
         self.norm2 = BatchNorm3d(channels)
-        self.dropout = nn.Dropout(p=dropout)
+        self.dropout = Dropout(dropout)
         self.conv2 = CausalConv3d(channels, channels, (3, 3, 3))
 
     def construct(self, x: Tensor) -> Tensor:

@@ -4,6 +4,8 @@ Shapes: b batch, t frames, c channels, h w rows and columns of pixels; T, H, W t
 codes (T = t / 4, H = h / 8, W = w / 8 in the released model). Pixels lie in about [-1, 1].
 """
 
+from typing import ClassVar
+
 import mindspore as ms
 from mindspore import Parameter, Tensor, nn, ops
 from mindspore.common.initializer import Uniform, initializer
@@ -149,6 +151,11 @@ class Emu3VisionVQModel(PretrainedModel):
     main_input_name = "pixel_values"
     path_flag = "--vq-model"
     side_files = (PROCESSOR_FILE,)
+    # Ascend's 3-D convolution takes 16 bits only.
+    ascend_dtypes: ClassVar = {
+        ms.bfloat16: "",
+        ms.float16: "the vision tokenizer was seen to fail in float16 on Ascend: use bfloat16",
+    }
 
     def __init__(self, config: Emu3VisionVQConfig) -> None:
         super().__init__(config)

@@ -89,6 +89,15 @@ def test_bias_hides_the_future_and_padding():
     ]
 
 
+def test_padding_sees_itself_so_that_no_row_drops_everything():
+    bias = causal_bias(np.array([[0, 0, 1]]), new=3)[0, 0]
+    assert (bias == 0).tolist() == [
+        [True, False, False],
+        [False, True, False],
+        [False, False, True],
+    ]
+
+
 def test_bias_without_padding_is_one_row_for_the_batch():
     assert causal_bias(np.ones((5, 3)), new=3).shape == (1, 1, 3, 3)
 

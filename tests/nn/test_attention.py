@@ -31,25 +31,16 @@ def exact(query, key, value, bias) -> np.ndarray:
 
 def fused_by_its_documentation(query, key, value, head_num, **options) -> Tensor:
     """What Ascend's operator is documented to compute, for arguments in their documented form."""
+    assert set(options) == {"input_layout", "attn_mask", "scalar_value"}
     assert options["input_layout"] == "BNSD" and head_num == query.shape[1]
     assert query.dtype == key.dtype == value.dtype == ms.bfloat16
     mask = options["attn_mask"]
     assert mask.dtype == ms.uint8 and tuple(mask.shape) in ((B, 1, T, S), (T, S))
-    kept = options["drop_mask"]
-    assert kept is None or (kept.dtype, tuple(kept.shape)) == (ms.uint8, (B, H, T, S // 8))
-    assert (kept is None) == (options["keep_prob"] == 1.0)
     assert options["scalar_value"] == pytest.approx(D**-0.5)
     arrays = [x.astype(ms.float32).asnumpy() for x in (query, key, value)]
     out = exact(*arrays, np.where(mask.asnumpy() == 1, MASKED, 0.0))
     out = out.reshape(B, T, H, D).transpose(0, 2, 1, 3)
     return Tensor(out.astype(np.float32)).astype(ms.bfloat16)
-
-
-class BitsThatKeepAll:
-    """Stands for ops.DropoutGenMask, whose result is padded to whole blocks of 128 bits."""
-
-    def __call__(self, shape, keep_prob):
-        return Tensor(np.full(-(-np.prod(shape) // 128) * 16, 255, np.uint8))
 
 
 def test_each_key_head_serves_consecutive_query_heads():
@@ -59,16 +50,21 @@ def test_each_key_head_serves_consecutive_query_heads():
 
 
 @pytest.mark.parametrize("rows", [1, B])
-@pytest.mark.parametrize("dropout", [0.0, 0.25])
-def test_fused_arm_passes_what_the_operator_documents(monkeypatch, rows, dropout):
+def test_fused_arm_passes_what_the_operator_documents(monkeypatch, rows):
     monkeypatch.setattr(ops, "flash_attention_score", fused_by_its_documentation)
-    monkeypatch.setattr(ops, "DropoutGenMask", BitsThatKeepAll)
     query, key, value, bias = random_inputs()
     bias = bias[:rows]
-    tensors = (Tensor(x) for x in (query, key, value, bias))
-    got = attend(*tensors, "flash_attention_2", dropout)
-    assert got.dtype == ms.float32
-    np.testing.assert_allclose(got.asnumpy(), exact(query, key, value, bias), atol=0.03)
+    narrow = (Tensor(x).astype(ms.bfloat16) for x in (query, key, value))
+    got = attend(*narrow, Tensor(bias), "flash_attention_2")
+    assert got.dtype == ms.bfloat16
+    got = got.astype(ms.float32).asnumpy()
+    np.testing.assert_allclose(got, exact(query, key, value, bias), atol=0.03)
+
+
+def test_float32_attends_in_float32_whatever_is_asked_for():
+    inputs = random_inputs()
+    got = attend(*(Tensor(x) for x in inputs), "flash_attention_2")
+    np.testing.assert_allclose(got.asnumpy(), exact(*inputs), atol=1e-5)
 
 
 def test_dropout_drops_weights_and_scales_the_rest():

@@ -21,10 +21,13 @@ def launch(processes: int, *command: str) -> subprocess.CompletedProcess:
     return subprocess.run(program, env=environment, text=True, capture_output=True, timeout=500)
 
 
-@pytest.mark.parametrize("processes", [2, 4])
-def test_shared_training_equals_training_alone(processes, tmp_path):
+# Two processes exchange by doubles of Ascend's native collectives, four as CPUs do.
+@pytest.mark.parametrize(
+    ("processes", "module"), [(2, "tests.ascend.native"), (4, "train.measure.parity")]
+)
+def test_shared_training_equals_training_alone(processes, module, tmp_path):
     output = tmp_path / "parity.json"
-    arguments = ["--logs", str(tmp_path), "train.measure.parity", "--steps", "2"]
+    arguments = ["--logs", str(tmp_path), module, "--steps", "2"]
     done = launch(processes, *arguments, "--output", str(output))
     assert done.returncode == 0, done.stdout + done.stderr
     cases = json.loads(output.read_text())
@@ -100,6 +103,16 @@ def test_what_the_scheduler_died_of_is_quoted(tmp_path, monkeypatch, capfd):
     monkeypatch.setattr(launcher, "SCHEDULER", "raise ValueError('no such address')")
     assert launcher.run([sys.executable, "-c", "import time; time.sleep(60)"], 2, None, tmp_path)
     assert "the scheduler ended with code 1: ValueError: no such address" in capfd.readouterr().out
+
+
+def test_an_exported_device_is_not_every_workers_own(monkeypatch, tmp_path):
+    monkeypatch.setenv("DEVICE_ID", "5")
+    monkeypatch.setattr(launcher, "SCHEDULER", "pass")
+    program = "import os, pathlib; rank, device = (os.environ[n] for n in ('MS_NODE_ID', "
+    program += "'DEVICE_ID')); pathlib.Path(rank).write_text(device)"
+    monkeypatch.chdir(tmp_path)
+    assert launcher.run([sys.executable, "-c", program], 2, None, tmp_path) == 0
+    assert [(tmp_path / rank).read_text() for rank in ("0", "1")] == ["0", "1"]
 
 
 def test_a_process_alone_inherits_no_job(monkeypatch):

@@ -55,7 +55,9 @@ class NewRows(nn.Cell):
 
     def construct(self, weight: Tensor) -> Tensor:
         """weight (V, C) -> weight with its new rows (V, C)."""
-        return ops.tensor_scatter_add(weight, self.ids, self.change_of_rows)
+        # Ascend's TensorScatterAdd takes no bfloat16, its TensorScatterUpdate does.
+        rows = ops.gather_nd(weight, self.ids) + self.change_of_rows
+        return ops.tensor_scatter_update(weight, self.ids, rows)
 
     def change(self, shape: tuple[int, ...]) -> np.ndarray:
         """What is added to a table of this shape, float32."""

@@ -65,7 +65,9 @@ class HeadLoss(nn.Cell):
         wanted = ops.maximum(labels, 0).expand_dims(1)
         chosen = ops.gather_elements(logits, 1, wanted)[:, 0]
         slope = powers * (counted / sums).expand_dims(1)
-        slope = ops.tensor_scatter_elements(slope, wanted, -counted.expand_dims(1), 1, "add")
+        # Written back whole: Ascend's operator adds nothing, and takes float16 and float32 only.
+        there = ops.gather_elements(slope, 1, wanted) - counted.expand_dims(1)
+        slope = ops.tensor_scatter_elements(slope, wanted, there, 1, "none")
         return ((ops.log(sums) - chosen) * counted).sum(), slope.astype(hidden.dtype)
 
     def bprop(self, hidden, weight, labels, out, dout):

@@ -125,7 +125,11 @@ class ParallelOptions:
         False,
         action=YES_OR_NO,
     )
-    mode: str = option("compiled or not", "graph", choices=("graph", "pynative"))
+    mode: str | None = option(
+        "compiled or not (default: graph on CPU, pynative on Ascend)",
+        None,
+        choices=("graph", "pynative"),
+    )
     device: str = option("auto, CPU or Ascend", "auto")
     threads: int | None = option(
         "threads of this process (default: by processes)", None, whole(1, LARGEST_THREADS)

@@ -38,6 +38,7 @@ LOOKED_AT = 256  # samples of a source, before a run begins
 
 def plan_or_train(options: Options) -> int:
     """Plan or train; returns the exit code."""
+    options = with_mode(options)
     path, parallel, seed = options.model.model_name_or_path, options.parallel, options.schedule.seed
     config = _start_config(path)
     tokenizer = Emu3Tokenizer.from_pretrained(path)
@@ -63,6 +64,13 @@ def plan_or_train(options: Options) -> int:
     output = Path(options.output.output_dir)
     with locked_folder(output, "--output_dir") if leads else nullcontext():
         return train(options, tokenizer, data, eval_data, steps)
+
+
+def with_mode(options: Options) -> Options:
+    """The options with the mode that the device trains in by default, where none was asked for."""
+    default = runtime.DEFAULTS[runtime.chosen_device(options.parallel.device)].training
+    mode = options.parallel.mode or default
+    return replace(options, parallel=replace(options.parallel, mode=mode))
 
 
 def train(
@@ -147,6 +155,12 @@ def load_model(options: Options) -> Emu3ForCausalLM:
         attn_implementation=chosen.attn_implementation,
         **({} if dropout is None else {"attention_dropout": dropout}),
     )
+    attention = model.model.layers[0].self_attn.attention
+    if model.config.attention_dropout and attention == "flash_attention_2":
+        runtime.notice(
+            "flash_attention_2 drops no attention weights, only activations; "
+            "--attn_implementation eager drops both"
+        )
     mark_trained(model, chosen, options.schedule.seed)
     if options.data.image_area:
         model.config.image_area = options.data.image_area

@@ -16,6 +16,8 @@ import mindspore as ms
 import numpy as np
 from mindspore import Parameter, Tensor, ops
 
+from emu3 import runtime
+from emu3.mllm.generation.blocks import OneByOne
 from emu3.mllm.generation.prefill import prefill
 from emu3.mllm.generation.sampling import uniforms
 from emu3.mllm.generation.schemes import part
@@ -43,12 +45,13 @@ def bucket(slots: int) -> int:
 def capacities(first: int, last: int, known: bool) -> list[int]:
     """Cache sizes to go through, from one that holds `first` slots to one that holds `last`.
 
-    With `known` the last slot is sure to be reached: a short way needs one size only. Otherwise
-    sizes double, since an answer may end at any time and unused slots cost reading time.
+    With `known` the last slot is sure to be reached: a short way needs one size only, and on
+    Ascend, where each size costs minutes of compiling, any way does. Otherwise sizes double, since
+    an answer may end at any time and unused slots cost reading time.
     """
     final = bucket(last)
     sizes = [bucket(first)]
-    if known and final <= 8 * SMALLEST:
+    if known and (runtime.on_ascend() or final <= 8 * SMALLEST):
         return [final]
     while sizes[-1] < final:
         sizes.append(min(2 * sizes[-1], final))
@@ -75,9 +78,12 @@ class CompiledStep:
     def __init__(self, model, weights: StepWeights, kind: StepKind, jit: bool) -> None:
         self.kind, self.jit = kind, jit
         self.step = part(kind.scheme.step)(model, weights, kind).set_train(False)
-        self.block = self._function(self.step.construct)
+        if runtime.on_ascend():
+            self.block = OneByOne(self.step, jit)
+        else:
+            self.block = runtime.compiled(self.step.construct, jit)
         if hasattr(self.step, "logits"):
-            self.next_logits = self._function(self.step.logits)
+            self.next_logits = runtime.compiled(self.step.logits, jit)
         self.compiled = not jit
 
     def compile(self, arguments: tuple[Tensor, ...]) -> None:
@@ -85,9 +91,6 @@ class CompiledStep:
         if not self.compiled:
             self.block(*arguments)
             self.compiled = True
-
-    def _function(self, method):
-        return ms.jit(method) if self.jit else method
 
 
 def number(value: int) -> Tensor:

@@ -23,7 +23,7 @@ import mindspore as ms
 import numpy as np
 from mindspore import Parameter, Tensor, nn, ops
 
-from emu3.mllm.generation.sampling import Sampler
+from emu3.mllm.generation.sampling import Argmax, CumSum, Sampler
 from emu3.mllm.generation.step import StepKind
 from emu3.mllm.generation.step_weights import StepWeights
 from emu3.mllm.generation.window import WindowStep
@@ -37,7 +37,7 @@ class Rule(nn.Cell):
     def __init__(self, sampler: Sampler, sequences: int, window: int) -> None:
         super().__init__(auto_prefix=False)
         self.sampler, self.sequences, self.window = sampler, sequences, window
-        self.cumsum, self.reduce_sum = ops.CumSum(), ops.ReduceSum()
+        self.cumsum, self.reduce_sum = CumSum(), ops.ReduceSum()
         self.logical_or, self.select = ops.LogicalOr(), ops.Select()
 
     def begin(self, previous: "Rule | None") -> None:
@@ -49,7 +49,7 @@ class Rule(nn.Cell):
         passed (M,) bool: whether each draft passed its test.
         """
         failed = 1 - passed.reshape((self.sequences, self.window)).astype(ms.float32)
-        stands = self.cumsum(failed, 1) - failed < 0.5
+        stands = self.cumsum(failed) - failed < 0.5
         kept = self.reduce_sum(stands.astype(ms.float32), 1).astype(ms.int32)
         return stands.reshape((-1,)), kept
 
@@ -92,7 +92,7 @@ class CoupledRule(Rule):
         self.behind = Tensor(np.full((sequences, window), sequences * window, np.int32))
         self.gather_d, self.gather, self.concat = ops.GatherD(), ops.Gather(), ops.Concat(0)
         self.reduce_sum_kept, self.relu = ops.ReduceSum(keep_dims=True), ops.ReLU()
-        self.argmax = ops.Argmax(axis=-1, output_type=ms.int32)
+        self.argmax = Argmax()
 
     def begin(self, previous: "CoupledRule | None") -> None:
         """Start with uniform drafts, or go on where `previous` has come to."""
@@ -219,12 +219,26 @@ class JacobiStep(WindowStep):
         Returns:
             slot, forwards and turn, moved on; earlier than `end` when the cache has no room left.
         """
+        scalars = (guidance, temperature, top_p)
         while self.logical_and(turn < end, self._going(slot, stop)):
-            uniforms = self.gather(noise, turn, 0).reshape(noise.shape[1:])
-            kept = self._step(slot, uniforms, guidance, temperature, top_p)
-            forwards = forwards + (slot < stop).astype(ms.int32)
-            slot = self.minimum(slot + kept, stop)
-            turn = turn + 1
+            slot, forwards, turn = self.once(slot, forwards, turn, stop, noise, *scalars)
+        return slot, forwards, turn
+
+    def once(self, slot, forwards, turn, stop, noise, guidance, temperature, top_p):
+        """Run `turn` of a block; the arguments are `construct`'s, and so are the results."""
+        uniforms = self.gather(noise, turn, 0).reshape(noise.shape[1:])
+        kept = self._step(slot, uniforms, guidance, temperature, top_p)
+        forwards = forwards + (slot < stop).astype(ms.int32)
+        return self.minimum(slot + kept, stop), forwards, turn + 1
+
+    def one_by_one(self, once, slot, forwards, turn, end, stop, noise, *scalars):
+        """As `construct`, the loop in Python, for as many runs as have room whatever they keep.
+
+        Nothing is read in between; runs that come after the last token change nothing.
+        """
+        room = (self.kind.slots - 1 - int(slot.asnumpy().max())) // self.window
+        for _ in range(min(int(end) - int(turn), room)):
+            slot, forwards, turn = once(slot, forwards, turn, stop, noise, *scalars)
         return slot, forwards, turn
 
     def _going(self, slot: Tensor, stop: Tensor) -> Tensor:

@@ -12,9 +12,35 @@ import mindspore as ms
 import numpy as np
 from mindspore import Tensor, nn, ops
 
+from emu3 import runtime
+from emu3.nn import ascend
+
 BELOW_ONE = 1 - 2.0**-23
 # What a sequence needs random numbers for: the plain draws, and what Jacobi decoding adds.
 USE_UNIFORM, USE_DRAFTS, USE_TESTS, USE_GUMBEL = range(4)
+
+
+class CumSum(nn.Cell):
+    """Running sums of x (N, V) along its rows."""
+
+    def __init__(self) -> None:
+        super().__init__(auto_prefix=False)
+        self.native, self.cumsum = runtime.on_ascend(), ops.CumSum()
+
+    def construct(self, x: Tensor) -> Tensor:
+        return ascend.cumsum(x) if self.native else self.cumsum(x, -1)
+
+
+class Argmax(nn.Cell):
+    """The first largest of each row of x (N, V): (N,) int32."""
+
+    def __init__(self) -> None:
+        super().__init__(auto_prefix=False)
+        self.native = runtime.on_ascend()
+        self.argmax = ops.Argmax(axis=-1, output_type=ms.int32)
+
+    def construct(self, x: Tensor) -> Tensor:
+        return ascend.argmax(x) if self.native else self.argmax(x)
 
 
 @dataclass(frozen=True)
@@ -36,10 +62,11 @@ class Sampler(nn.Cell):
         limited = 0 < kind.top_k < candidates
         self.sorts = limited or kind.use_top_p
         self.count = kind.top_k if limited else candidates
-        self.argmax = ops.Argmax(axis=-1, output_type=ms.int32)
+        self.native = runtime.on_ascend()
+        self.argmax = Argmax()
         self.topk = ops.TopK(sorted=True)
         self.softmax = ops.Softmax(-1)
-        self.cumsum = ops.CumSum()
+        self.cumsum = CumSum()
         self.reduce_sum = ops.ReduceSum(keep_dims=True)
         self.slice, self.gather_d, self.minimum = ops.Slice(), ops.GatherD(), ops.Minimum()
         self.tensor_scatter_elements, self.zeros_like = (
@@ -67,23 +94,39 @@ class Sampler(nn.Cell):
         """
         order = logits
         if self.sorts:
-            logits, order = self.topk(logits, self.count)
+            logits, order = self._top(logits)
         chance = self.softmax(logits / temperature)
         if self.use_top_p:
-            below = self.cumsum(chance, -1) - chance
+            below = self.cumsum(chance) - chance
             chance = chance * (below < top_p).astype(ms.float32)
         if self.sorts:
-            _, rising = self.topk(-order.astype(ms.float32), self.count)
-            chance, order = self.gather_d(chance, 1, rising), self.gather_d(order, 1, rising)
+            order, rising = self._rising(order)
+            chance = self.gather_d(chance, 1, rising)
         return chance, order
+
+    def _top(self, logits: Tensor) -> tuple[Tensor, Tensor]:
+        """The largest of each row of logits (N, V), falling, and their numbers: (N, K) each."""
+        if self.native:
+            return ascend.top_k(logits, self.count)
+        return self.topk(logits, self.count)
+
+    def _rising(self, order: Tensor) -> tuple[Tensor, Tensor]:
+        """Numbers (N, K) int32 in rising order, and where each of them stood."""
+        if self.native:
+            return ascend.rising(order)
+        _, rising = self.topk(-order.astype(ms.float32), self.count)
+        return self.gather_d(order, 1, rising), rising
 
     def draw(self, weights: Tensor, uniform: Tensor) -> Tensor:
         """Inverse CDF of weights (N, K) >= 0, not all 0, at uniform (N,): places (N, 1)."""
-        below = self.cumsum(weights, -1)
-        total = self.slice(below, (0, weights.shape[1] - 1), (weights.shape[0], 1))
+        below = self.cumsum(weights)
+        total = ascend.last(below) if self.native else self._last(below)
         # Rounding may push the target onto the total, past the last candidate with a weight.
         target = self.minimum(uniform.reshape((-1, 1)) * total, total * BELOW_ONE)
         return self.reduce_sum((below <= target).astype(ms.float32), -1).astype(ms.int32)
+
+    def _last(self, x: Tensor) -> Tensor:
+        return self.slice(x, (0, x.shape[1] - 1), (x.shape[0], 1))
 
     def distribution(self, logits: Tensor, temperature: Tensor, top_p: Tensor) -> Tensor:
         """What `construct` draws from, spelled out: probabilities (N, V)."""

@@ -30,6 +30,7 @@ class Plain:
     step: ClassVar[str] = "step.Step"
     decoder: ClassVar[str] = "decoder.Decoder"
     lossy: ClassVar[bool] = False  # whether pictures have another distribution than plain's
+    consecutive: ClassVar[bool] = True  # whether a run's places of a sequence stand side by side
 
     @classmethod
     def read(cls, fields: Mapping[str, Any]) -> "Plain":
@@ -66,6 +67,7 @@ class Jacobi:
     step: ClassVar[str] = "jacobi.JacobiStep"
     decoder: ClassVar[str] = "jacobi_decoder.JacobiDecoder"
     lossy: ClassVar[bool] = False
+    consecutive: ClassVar[bool] = True
 
     @classmethod
     def read(cls, fields: Mapping[str, Any]) -> "Jacobi":
@@ -117,6 +119,7 @@ class ZipAR:
     step: ClassVar[str] = "zipar.ZipStep"
     decoder: ClassVar[str] = "zipar.ZipDecoder"
     lossy: ClassVar[bool] = True
+    consecutive: ClassVar[bool] = False
 
     @classmethod
     def read(cls, fields: Mapping[str, Any]) -> "ZipAR":
@@ -199,7 +202,8 @@ def fitted(scheme: Scheme, grid: "Grid | None", callers: list[str]) -> Scheme:
         callers: names of what wants to see the scores of every token.
 
     Raises:
-        InputError: it is text, somebody wants the scores, or the window exceeds the picture.
+        InputError: it is text, somebody wants the scores, the window exceeds the picture, or the
+            device cannot do it.
     """
     if isinstance(scheme, Plain):
         return scheme
@@ -214,7 +218,20 @@ def fitted(scheme: Scheme, grid: "Grid | None", callers: list[str]) -> Scheme:
             f"{start} cannot call {', '.join(callers)} for every token; allowed with it: "
             "temperature, top_k, top_p and guidance; change --decoding or leave it out"
         )
+    if isinstance(scheme, Jacobi):
+        _check_coupling(scheme.coupling)
     return scheme.within(grid.forced.shape[1])
+
+
+def _check_coupling(coupling: str) -> None:
+    """Refuse what the device cannot do."""
+    from emu3 import runtime
+
+    if coupling == "gumbel" and runtime.on_ascend():
+        raise InputError(
+            "coupling = 'gumbel' needs 32-bit shifts and overflow, which Ascend's operators do not "
+            "promise; allowed there: none, maximal, fixed; change --coupling"
+        )
 
 
 def _choice(name: str, value: Any, allowed: tuple[str, ...], default: str) -> str:

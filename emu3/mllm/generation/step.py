@@ -13,12 +13,15 @@ from typing import TYPE_CHECKING
 
 import mindspore as ms
 import numpy as np
-from mindspore import Parameter, Tensor, nn, ops
+from mindspore import Tensor, nn, ops
 
+from emu3.mllm.generation import ascend_step
 from emu3.mllm.generation.sampling import Sampler, SamplerKind
 from emu3.mllm.generation.step_weights import StepWeights
 from emu3.mllm.rotary import rope_table_of_steps
+from emu3.nn import ascend
 from emu3.nn.attention import MASKED, attend
+from emu3.nn.parameters import table, zeros
 from emu3.nn.rmsnorm import rms_norm
 
 if TYPE_CHECKING:
@@ -69,19 +72,11 @@ class StepKind:
         return self.scheme.spare_slots(self.window)
 
 
-def _zeros(name: str, shape: tuple[int, ...], dtype: ms.Type) -> Parameter:
-    return Parameter(Tensor(np.zeros(shape, np.float32), dtype), name=name, requires_grad=False)
-
-
-def _table(name: str, values: np.ndarray) -> Parameter:
-    return Parameter(Tensor(values.astype(np.float32)), name=name, requires_grad=False)
-
-
 class StepLayer(nn.Cell):
     """One decoder layer on the cache; its weights are the model's own Parameters or joined.
 
-    `modeling_emu3.DecoderLayer` is the same layer for training and prompts; a test holds the two
-    against each other.
+    `modeling_emu3.DecoderLayer` is the same layer for training and prompts, and
+    `ascend_step.AscendLayer` on Ascend; tests hold them against each other.
 
     Primitives rather than tensor methods and slices: each of those costs parsing at compile time
     and a kernel more in every step.
@@ -105,8 +100,8 @@ class StepLayer(nn.Cell):
         self.output, self.down = layer.self_attn.o_proj.weight, layer.mlp.down_proj.weight
         shape = (self.rows * self.groups * self.slots, self.head_dim)
         name, dtype = f"cache.{index}", layer.self_attn.k_proj.weight.dtype
-        self.keys = _zeros(f"{name}.keys", shape, dtype)
-        self.values = _zeros(f"{name}.values", shape, dtype)
+        self.keys = zeros(f"{name}.keys", shape, dtype)
+        self.values = zeros(f"{name}.values", shape, dtype)
         half = np.arange(self.head_dim // 2, dtype=np.int32)
         self.swapped = Tensor(np.concatenate((half + len(half), half)))
         self.matmul, self.gather = ops.MatMul(False, True), ops.Gather()
@@ -116,7 +111,7 @@ class StepLayer(nn.Cell):
     def construct(self, x: Tensor, cos: Tensor, sin: Tensor, bias: Tensor, places: Tensor):
         """x (R*W, C), cos and sin (R*W, H+2G, D), bias (R, 1, W, S), places (R*W*G,) -> (R*W, C).
 
-        cos and sin are `Step`'s: sin carries the sign of the turned half, and value heads have
+        cos and sin are `Geometry`'s: sin carries the sign of the turned half, and value heads have
         cos 1, sin 0, so that all heads turn at once.
         """
         heads = self._project(rms_norm(x, self.input_norm, self.eps))
@@ -178,6 +173,32 @@ class StepLayer(nn.Cell):
         return self.keys.value().reshape(shape), self.values.value().reshape(shape)
 
 
+class Geometry(nn.Cell):
+    """What the layers take of a run's slots and positions, the same for all of them."""
+
+    def __init__(self, config, kind: StepKind) -> None:
+        super().__init__(auto_prefix=False)
+        cos, sin = rope_table_of_steps(config, min(kind.slots, config.most_positions))
+        sin = sin * np.where(np.arange(config.head_dim) < config.head_dim // 2, -1, 1)
+        self.cos, self.sin = table("step.cos", cos), table("step.sin", sin)
+        counts = (
+            config.num_attention_heads + config.num_key_value_heads,
+            config.num_key_value_heads,
+        )
+        turning = np.repeat(np.array([1, 0], np.float32), counts).reshape(1, -1, 1)
+        self.turning, self.still = Tensor(turning), Tensor(1 - turning)
+        groups = kind.rows * config.num_key_value_heads
+        first = np.arange(groups, dtype=np.int32) * kind.slots
+        self.first_places = Tensor(first.reshape(kind.rows, 1, -1))
+        self.gather = ops.Gather()
+
+    def construct(self, positions: Tensor, slots: Tensor, bias: Tensor, x: Tensor):
+        """positions (R*W, 1), slots (R or 1, W, 1), x (R*W, C) -> what `StepLayer` takes."""
+        cos = (self.gather(self.cos, positions, 0) * self.turning + self.still).astype(x.dtype)
+        sin = (self.gather(self.sin, positions, 0) * self.turning).astype(x.dtype)
+        return cos, sin, bias, (self.first_places + slots).reshape((-1,))
+
+
 class StepNetwork(nn.Cell):
     """The network around its layers, guidance and sampling: what every way of decoding shares."""
 
@@ -188,21 +209,19 @@ class StepNetwork(nn.Cell):
         self.guided, self.first_id = kind.guided, kind.candidates[0]
         self.embedding = model.model.embed_tokens.weight
         self.norm, self.head = model.model.norm.weight, weights.head(*kind.candidates)
+        heads = (config.num_attention_heads, config.num_key_value_heads, config.head_dim)
+        attention = model.model.layers[0].self_attn.attention
+        self.fused = ascend.fits(self.embedding.dtype, attention, *heads)
+        if self.fused:
+            form, self.geometry = ascend_step.AscendLayer, ascend_step.AscendGeometry(config, kind)
+        else:
+            form, self.geometry = StepLayer, Geometry(config, kind)
         layers = [
-            StepLayer(layer, weights, i, config, kind) for i, layer in enumerate(model.model.layers)
+            form(layer, weights, i, config, kind) for i, layer in enumerate(model.model.layers)
         ]
         self.layers = nn.CellList(layers, auto_prefix=False)
+        self.last_position = min(kind.slots, config.most_positions) - 1
         self.sampler = Sampler(kind.sampler, kind.candidates[1] - kind.candidates[0])
-        cos, sin = rope_table_of_steps(config, min(kind.slots, config.most_positions))
-        sin = sin * np.where(np.arange(config.head_dim) < config.head_dim // 2, -1, 1)
-        self.cos = _table("step.cos", cos)
-        self.sin = _table("step.sin", sin)
-        counts = (
-            config.num_attention_heads + config.num_key_value_heads,
-            config.num_key_value_heads,
-        )
-        turning = np.repeat(np.array([1, 0], np.float32), counts).reshape(1, -1, 1)
-        self.turning, self.still = Tensor(turning), Tensor(1 - turning)
         self.matmul, self.gather = ops.MatMul(False, True), ops.Gather()
         self.scatter_update, self.concat = ops.ScatterUpdate(), ops.Concat(0)
         self.split, self.select, self.minimum = ops.Split(0, 2), ops.Select(), ops.Minimum()
@@ -211,16 +230,13 @@ class StepNetwork(nn.Cell):
         self.slot_numbers = Tensor(np.tile(numbers, (kind.rows, 1, 1, 1)))
         seen = (kind.rows, 1, kind.window, kind.slots)
         self.masked = Tensor(np.full(seen, MASKED, np.float32))
-        groups = kind.rows * config.num_key_value_heads
-        first = np.arange(groups, dtype=np.int32) * kind.slots
-        self.first_places = Tensor(first.reshape(kind.rows, 1, -1))
         # Written by the decoder for each generation, by slot where it makes sense.
-        self.offset = _zeros("step.offset", (kind.rows, 1, 1), ms.int32)
-        self.padding = _zeros("step.padding", seen, ms.float32)
+        self.offset = zeros("step.offset", (kind.rows, 1, 1), ms.int32)
+        self.padding = zeros("step.padding", seen, ms.float32)
         by_slot = (kind.slots, kind.sequences)
-        self.forced = _zeros("step.forced", by_slot, ms.int32)
-        self.uniform = _zeros("step.uniform", by_slot, ms.float32)
-        self.tokens = _zeros("step.tokens", by_slot, ms.int32)
+        self.forced = zeros("step.forced", by_slot, ms.int32)
+        self.uniform = zeros("step.uniform", by_slot, ms.float32)
+        self.tokens = zeros("step.tokens", by_slot, ms.int32)
 
     @property
     def cache_bytes(self) -> int:
@@ -237,13 +253,12 @@ class StepNetwork(nn.Cell):
         slots = slots.reshape((-1, self.kind.window, 1))
         positions = (self.offset + slots).reshape((-1, 1))
         if self.kind.spare:  # spare slots may lie beyond the last position
-            positions = self.minimum(positions, self.cos.shape[0] - 1)
-        cos = (self.gather(self.cos, positions, 0) * self.turning + self.still).astype(x.dtype)
-        sin = (self.gather(self.sin, positions, 0) * self.turning).astype(x.dtype)
-        places = (self.first_places + slots).reshape((-1,))
+            positions = self.minimum(positions, self.last_position)
+        cos, sin, seen, places = self.geometry(positions, slots, bias, x)
         for layer in self.layers:
-            x = layer(x, cos, sin, bias, places)
-        return self.score(rms_norm(x, self.norm, self.eps), guidance)
+            x = layer(x, cos, sin, seen, places)
+        norm = ascend.rms_norm if self.fused else rms_norm
+        return self.score(norm(x, self.norm, self.eps), guidance)
 
     def score(self, hidden: Tensor, guidance: Tensor) -> Tensor:
         """Normed hidden (R*W, C) -> guided logits (N*W, V) float32."""
@@ -271,8 +286,18 @@ class Step(StepNetwork):
     def construct(self, token, slot, end, guidance, temperature, top_p):
         """Steps from `slot` to `end`, (1,) each; token (N,) stands at `slot`. -> token at `end`."""
         while slot < end:
-            token = self.choose(self.logits(token, slot, guidance), slot, temperature, top_p)
-            slot = slot + 1
+            token, slot = self.once(token, slot, guidance, temperature, top_p)
+        return token
+
+    def once(self, token, slot, guidance, temperature, top_p):
+        """One step from token (N,) at slot (1,): the next token and its slot."""
+        token = self.choose(self.logits(token, slot, guidance), slot, temperature, top_p)
+        return token, slot + 1
+
+    def one_by_one(self, once, token, slot, end, *scalars):
+        """As `construct`, the loop in Python: token and slot stay on the device."""
+        for _ in range(int(end) - int(slot)):
+            token, slot = once(token, slot, *scalars)
         return token
 
     def logits(self, token: Tensor, slot: Tensor, guidance: Tensor) -> Tensor:

@@ -133,14 +133,24 @@ class ZipStep(WindowStep):
         feeds and targets (F, M): slots. Returns `end`.
         """
         while turn < end:
-            slots = self.gather(feeds, turn, 0).reshape((-1,))
-            before = self.slot_numbers <= self.rows_of(slots)
-            seen = self.logical_and(before, self.born <= first + turn)
-            logits = self.forward(slots, seen, guidance)
-            places = self.places(self.gather(targets, turn, 0))
-            token = self.sampler(logits, self.gather_nd(self.uniform, places), temperature, top_p)
-            self.scatter_nd_update(self.tokens, places, token + self.first_id)
-            turn = turn + 1
+            turn = self.once(turn, first, feeds, targets, guidance, temperature, top_p)
+        return turn
+
+    def once(self, turn, first, feeds, targets, guidance, temperature, top_p):
+        """Run `turn` of a block; returns the next one."""
+        slots = self.gather(feeds, turn, 0).reshape((-1,))
+        before = self.slot_numbers <= self.rows_of(slots)
+        seen = self.logical_and(before, self.born <= first + turn)
+        logits = self.forward(slots, seen, guidance)
+        places = self.places(self.gather(targets, turn, 0))
+        token = self.sampler(logits, self.gather_nd(self.uniform, places), temperature, top_p)
+        self.scatter_nd_update(self.tokens, places, token + self.first_id)
+        return turn + 1
+
+    def one_by_one(self, once, turn, end, *arguments):
+        """As `construct`, the loop in Python."""
+        for _ in range(int(end) - int(turn)):
+            turn = once(turn, *arguments)
         return turn
 
 

@@ -1,0 +1,55 @@
+"""What MindSpore 2.7.2's Ascend plugin and CANN's documents allow, as docs/ascend.md cites them.
+
+An operator with a kernel of the fast kind (aclnn) takes every dtype we use. The others run as
+kernels that are launched slowly; the plugin's prototypes say which dtypes their first input takes.
+"""
+
+FLOATS = ("Float32", "Float16", "BFloat16")
+WHOLE = ("Int32", "Int64", "Bool")
+
+ACLNN = (
+    "Add", "AddRmsNorm", "ArgMax", "ArgMaxExt", "ArgMaxWithValue", "ArgMinWithValue", "BatchMatMul",
+    "BroadcastTo", "Cast", "Concat", "CumsumExt", "Div", "DropoutExt",
+    "DropoutGradExt", "Equal", "Exp", "FuncDropoutExt",
+    "FlashAttentionScore", "FlashAttentionScoreGrad", "FusedInferAttentionScore", "GatherD",
+    "Greater", "GreaterEqual", "GroupNorm", "KVCacheScatterUpdate", "Less", "LessEqual", "Log",
+    "LogicalAnd", "LogicalOr", "MatMul", "Maximum", "Minimum", "Mul", "Muls", "Narrow", "Neg",
+    "NotEqual", "ReLU", "ReduceMax", "ReduceSum", "RmsNorm", "RmsNormGrad",
+    "RotaryPositionEmbedding", "Rsqrt", "Select", "SiLU", "SiLUGrad", "Sigmoid", "Softmax",
+    "SortExt", "SplitWithSize", "Sub", "SumExt", "Swiglu", "TopkExt", "Transpose",
+    "WeightQuantBatchMatmul",
+)  # fmt: skip
+
+ACLOP = {
+    "AddN": (*FLOATS, *WHOLE),
+    "Argmin": FLOATS,
+    "Assign": (*FLOATS, *WHOLE),
+    "BiasAdd": FLOATS,
+    "Conv2D": FLOATS,
+    "Conv3D": ("Float16",),  # nn.Conv3d's document; the plugin's prototype allows bfloat16, too
+    "Dropout": ("Float16", "Float32"),
+    "DropoutGrad": ("Float16", "Float32"),
+    "ExpandDims": (*FLOATS, *WHOLE),  # a view
+    "Gather": (*FLOATS, *WHOLE),
+    "GatherNd": (*FLOATS, *WHOLE),
+    "ScatterNdUpdate": (*FLOATS, *WHOLE),
+    "ScatterUpdate": (*FLOATS, *WHOLE),
+    "Slice": (*FLOATS, *WHOLE),
+    "Split": (*FLOATS, *WHOLE),
+    "StridedSlice": (*FLOATS, *WHOLE),
+    "TensorScatterElements": ("Float16", "Float32"),
+    "TensorScatterAdd": ("Float16", "Float32", "Int32"),
+    "TensorScatterUpdate": (*FLOATS, *WHOLE),
+    "Tile": (*FLOATS, *WHOLE),
+    "TopK": ("Float16", "Float32"),
+    "UnsortedSegmentSum": FLOATS,
+}
+
+
+def refused(operators) -> list:
+    """Those of recorded operators that no document allows."""
+    return [
+        (each.name, each.dtype)
+        for each in operators
+        if each.name not in ACLNN and each.dtype not in ACLOP.get(each.name, ())
+    ]
