@@ -15,7 +15,7 @@ from emu3.cli import options as shared
 from emu3.cli.outputs import Stopwatch
 from emu3.cli.shell import command, leave
 from emu3.files import atomic_path, writable_folder
-from emu3.options import group, option, positive_int
+from emu3.options import group, option, whole
 from emu3.pipeline import DrawSettings
 
 TASKS = (
@@ -54,8 +54,8 @@ class Options:
     task: str = option("what to measure", positional=True, choices=[*TASKS, "all"])
     model: str = shared.language_model()
     vq_model: str = shared.vision_model()
-    count: int | None = option("items (default: what the task states)", None, positive_int)
-    batch_size: int = option("items made together", 10, positive_int)
+    count: int | None = option("items (default: what the task states)", None, whole(1, 10**6))
+    batch_size: int = option("items made together", 10, whole(1, 10_000))
     seed: int = shared.seed()
     output: str = option(
         "JSON file for figures and single verdicts", "outputs/exam.json", metavar="FILE"

@@ -7,12 +7,11 @@ from emu3.options import (
     below_one,
     group,
     non_negative_float,
-    non_negative_int,
     option,
-    positive_int,
     share,
+    whole,
 )
-from train.mini.options import RunOptions, run_of
+from train.mini.options import MOST_ROWS, MOST_STEPS, MOST_TOKENS, RunOptions, run_of
 
 LONGEST = 400  # tokens of the longest sample: a clip of five moments with its caption
 TASKS = ("picture", "clip", "extension", "edit", "talk", "ask", "ask clip")
@@ -22,11 +21,11 @@ TASKS = ("picture", "clip", "extension", "edit", "talk", "ask", "ask clip")
 class RowOptions:
     """What the rows of a step hold."""
 
-    rows: int = option("rows a step", 4, positive_int)
-    length: int = option("tokens of a row", 512, positive_int)
+    rows: int = option("rows a step", 4, whole(1, MOST_ROWS))
+    length: int = option("tokens of a row", 512, whole(1, MOST_TOKENS))
     labels: float = option("most labels, as a share of the tokens", 0.65, share)
     small: float = option("share of pictures of 6 x 6 cells at first", 0.6, share)
-    small_steps: int = option("steps with them", 2500, non_negative_int)
+    small_steps: int = option("steps with them", 2500, whole(0, MOST_STEPS))
     shares: tuple[float, ...] = option(
         f"how often a row begins with each task: {', '.join(TASKS)}",
         (0.38, 0.14, 0.08, 0.1, 0.06, 0.16, 0.08),
@@ -53,11 +52,11 @@ class LmOptions:
     tokenizer: str = option("tokenizer folder", "outputs/mini2/tokenizer", metavar="FOLDER")
     rows: RowOptions = group()
     run: RunOptions = run_of("mini2/language")
-    threads: int | None = option("CPU threads (default: all cores)", None, positive_int)
-    steps: int = option("optimizer steps in all", 6000, positive_int)
+    threads: int | None = option("CPU threads (default: all cores)", None, whole(1, 1024))
+    steps: int = option("optimizer steps in all", 6000, whole(1, MOST_STEPS))
     lr: float = option("peak learning rate", 1.2e-3, non_negative_float)
     floor: float = option("last learning rate as a share of the peak", 0.02, share)
-    warmup: int = option("steps of linear warm-up", 200, non_negative_int)
+    warmup: int = option("steps of linear warm-up", 200, whole(0, MOST_STEPS))
     weight_decay: float = option("decoupled, of matrices", 0.1, non_negative_float)
     dropout: float = option("share of activations dropped until --careful", 0.1, below_one)
     careful: float = option("last share of the steps, without dropout", 0.15, share)

@@ -11,7 +11,8 @@ import numpy as np
 
 from emu3.cli.shell import command, leave
 from emu3.mllm.prompts import CHAT_TEMPLATES
-from emu3.options import non_negative_int, option, positive_int
+from emu3.options import non_negative_int, option, whole
+from train.mini.options import MOST_SCENES
 from train.mini.rank_file import learn_ranks, write_tokenizer
 from train.mini.words import LANGUAGES
 from train.mini.words.captions import caption, clip_caption
@@ -26,8 +27,8 @@ class Options:
     """Of this command."""
 
     output: str = option("folder to write", "outputs/mini2/tokenizer", metavar="FOLDER")
-    ranks: int = option("number of byte-pair ranks", 900, positive_int)
-    scenes: int = option("pictures and clips whose texts are read", 2000, positive_int)
+    ranks: int = option("number of byte-pair ranks", 900, whole(1, 10**6))
+    scenes: int = option("pictures and clips whose texts are read", 2000, whole(1, MOST_SCENES))
     seed: int = option("seed of them", 0, non_negative_int)
 
 

@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from emu3.options import non_negative_float, non_negative_int, option, positive_int
-from train.mini.options import RunOptions, run_of
+from emu3.options import non_negative_float, option, whole
+from train.mini.options import MOST_ROWS, MOST_STEPS, RunOptions, run_of
 
 
 @dataclass(frozen=True)
@@ -12,11 +12,13 @@ class VisionOptions:
 
     config: str = option("sizes", "configs/emu3_mini2_vision.json")
     run: RunOptions = run_of("mini2/vision")
-    threads: int | None = option("CPU threads (default: all cores)", None, positive_int)
+    threads: int | None = option("CPU threads (default: all cores)", None, whole(1, 1024))
     lr: float = option("peak learning rate", 2e-3, non_negative_float)
-    cut_steps: int = option("steps on cuts of 5 x 5 cells", 2400, positive_int)
-    whole_steps: int = option("steps on whole pictures", 350, non_negative_int)
-    both_steps: int = option("last steps, straight through the codes", 60, non_negative_int)
-    names: int = option("pictures a step of naming; half as many whole ones", 8, positive_int)
-    draws: int = option("clips a step of drawing; half as many whole ones", 2, positive_int)
-    frames: int = option("frames of each that are drawn", 2, positive_int)
+    cut_steps: int = option("steps on cuts of 5 x 5 cells", 2400, whole(1, MOST_STEPS))
+    whole_steps: int = option("steps on whole pictures", 350, whole(0, MOST_STEPS))
+    both_steps: int = option("last steps, straight through the codes", 60, whole(0, MOST_STEPS))
+    names: int = option(
+        "pictures a step of naming; half as many whole ones", 8, whole(1, MOST_ROWS)
+    )
+    draws: int = option("clips a step of drawing; half as many whole ones", 2, whole(1, MOST_ROWS))
+    frames: int = option("frames of each that are drawn", 2, whole(1, 12))
