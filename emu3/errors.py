@@ -31,3 +31,8 @@ def about(what: str | Path, flag: str) -> Iterator[None]:
         yield
     except InputError as error:
         raise InputError(f"{what}: {error} or change {flag}") from None
+
+
+def gib(count: float) -> str:
+    """Bytes in words, in GiB."""
+    return f"{count / 2**30:.2f} GiB"

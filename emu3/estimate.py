@@ -9,18 +9,21 @@ import math
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
-from emu3.errors import InputError
+from emu3.errors import InputError, gib
 from emu3.mllm.configuration_emu3 import Emu3Config
 from emu3.mllm.generation.decoder import cache_slots
 from emu3.mllm.generation.prefill import CHUNK
 from emu3.mllm.generation.schemes import Plain, Scheme
 from emu3.mllm.generation.step_weights import FUSE_BELOW_BYTES
 from emu3.mllm.vocabulary import Vocabulary
+from emu3.names import GROUP, WEIGHTS
 from emu3.tokenizer.configuration_emu3visionvq import Emu3VisionVQConfig
 from emu3.tokenizer.layers import SCORES_AT_ONCE
 from emu3.tokenizer.modeling_emu3visionvq import DISTANCES_AT_ONCE
 
 WIDTHS = {"float32": 4, "float16": 2, "bfloat16": 2}  # bytes a number
+# Of matrices on CPU, scales included, see emu3.nn.forms; the width computed in is float32's there.
+FORM_WIDTHS = {"float32": 4, "bfloat16": 2, "int8": 1 + 4 / GROUP}
 FLOAT32 = WIDTHS["float32"]
 PLAIN = Plain()
 SCORE_COPIES = 3  # scores, scores with their bias, softmax
@@ -36,7 +39,8 @@ class Work:
     that are to be made, or None for answers of `answer` tokens;
     `prompt` tokens come first; `scheme` says how many places are tried per step, of which
     `accepted` become tokens on average; `width` is bytes per number of weights, cache and
-    activations.
+    activations; `weights` is the form of emu3.nn.forms that the language model's matrices have
+    instead, on CPU.
     """
 
     sequences: int = 1
@@ -48,6 +52,12 @@ class Work:
     scheme: Scheme = PLAIN
     accepted: float = 1.0
     width: int = 2
+    weights: str | None = None
+
+    @property
+    def matrix_width(self) -> float:
+        """Bytes per number of the language model's matrices."""
+        return self.width if self.weights is None else FORM_WIDTHS[self.weights]
 
     @property
     def rows(self) -> int:
@@ -107,18 +117,21 @@ class Estimate:
 def estimate(config: Emu3Config, vision: Emu3VisionVQConfig, work: Work) -> Estimate:
     """The needs of `work` with a language model and a vision tokenizer of these sizes."""
     candidates = head_candidates(config, work)
-    step = block_parameters(config) + candidates * config.hidden_size
+    step = block_matrices(config) + candidates * config.hidden_size
+    norms = language_norms(config)
+    matrices = language_parameters(config) - norms
     filled = work.prompt + work.new_tokens / 2
     return Estimate(
         language_parameters=language_parameters(config),
         vision_parameters=vision_parameters(vision),
-        weights=(language_parameters(config) + vision_parameters(vision)) * work.width,
+        weights=int(matrices * work.matrix_width)
+        + (norms + vision_parameters(vision)) * work.width,
         copies=copied_bytes(config, work),
         cache=cache_peak(config, work),
         prefill=prefill_bytes(config, work),
         decoding=decoding_bytes(config, work),
         picture=picture_bytes(vision, work),
-        step_weights=step * work.width,
+        step_weights=int(step * work.matrix_width) + norms * work.width,
         step_cache=int(work.rows * filled * token_bytes(config, work.width)),
         steps=work.steps,
     )
@@ -130,6 +143,16 @@ def block_parameters(config: Emu3Config) -> int:
     attention = 2 * width * width + 2 * width * groups
     layer = attention + 3 * width * config.intermediate_size + 2 * width
     return config.num_hidden_layers * layer + width
+
+
+def language_norms(config: Emu3Config) -> int:
+    """Parameters of the norms."""
+    return (2 * config.num_hidden_layers + 1) * config.hidden_size
+
+
+def block_matrices(config: Emu3Config) -> int:
+    """Parameters of the matrices of all decoder layers."""
+    return block_parameters(config) - language_norms(config)
 
 
 def language_parameters(config: Emu3Config) -> int:
@@ -164,11 +187,12 @@ def copied_bytes(config: Emu3Config, work: Work) -> int:
     width, groups = config.hidden_size, config.num_key_value_heads * config.head_dim
     joined = width * (width + 2 * groups) + 2 * width * config.intermediate_size
     blocks = (block_parameters(config) - width) * work.width
-    copies = config.num_hidden_layers * joined if blocks <= FUSE_BELOW_BYTES else 0
+    fused = blocks <= FUSE_BELOW_BYTES and work.matrix_width == work.width
+    copies = config.num_hidden_layers * joined if fused else 0
     candidates = head_candidates(config, work)
     if candidates < config.vocab_size:
         copies += candidates * width
-    return copies * work.width
+    return int(copies * work.matrix_width)
 
 
 def prefill_bytes(config: Emu3Config, work: Work) -> int:
@@ -259,6 +283,38 @@ def _levels(config: Emu3VisionVQConfig, before: list[int], blocks: int, latent: 
     return total
 
 
+def fitting_weights(
+    config: Emu3Config,
+    vision: Emu3VisionVQConfig,
+    work: Work,
+    available: int | None,
+    asked: str | None,
+    flags: str = "--image-area or --model",
+) -> str:
+    """The form for the language model's matrices on CPU with which `work` fits: the one asked for,
+    or the first of float32, bfloat16, int8.
+
+    Raises:
+        InputError: gives the estimate, and the form that fits or, without one, the largest batch.
+    """
+    forms = ("int8",) if config.quantised else WEIGHTS
+    needs = {f: estimate(config, vision, replace(work, weights=f)).peak for f in forms}
+    fitting = [form for form in forms if available is None or needs[form] <= available]
+    if asked is not None and asked not in forms:
+        raise InputError(f"weights {asked}; allowed for this model: int8; change --weights")
+    if asked in fitting:
+        return asked
+    if not fitting:
+        check_fits(config, vision, replace(work, weights=asked or forms[-1]), available, flags)
+    if asked is not None:
+        raise InputError(
+            f"weights in {asked} need about {gib(needs[asked])} of memory with all else, "
+            f"{gib(available)} are free; allowed: {fitting[0]}, with about "
+            f"{gib(needs[fitting[0]])}; change --weights"
+        )
+    return fitting[0]
+
+
 def check_fits(
     config: Emu3Config,
     vision: Emu3VisionVQConfig,
@@ -290,8 +346,3 @@ def check_fits(
         f"{gib(needed.peak)} of memory (weights {gib(needed.weights + needed.copies)}, cache "
         f"{gib(needed.cache)}), {gib(available)} are free; allowed: {allowed}"
     )
-
-
-def gib(count: float) -> str:
-    """Bytes in words, in GiB."""
-    return f"{count / 2**30:.2f} GiB"

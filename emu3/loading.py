@@ -24,9 +24,14 @@ RELEASED = "released"  # the sizes of the released models, which need no file
 
 
 def load_language(
-    place: str | Path, dtype: str | None = None, attn_implementation: str | None = None
+    place: str | Path,
+    dtype: str | None = None,
+    attn_implementation: str | None = None,
+    weights: str | None = None,
 ) -> tuple["Emu3ForCausalLM", "Emu3Tokenizer"]:
     """The language model of a folder or hub id and its tokenizer, which pads on the left.
+
+    `weights` is what its matrices are stored as on CPU, by default what fits.
 
     Raises:
         InputError: a file is missing or broken, or the two do not belong together.
@@ -36,7 +41,10 @@ def load_language(
 
     tokenizer = Emu3Tokenizer.from_pretrained(place, padding_side="left")
     model = Emu3ForCausalLM.from_pretrained(
-        place, mindspore_dtype=dtype, attn_implementation=attn_implementation
+        place,
+        mindspore_dtype=dtype,
+        attn_implementation=attn_implementation,
+        weights=weights,
     )
     check_same_words(model.config, tokenizer)
     return model.set_train(False), tokenizer
@@ -118,6 +126,7 @@ def load(
     dtype: str | None = None,
     attn_implementation: str | None = None,
     threads: int | None = None,
+    weights: str | None = None,
 ) -> Emu3:
     """Choose a device and load the models of a folder or hub id, or of two; emu3-mini by default.
 
@@ -129,6 +138,8 @@ def load(
         dtype: "float32", "float16" or "bfloat16"; the device's by default.
         attn_implementation: "eager", "sdpa" or "flash_attention_2"; the device's best by default.
         threads: CPU threads; all cores by default.
+        weights: "float32", "bfloat16" or "int8" (approximate): what the language model's matrices
+            are stored as on CPU, which computes in float32; by default the first that fits.
 
     Raises:
         InputError: a file is missing or broken, or a value that cannot be.
@@ -138,7 +149,7 @@ def load(
     runtime.setup(device, threads=threads)
     if vq_model is None:
         vq_model = model if holds_both(model) else bundled.MINI_VISION
-    return load_models(model, vq_model, dtype, attn_implementation)
+    return load_models(model, vq_model, dtype, attn_implementation, weights)
 
 
 def load_models(
@@ -146,6 +157,7 @@ def load_models(
     vq_model: str | Path,
     dtype: str | None = None,
     attn_implementation: str | None = None,
+    weights: str | None = None,
 ) -> Emu3:
     """The models of two folders or hub ids, on the device already chosen.
 
@@ -156,7 +168,7 @@ def load_models(
     from emu3.mllm.prompts import PromptBuilder
     from emu3.tokenizer import VisionCodec
 
-    language, tokenizer = load_language(model, dtype, attn_implementation)
+    language, tokenizer = load_language(model, dtype, attn_implementation, weights)
     defaults = CheckpointDefaults.from_pretrained(model)
     prompts = PromptBuilder.stated(tokenizer, defaults)
     codec = VisionCodec(*load_vision(vq_model, dtype))

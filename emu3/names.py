@@ -1,4 +1,4 @@
-"""The words people may use for devices, modes, dtypes and attention; imports nothing heavy."""
+"""The words people may use for devices, modes, dtypes, stored weights and attention."""
 
 from collections.abc import Iterable
 
@@ -14,6 +14,8 @@ DTYPES = {
     "bfloat16": "bfloat16",
     "bf16": "bfloat16",
 }
+WEIGHTS = ("float32", "bfloat16", "int8")  # what matrices may be stored as on CPU
+GROUP = 64  # input columns that share a scale in int8; emu3/nn/kernels/product.cpp has it, too
 ATTENTION = ("eager", "sdpa", "flash_attention_2")
 
 

@@ -24,9 +24,11 @@ from emu3.errors import InputError
 from emu3.files import atomic_path, read_json, writable_folder, write_json
 from emu3.hflayout import published_entries
 from emu3.hub import CONFIG, GENERATION_CONFIG, checkpoint_folder, take_hub_options
+from emu3.nn.forms import encoded
+from emu3.nn.linear import Weighted
 from emu3.runtime import DTYPES, check_ascend_dtype, notice, on_ascend, resolve_dtype
 from emu3.tensorfile import CODES, STORED, write_tensors
-from emu3.weights import INDEX, WEIGHTS, load_weights, stored_tensors
+from emu3.weights import INDEX, WEIGHTS, choose_form, load_weights, stored_tensors
 
 TOKENIZER_CONFIG = "tokenizer_config.json"
 CODE = "*.py"  # what auto_map names: carried along for others, never run here
@@ -39,6 +41,7 @@ class PretrainedModel(nn.Cell):
 
     config_class: ClassVar[type[PretrainedConfig]]
     path_flag: ClassVar[str] = "--model"  # the option that errors about a folder name
+    forms: ClassVar[tuple[str, ...]] = ("float32",)  # that its matrices may be stored in on CPU
     side_files: ClassVar[tuple[str, ...]] = ()  # patterns of what else a usable folder holds
     # What it computes in on Ascend, and what has to be said of it there.
     ascend_dtypes: ClassVar[Mapping[ms.Type, str]] = dict.fromkeys(DTYPES.values(), "")
@@ -51,8 +54,34 @@ class PretrainedModel(nn.Cell):
 
     @property
     def dtype(self) -> ms.Type:
-        """Dtype of the first parameter: what the network computes in."""
-        return next(iter(self.get_parameters())).dtype
+        """What the network computes in: the dtype of the first parameter that is not stored in
+        another form."""
+        held = {id(part) for cell in self._held() for part in cell.parts()}
+        parameters = list(self.get_parameters())
+        return next((p for p in parameters if id(p) not in held), parameters[0]).dtype
+
+    @property
+    def weights(self) -> str:
+        """The form of emu3.nn.forms that matrices have; "float32" where they have `dtype`."""
+        return next((cell.form for cell in self._held()), "float32")
+
+    def hold(self, form: str) -> None:
+        """Make room for matrices in a form of emu3.nn.forms, to be filled by loading."""
+        for _, cell in self.cells_and_names():
+            if isinstance(cell, Weighted) and form != "float32":
+                cell.hold(form)
+
+    def convert(self, form: str) -> None:
+        """Bring the float32 matrices into a form of emu3.nn.forms, rounding their values."""
+        for _, cell in self.cells_and_names():
+            if isinstance(cell, Weighted) and form != "float32":
+                parts = encoded(cell.weight.asnumpy(), form)
+                cell.hold(form)
+                cell.fill(*parts)
+
+    def _held(self) -> list[Weighted]:
+        cells = (cell for _, cell in self.cells_and_names())
+        return [c for c in cells if isinstance(c, Weighted) and c.form != "float32"]
 
     @classmethod
     def from_pretrained(
@@ -61,6 +90,7 @@ class PretrainedModel(nn.Cell):
         mindspore_dtype: ms.Type | str | None = None,
         use_safetensors: bool = True,
         attn_implementation: str | None = None,
+        weights: str | None = None,
         **config_overrides: Any,
     ) -> Model:
         """The model of a folder or hub id, in evaluation mode.
@@ -70,13 +100,16 @@ class PretrainedModel(nn.Cell):
             mindspore_dtype: dtype to compute in; None is the device's default.
             use_safetensors: must stay True: pickled weights can run code and are refused.
             attn_implementation: "eager", "flash_attention_2" or "sdpa"; None is the device's best.
+            weights: "float32", "bfloat16" or "int8" (approximate): what the language model's
+                matrices are stored as on CPU, while it computes in float32; None is the first of
+                these that fits into memory, and on other devices `mindspore_dtype`.
             config_overrides: replace fields of config.json. `revision`, `cache_dir`,
                 `local_files_only`, `force_download` and `token` go to the hub; `subfolder` is
                 where the files lie below the folder or id.
 
         Raises:
             InputError: a file is missing, truncated or malformed, a tensor missing or mis-shaped,
-                or an option unknown.
+                or an option unknown; weights that memory cannot hold.
         """
         if not use_safetensors:
             raise InputError("use_safetensors = False is refused: pickled weights can run code")
@@ -102,6 +135,7 @@ class PretrainedModel(nn.Cell):
         stated = cls._read_generation(folder, config)
         with no_init_parameters():
             model = cls(config)
+        model.hold(choose_form(model, weights))
         load_weights(model, folder, dtype, entries)
         if stated is not None:
             model.generation_config, model.stated_settings = stated
@@ -138,6 +172,8 @@ class PretrainedModel(nn.Cell):
         Raises:
             InputError: an unknown dtype or size, or a folder that cannot be written.
         """
+        if self.weights == "int8":
+            raise InputError("int8 weights are not saved from a model: `emu3 quantize` writes them")
         folder = writable_folder(folder)
         name = _dtype_name(self.dtype if dtype is None else dtype)
         tensors = dict(self.parameters_and_names() if weights is None else weights)

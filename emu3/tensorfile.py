@@ -6,7 +6,7 @@ safetensors library opens what is written here; its numpy side cannot read bfloa
 
 import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -53,14 +53,30 @@ class Entry:
 
     def read(self) -> np.ndarray:
         """The tensor in memory of its own; bfloat16 becomes float32."""
+        array = self.read_stored()
+        return from_bfloat16(array) if self.code == "BF16" else array
+
+    def read_stored(self, first: int = 0, stop: int | None = None) -> np.ndarray:
+        """Lines first..stop-1 of the first axis, or all, as they lie in the file."""
+        shape = self.shape
+        if stop is not None:
+            shape = (stop - first, *self.shape[1:])
+        kind = STORED[self.code]
         with open(self.path, "rb") as file:
-            file.seek(self.start)
-            array = np.fromfile(file, STORED[self.code], math.prod(self.shape))
-        if array.nbytes < self.size:
+            file.seek(self.start + first * math.prod(self.shape[1:]) * kind.itemsize)
+            array = np.fromfile(file, kind, math.prod(shape))
+        if array.size < math.prod(shape):
             raise _broken(self.path, "it has become shorter while it was read")
-        if self.code == "BF16":
-            array = from_bfloat16(array)
-        return array.reshape(self.shape)
+        return array.reshape(shape)
+
+    def read_in_blocks(self, values: int = 2**24) -> Iterator[tuple[slice, np.ndarray]]:
+        """A matrix as float32, some lines at a time: which, and their values."""
+        lines = max(1, values // max(1, math.prod(self.shape[1:])))
+        for first in range(0, self.shape[0], lines):
+            stop = min(self.shape[0], first + lines)
+            block = self.read_stored(first, stop)
+            block = from_bfloat16(block) if self.code == "BF16" else block
+            yield slice(first, stop), block.astype(np.float32, copy=False)
 
 
 def read_entries(path: Path) -> dict[str, Entry]:
@@ -125,12 +141,14 @@ def write_tensors(
     path: Path,
     tensors: Mapping[str, tuple[str, tuple[int, ...]]],
     read: Callable[[str], np.ndarray],
+    order: list[str] | None = None,
 ) -> None:
     """Write a safetensors file, one tensor in memory at a time; whole or not at all.
 
-    `tensors` maps names to (stored type of STORED, shape); `read` gives each in turn.
+    `tensors` maps names to (stored type of STORED, shape); `read` gives each in turn, in `order`
+    or, by default, the widest numbers first.
     """
-    order = sorted(tensors, key=lambda name: (-STORED[tensors[name][0]].itemsize, name))
+    order = order or sorted(tensors, key=lambda name: (-STORED[tensors[name][0]].itemsize, name))
     header, offset = {"__metadata__": {"format": "pt"}}, 0
     for name in order:
         code, shape = tensors[name]
@@ -146,11 +164,14 @@ def write_tensors(
 
 
 def stored(name: str, array: np.ndarray, code: str) -> np.ndarray:
-    """`array` as it lies in a file of type `code`, rounded to nearest, ties to even.
+    """`array` as it lies in a file of type `code`, rounded to nearest, ties to even; bits of
+    bfloat16, which have its type in files, as they are.
 
     Raises:
         InputError: a finite value is too large for float16; names the tensor.
     """
+    if code == "BF16" and array.dtype == STORED[code]:
+        return array
     if code == "BF16":
         return to_bfloat16(array.astype(np.float32))
     try:

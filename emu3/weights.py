@@ -1,16 +1,26 @@
 """The weights of a checkpoint folder: which files, checked against the model, read one by one."""
 
+import math
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import mindspore as ms
 import numpy as np
 from mindspore import Parameter, Tensor, nn
+from mindspore.common.np_dtype import bfloat16
 
-from emu3.errors import InputError
+from emu3.errors import InputError, gib
 from emu3.files import read_json
 from emu3.hub import CONFIG, to_convert
-from emu3.runtime import notice
-from emu3.tensorfile import FLOATS, Entry, read_entries
+from emu3.names import GROUP, check_name
+from emu3.names import WEIGHTS as WEIGHTS_FORMS
+from emu3.nn.forms import encoded, form_bytes
+from emu3.nn.linear import Weighted
+from emu3.runtime import available_memory_bytes, device_target, notice
+from emu3.tensorfile import FLOATS, STORED, Entry, read_entries, write_tensors
+
+if TYPE_CHECKING:
+    from emu3.pretrained import PretrainedModel
 
 WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"
@@ -30,28 +40,143 @@ def stored_tensors(folder: Path) -> dict[str, Entry]:
     return entries
 
 
+def choose_form(model: "PretrainedModel", asked: str | None) -> str:
+    """The form for the matrices of a model without values: the one asked for, or what fits.
+
+    Raises:
+        InputError: there is no such form here, or memory cannot hold it; names one that fits.
+    """
+    flag = "change --weights"
+    if asked is not None:
+        check_name("weights", asked, WEIGHTS_FORMS, "--weights")
+    if device_target() != "CPU":
+        if asked in (None, "float32"):
+            return "float32"
+        raise InputError(f"weights {asked} are for CPU; allowed on Ascend: --dtype; {flag}")
+    forms = ("int8",) if getattr(model.config, "quantised", False) else model.forms
+    if asked not in (None, *forms):
+        raise InputError(f"weights {asked}; allowed for this model: {', '.join(forms)}; {flag}")
+    available = available_memory_bytes()
+    sizes = {form: stored_bytes(model, form) for form in forms}
+    fitting = [form for form in forms if available is None or sizes[form] <= available]
+    if asked in fitting or (asked is None and len(forms) == 1):
+        return asked or forms[0]
+    if asked is None and fitting:
+        if fitting[0] != forms[0]:
+            notice(
+                f"weights are kept in {fitting[0]}: in {forms[0]} they take "
+                f"{gib(sizes[forms[0]])}, {gib(available)} are free"
+            )
+        return fitting[0]
+    smallest = asked or forms[-1]
+    allowed = f"{flag} to {fitting[0]}" if fitting else "use a machine with more memory"
+    raise InputError(
+        f"weights in {smallest} need {gib(sizes[smallest])} of memory, {gib(available)} are free; "
+        f"{allowed}"
+    )
+
+
+def stored_bytes(model: nn.Cell, form: str) -> int:
+    """Memory of a model's parameters with its matrices in a form."""
+    matrices = {
+        id(cell.weight) for _, cell in model.cells_and_names() if isinstance(cell, Weighted)
+    }
+    return sum(
+        form_bytes(p.shape, form if id(p) in matrices else "float32")
+        for p in model.get_parameters()
+    )
+
+
 def load_weights(
     model: nn.Cell, folder: Path, dtype: ms.Type, entries: dict[str, Entry] | None = None
 ) -> None:
     """Fill the model's parameters from the safetensors files of `folder`.
 
-    Floating-point parameters become `dtype`; integers keep their own. `entries` are
-    `stored_tensors(folder)`, where the caller has them.
+    Floating-point parameters become `dtype`; integers keep their own, and matrices that are held
+    in another form (see `Weighted.hold`) take that. `entries` are `stored_tensors(folder)`, where
+    the caller has them. One tensor at a time is in memory twice, in part.
 
     Raises:
         InputError: as `PretrainedModel.from_pretrained`.
     """
     entries = stored_tensors(folder) if entries is None else entries
+    held = {
+        f"{name}.weight": cell
+        for name, cell in model.cells_and_names()
+        if isinstance(cell, Weighted) and cell.form != "float32"
+    }
     parameters = dict(model.parameters_and_names())
+    scales = {f"{name}_scale" for name in held}
+    quantised = not scales.isdisjoint(entries)
     for name in [name for name in parameters if name.endswith(COUNTER) and name not in entries]:
         parameters.pop(name).set_data(Tensor(0, ms.int64))
-    _check_tensors(folder, entries, parameters)
+    _check_tensors(folder, entries, parameters, scales, quantised)
     for name, parameter in parameters.items():
-        if parameter.is_floating_point():
-            parameter.set_dtype(dtype)
-        array = entries[name].read()
+        if name in held:
+            held[name].fill(*_parts(entries, name, held[name].form))
+        elif name not in scales:
+            if parameter.is_floating_point():
+                parameter.set_dtype(dtype)
+            array = entries[name].read()
+            _check_numbers(entries[name], name, array)
+            parameter.set_data(Tensor.from_numpy(array).astype(parameter.dtype))
+
+
+def write_quantised(entries: dict[str, Entry], path: Path) -> dict[str, int]:
+    """Write a safetensors file with the matrices of `entries` in int8; the bytes of each tensor.
+
+    Raises:
+        InputError: a tensor holds NaN or infinity, or is stored as nothing we read.
+    """
+    kinds, held = {}, {}
+    for name, entry in entries.items():
+        if entry.code not in FLOATS:
+            raise InputError(
+                f"{entry.path}: {name} is stored as {entry.code}; allowed: {', '.join(FLOATS)}"
+            )
+        if len(entry.shape) != 2:
+            kinds[name] = ("F32", entry.shape)
+            continue
+        size, columns = entry.shape
+        kinds[f"{name}_scale"] = ("F32", (size, -(-columns // GROUP)))
+        kinds[name] = ("I8", entry.shape)
+
+    def read(name: str) -> np.ndarray:
+        if name in held:  # a matrix, made with its scale
+            return held.pop(name)
+        matrix = name.removesuffix("_scale")
+        if matrix in entries and kinds[matrix][0] == "I8":
+            held[matrix], scale = _parts(entries, matrix, "int8")
+            return scale
+        array = entries[name].read().astype(np.float32, copy=False)
         _check_numbers(entries[name], name, array)
-        parameter.set_data(Tensor.from_numpy(array).astype(parameter.dtype))
+        return array
+
+    write_tensors(path, kinds, read, list(kinds))
+    return {n: math.prod(shape) * STORED[code].itemsize for n, (code, shape) in kinds.items()}
+
+
+def _parts(entries: dict[str, Entry], name: str, form: str) -> list[np.ndarray]:
+    """The arrays of a matrix in a form, from a file that may hold another."""
+    entry = entries[name]
+    if entry.code == "I8":
+        scale = entries[f"{name}_scale"].read()
+        _check_numbers(entries[f"{name}_scale"], f"{name}_scale", scale)
+        return [entry.read_stored(), scale]
+    if entry.code == "BF16" and form == "bfloat16":
+        bits = entry.read_stored()
+        if (bits & 0x7F80 == 0x7F80).any():
+            raise _no_numbers(entry, name)
+        return [bits.view(bfloat16)]
+    size, columns = entry.shape
+    parts = [np.empty((size, columns), np.int8 if form == "int8" else bfloat16)]
+    if form == "int8":
+        parts.append(np.empty((size, -(-columns // GROUP)), np.float32))
+    for lines, values in entry.read_in_blocks():
+        _check_numbers(entry, name, values)
+        for part, block in zip(parts, encoded(values, form)):
+            part[lines] = block
+    return parts
 
 
 def _check_numbers(entry: Entry, name: str, array: np.ndarray) -> None:
@@ -61,9 +186,13 @@ def _check_numbers(entry: Entry, name: str, array: np.ndarray) -> None:
     with np.errstate(all="ignore"):
         fine = np.isfinite(array.sum(dtype=np.float64 if array.itemsize == 8 else np.float32))
     if not fine and not np.isfinite(array).all():
-        raise InputError(
-            f"{entry.path}: {name} holds NaN or infinity; allowed: numbers; fetch or save it again"
-        )
+        raise _no_numbers(entry, name)
+
+
+def _no_numbers(entry: Entry, name: str) -> InputError:
+    return InputError(
+        f"{entry.path}: {name} holds NaN or infinity; allowed: numbers; fetch or save it again"
+    )
 
 
 def weight_files(folder: Path) -> list[Path]:
@@ -96,25 +225,36 @@ def _is_name(value: object) -> bool:
 
 
 def _check_tensors(
-    folder: Path, entries: dict[str, Entry], parameters: dict[str, Parameter]
+    folder: Path,
+    entries: dict[str, Entry],
+    parameters: dict[str, Parameter],
+    scales: set[str],
+    quantised: bool,
 ) -> None:
-    missing = [name for name in parameters if name not in entries]
+    """Refuse files that are not this model's; without `quantised` weights no `scales` are there."""
+    wanted = [name for name in parameters if quantised or name not in scales]
+    missing = [name for name in wanted if name not in entries]
     if missing:
         raise InputError(
-            f"{folder} lacks {len(missing)} of {len(parameters)} tensors, first {missing[0]}; "
+            f"{folder} lacks {len(missing)} of {len(wanted)} tensors, first {missing[0]}; "
             "fetch or save it again"
         )
-    for name, parameter in parameters.items():
-        entry, wanted = entries[name], tuple(parameter.shape)
-        if entry.shape != wanted:
+    for name in wanted:
+        parameter, entry = parameters[name], entries[name]
+        if entry.shape != tuple(parameter.shape):
             raise InputError(
-                f"{entry.path}: {name} has shape {entry.shape}; {CONFIG} asks for {wanted}"
+                f"{entry.path}: {name} has shape {entry.shape}; {CONFIG} asks for "
+                f"{tuple(parameter.shape)}"
             )
-        allowed = FLOATS if parameter.is_floating_point() else INTEGERS
+        if f"{name}_scale" in scales:
+            allowed = ("I8",) if quantised else FLOATS
+        else:
+            allowed = FLOATS if parameter.is_floating_point() else INTEGERS
         if entry.code not in allowed:
             raise InputError(
                 f"{entry.path}: {name} is stored as {entry.code}; allowed: {', '.join(allowed)}; "
-                "quantised weights are not read: use a checkpoint with plain ones"
+                "quantised weights are read as `emu3 quantize` writes them: use a checkpoint with "
+                "plain ones"
             )
     extra = [name for name in entries if name not in parameters]
     if extra:

@@ -16,6 +16,7 @@ from emu3.benchmarks.peer import Peer, PeerOptions
 from emu3.benchmarks.table import Row, show
 from emu3.cli.options import Device
 from emu3.errors import InputError
+from emu3.names import WEIGHTS
 from emu3.options import group, guidance_number, option, whole
 
 if TYPE_CHECKING:
@@ -46,6 +47,12 @@ class DecodeOptions:
     repeats: int = option("rows timed, after one that is not", 9, whole(1, measure.MOST_REPEATS))
     top_k: int = option("sample among so many", 2048, whole(1))
     guidance: float = option("1 runs one row per picture, anything else two", 3.0, guidance_number)
+    weights: list[str] | None = option(
+        "what matrices are stored as on CPU; may be given several times, and they take turns then "
+        "(default: float32)",
+        None,
+        choices=WEIGHTS,
+    )
     against: PeerOptions = group()
     peer_ways: str = option(
         f"how the peer decodes, of {', '.join(WAYS)}", "reference,batched,static"
@@ -128,80 +135,95 @@ def run_decode(options: DecodeOptions) -> None:
     reads = [measure.read_bandwidth(threads)]
     rows, columns = options.grid
     positions = max(prefixes) + rows * (columns + 1)
-    model = nets.random_model(options.net.sizes, positions, options.device)
+    models = {
+        form: nets.random_model(options.net.sizes, positions, options.device, form)
+        for form in options.weights or ["float32"]
+    }
     measured = {}
     for prefix in prefixes:
         with ExitStack() as stack:
-            ours = OurRows(model, options, prefix)
-            runs = {"emu3": ours.block}
+            ours = {form: OurRows(model, options, prefix) for form, model in models.items()}
+            runs = {form: row.block for form, row in ours.items()}
             for way in options.ways:
                 peer = stack.enter_context(
                     Peer(
                         options.against.peer_python,
                         f"decode_{way}",
                         peer_settings(options, prefix),
-                        model,
+                        next(iter(models.values())),
                     )
                 )
-                runs[way] = lambda peer=peer, steps=ours.steps: peer.seconds() / steps
+                runs[way] = lambda peer=peer, steps=columns + 1: peer.seconds() / steps
             measured[prefix] = measure.take_turns(runs, options.repeats)
         reads.append(measure.read_bandwidth(threads))  # one may be disturbed
     bandwidth = max(reads)
     rows = []
     for prefix, timings in measured.items():
-        rows += decode_rows(timings, model, options, prefix, bandwidth)
+        rows += decode_rows(timings, models, options, prefix, bandwidth)
     print(f"{measure.machine()}; reads {bandwidth / 1e9:.1f} GB/s")
     show(rows)
-    for line in growth([row for row in rows if row.moved is not None], prefixes):
+    first = next(iter(models))
+    own = [row for row in rows if row.moved is not None and row.precision == first]
+    for line in growth(own, prefixes):
         print(line)
 
 
 def decode_rows(
     timings: dict[str, measure.Timing],
-    model: "Emu3ForCausalLM",
+    models: dict[str, "Emu3ForCausalLM"],
     options: DecodeOptions,
     prefix: int,
     bandwidth: float,
 ) -> list[Row]:
-    """The table's lines: ours with bytes and bandwidth, then the peer's."""
-    from emu3.estimate import WIDTHS, Work, estimate
-    from emu3.tokenizer import Emu3VisionVQConfig
-
-    precision = str(model.dtype).lower()
-    work = Work(
-        sequences=options.sequences,
-        guided=options.guidance != 1,
-        prompt=prefix,
-        grid=options.grid,
-        width=WIDTHS[precision],
-    )
-    needed = estimate(model.config, Emu3VisionVQConfig(), work)
-    millions = needed.language_parameters / 1e6
+    """The table's lines: ours with bytes and bandwidth by stored form, then the peer's."""
     common_cells = {"batch": options.sequences, "resolution": f"{prefix} tokens before"}
-    ours = Row(
-        f"emu3, {millions:.0f} M, {work.rows} row(s)",
-        timings["emu3"],
-        mode="pynative" if options.device.mode == "pynative" else "graph step",
-        precision=precision,
-        attention=model.model.layers[0].self_attn.attention,
-        rate=options.sequences,
-        moved=needed.step,
-        bandwidth=bandwidth,
-        **common_cells,
-    )
+    first = timings[next(iter(models))]
+    ours = []
+    for form, model in models.items():
+        needed, rows = needs(model, options, prefix, form)
+        ours.append(
+            Row(
+                f"emu3, {needed.language_parameters / 1e6:.0f} M, {rows} row(s)",
+                timings[form],
+                mode="pynative" if options.device.mode == "pynative" else "graph step",
+                precision=str(model.dtype).lower() if form == "float32" else form,
+                attention=model.model.layers[0].self_attn.attention,
+                rate=options.sequences,
+                moved=needed.step,
+                bandwidth=bandwidth,
+                extra={"speed-up": f"{timings[form].ratio(first):.2f}x"} if len(models) > 1 else {},
+                **common_cells,
+            )
+        )
     peers = [
         Row(
             WAYS[way],
             timing,
             precision="float32",
             rate=options.sequences,
-            against=timings["emu3"],
+            against=first,
             **common_cells,
         )
         for way, timing in timings.items()
-        if way != "emu3"
+        if way not in models
     ]
-    return [ours, *peers]
+    return [*ours, *peers]
+
+
+def needs(model: "Emu3ForCausalLM", options: DecodeOptions, prefix: int, form: str):
+    """The estimate of what is measured, and its rows in the network."""
+    from emu3.estimate import WIDTHS, Work, estimate
+    from emu3.tokenizer import Emu3VisionVQConfig
+
+    work = Work(
+        sequences=options.sequences,
+        guided=options.guidance != 1,
+        prompt=prefix,
+        grid=options.grid,
+        width=WIDTHS[str(model.dtype).lower()],
+        weights=None if form == "float32" else form,
+    )
+    return estimate(model.config, Emu3VisionVQConfig(), work), work.rows
 
 
 def growth(rows: list[Row], prefixes: list[int]) -> Iterator[str]:

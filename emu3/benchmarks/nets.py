@@ -73,8 +73,11 @@ class NetOptions:
         return Net(**named | given)
 
 
-def random_model(net: Net, positions: int, device: Device) -> "Emu3ForCausalLM":
-    """A model of the net's sizes for up to `positions` tokens, on the chosen device."""
+def random_model(
+    net: Net, positions: int, device: Device, weights: str = "float32"
+) -> "Emu3ForCausalLM":
+    """A model of the net's sizes for up to `positions` tokens, on the chosen device, with its
+    matrices stored as `weights`."""
     from emu3.mllm import Emu3Config, Emu3ForCausalLM
 
     config = Emu3Config(
@@ -96,7 +99,9 @@ def random_model(net: Net, positions: int, device: Device) -> "Emu3ForCausalLM":
         attention_dropout=0.0,
         attn_implementation=device.attn_implementation,
     )
-    return in_dtype(Emu3ForCausalLM(config), device.dtype).set_train(False)
+    model = in_dtype(Emu3ForCausalLM(config), device.dtype).set_train(False)
+    model.convert(weights)
+    return model
 
 
 def in_dtype(model, name: str | None):

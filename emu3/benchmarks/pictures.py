@@ -45,6 +45,7 @@ class PictureOptions:
         f"pictures {TOGETHER}", None, whole(1, measure.MOST_TOGETHER)
     )
     repeats: int = repeats("batches of each size")
+    weights: str | None = shared.weights()
     device: shared.Device = group()
 
 
@@ -68,6 +69,7 @@ class AnswerOptions:
         f"questions {TOGETHER}", None, whole(1, measure.MOST_TOGETHER)
     )
     repeats: int = repeats("batches of each size")
+    weights: str | None = shared.weights()
     device: shared.Device = group()
 
 
@@ -78,6 +80,7 @@ class StartupOptions:
     model: str = shared.language_model()
     vq_model: str = shared.vision_model()
     repeats: int = repeats("fresh processes")
+    weights: str | None = shared.weights()
     device: shared.Device = group()
 
 
@@ -85,7 +88,9 @@ def loaded(options: PictureOptions | AnswerOptions | StartupOptions) -> Emu3:
     """The models of the options, on their device."""
     device = options.device
     device.start()
-    return load_models(options.model, options.vq_model, device.dtype, device.attn_implementation)
+    return load_models(
+        options.model, options.vq_model, device.dtype, device.attn_implementation, options.weights
+    )
 
 
 def run_pictures(options: PictureOptions) -> None:

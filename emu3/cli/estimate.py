@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from emu3.cli import shell
 from emu3.errors import InputError
 from emu3.loading import RELEASED, read_configs
+from emu3.names import WEIGHTS
 from emu3.options import (
     group,
     guidance_number,
@@ -44,6 +45,12 @@ class Options:
     )
     dtype: str = option(
         "of weights, cache and activations", "bfloat16", choices=("float32", "float16", "bfloat16")
+    )
+    weights: str | None = option(
+        "what the language model's matrices are stored as on CPU: float32, bfloat16, or int8, "
+        "approximate; --dtype is float32 then (default: as --dtype)",
+        None,
+        choices=WEIGHTS,
     )
     bandwidth: list[float] | None = option(
         "how fast the device reads memory, in 10^9 bytes a second; may be given several times "
@@ -91,7 +98,8 @@ def work_of(options: Options, config, vision):
         answer=options.answer_tokens or 0,
         scheme=Jacobi(options.window) if options.window > 1 else Plain(),
         accepted=options.tokens_per_step,
-        width=WIDTHS[options.dtype],
+        width=WIDTHS["float32" if options.weights else options.dtype],
+        weights=options.weights,
     )
 
 
@@ -109,7 +117,7 @@ def lines(needed, work, vision, options: Options) -> list[str]:
         ("vision tokenizer", f"{needed.vision_parameters:,} parameters"),
         ("work", f"{work.sequences} x {what} after {work.prompt} of the prompt"),
         ("rows in the network", f"{work.rows} x window {work.window}"),
-        ("weights", f"{gib(needed.weights)} in {options.dtype}"),
+        ("weights", f"{gib(needed.weights)} in {options.weights or options.dtype}"),
         ("copies for decoding", f"{gib(needed.copies)}"),
         ("cache", f"{gib(needed.cache)}"),
         ("prefill", f"{gib(needed.prefill)} beside the weights"),

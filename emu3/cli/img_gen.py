@@ -17,7 +17,7 @@ import numpy as np
 from emu3.cli import options as shared
 from emu3.cli import shell
 from emu3.cli.outputs import Progress, Stopwatch, kept_message, new_file, save_picture
-from emu3.cli.room import width_of
+from emu3.cli.room import chosen_weights, width_of
 from emu3.codesfile import Codes
 from emu3.errors import InputError
 from emu3.files import own_folder, require_file
@@ -71,6 +71,7 @@ class Options:
     resume: bool = option(
         "leave out pictures that --output holds, made from the same settings", False
     )
+    weights: str | None = shared.weights()
     device: shared.Device = group()
 
     def __post_init__(self) -> None:
@@ -126,13 +127,16 @@ def run(options: Options) -> None:
     shared.notice_if_lossy(settings.scheme)
     shared.notice_if_far(options.settings, checkpoint)
     shared.notice_of_words(options.prompts, checkpoint)
-    pictures, about = plan(options, settings, checkpoint), picture_settings(options, settings)
+    pictures, weights = plan(options, settings, checkpoint)
+    about = picture_settings(options, settings) | {"weights": weights}
     if options.resume:
         pictures = not_made(pictures, about, folder)
         if not pictures:
             print(f"{folder} holds every picture")
             return
-    models = load_models(options.model, options.vq_model, device.dtype, device.attn_implementation)
+    models = load_models(
+        options.model, options.vq_model, device.dtype, device.attn_implementation, weights
+    )
     drawing = TextToImage(models.model, models.prompts)
     batches = list(in_lists(pictures, options.batch_size))
     requests = [drawing.request(batch, settings, jit) for batch in batches]  # checked before any
@@ -173,14 +177,15 @@ def asked(picture: Picture) -> dict:
     return {"prompt": picture.prompt, "seed": picture.seed}
 
 
-def plan(options: Options, settings: DrawSettings, checkpoint) -> list[Picture]:
-    """The pictures to make, in order, each with its size and seed, before anything is loaded.
+def plan(options: Options, settings: DrawSettings, checkpoint) -> tuple[list[Picture], str | None]:
+    """The pictures to make, in order, each with its size and seed, and the form for the model's
+    matrices, before anything is loaded.
 
     Raises:
         InputError: sizes or counts that do not fit, or more memory than there is.
     """
     from emu3 import runtime
-    from emu3.estimate import Work, check_fits
+    from emu3.estimate import Work
 
     config, vision = read_configs(options.model, options.vq_model)
     prompts = options.prompts or [checkpoint.example_prompt]
@@ -196,8 +201,9 @@ def plan(options: Options, settings: DrawSettings, checkpoint) -> list[Picture]:
         scheme=settings.scheme,
         width=width_of(options.device.dtype),
     )
-    check_fits(config, vision, work, runtime.available_memory_bytes())
-    return [Picture(prompt, size, options.seed + i) for i, (prompt, size) in enumerate(pairs)]
+    weights = chosen_weights(config, vision, work, options.weights)
+    seeds = range(options.seed, options.seed + len(pairs))
+    return [Picture(*pair, seed) for pair, seed in zip(pairs, seeds)], weights
 
 
 @dataclass

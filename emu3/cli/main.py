@@ -20,6 +20,7 @@ COMMANDS = {
     "decode": "turn saved codes into pictures",
     "convert": "turn the original port's checkpoints into folders that load",
     "estimate": "say what a generation needs in memory and time",
+    "quantize": "write a checkpoint's matrices in int8",
     "benchmark": "measure speed",
     "web": "show the web page",
     "serve": "serve the common HTTP interface",

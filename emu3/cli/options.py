@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from emu3 import bundled
-from emu3.names import ATTENTION, DEVICES, DTYPES, MODES, check_name
+from emu3.names import ATTENTION, DEVICES, DTYPES, MODES, WEIGHTS, check_name
 from emu3.options import non_negative_int, option, path_text, positive_int, seed_number, whole
 
 if TYPE_CHECKING:
@@ -83,6 +83,16 @@ def vision_model() -> Any:
         str(bundled.MINI_VISION),
         path_text,
         metavar="PATH",
+    )
+
+
+def weights() -> Any:
+    """--weights."""
+    return option(
+        "what the language model's matrices are stored as on CPU, which computes in float32: "
+        "float32, bfloat16, or int8, approximate (default: the first that fits into memory)",
+        None,
+        choices=WEIGHTS,
     )
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from emu3.errors import InputError
 
 if TYPE_CHECKING:
+    from emu3.estimate import Work
     from emu3.mllm import Emu3Config
     from emu3.tokenizer import Emu3VisionVQConfig
 
@@ -48,14 +49,14 @@ def require_room_for_answers(
     vision: "Emu3VisionVQConfig",
     prompts: Sequence[int],
     dtype: str | None,
-) -> None:
-    """Refuse to answer prompts of so many tokens together.
+    weights: str | None = None,
+) -> str | None:
+    """Refuse to answer prompts of so many tokens together; the form for the model's matrices.
 
     Raises:
         InputError: gives the estimate and the largest batch that fits.
     """
-    from emu3 import runtime
-    from emu3.estimate import Work, check_fits
+    from emu3.estimate import Work
 
     work = Work(
         sequences=len(prompts),
@@ -65,8 +66,36 @@ def require_room_for_answers(
         answer=1,  # how long answers become, nobody knows
         width=width_of(dtype),
     )
+    return chosen_weights(config, vision, work, weights, "--image or --model")
+
+
+def chosen_weights(
+    config: "Emu3Config",
+    vision: "Emu3VisionVQConfig",
+    work: "Work",
+    asked: str | None,
+    flags: str = "--image-area or --model",
+) -> str | None:
+    """The form of emu3.nn.forms for the language model's matrices, which is said where it is not
+    float32; None off the CPU, where the dtype is theirs.
+
+    Raises:
+        InputError: `work` does not fit into memory, or not with what was asked for.
+    """
+    from emu3 import runtime
+    from emu3.estimate import check_fits, fitting_weights
+
     available = runtime.available_memory_bytes()
-    check_fits(config, vision, work, available, "--image or --model")
+    if runtime.device_target() != "CPU":
+        if asked not in (None, "float32"):
+            raise InputError(f"weights {asked} are for CPU; use --dtype here; change --weights")
+        check_fits(config, vision, work, available, flags)
+        return None
+    form = fitting_weights(config, vision, work, available, asked, flags)
+    if form != "float32":
+        approximate = ", which is approximate" if form == "int8" else ""
+        runtime.notice(f"weights are kept in {form}{approximate}; float32 computes")
+    return form
 
 
 def width_of(dtype: str | None) -> int:

@@ -46,6 +46,7 @@ class Options:
     settings: AskSettings = group()
     batch_size: int = option("questions answered together", 4, whole(1, 10_000))
     seed: int = shared.seed()
+    weights: str | None = shared.weights()
     device: shared.Device = group()
 
     def __post_init__(self) -> None:
@@ -91,8 +92,10 @@ def run(options: Options) -> None:
     codec = VisionCodec(*load_vision(options.vq_model, device.dtype))
     codes = {path: encoded(codec, path, image, device.dtype) for path, image in images.items()}
     config, _ = read_configs(options.model, options.vq_model)
-    require_room(options, config, codec.config, codes)
-    model, tokenizer = load_language(options.model, device.dtype, device.attn_implementation)
+    weights = require_room(options, config, codec.config, codes)
+    model, tokenizer = load_language(
+        options.model, device.dtype, device.attn_implementation, weights
+    )
     check_same_codes(model, codec.vision)
     prompts = PromptBuilder.stated(tokenizer, defaults, options.template)
     desk = Desk(options, Answers(model, prompts), options.settings.filled(defaults))
@@ -116,15 +119,16 @@ def encoded(codec, path: str, image, dtype: str | None) -> np.ndarray:
         return codec.encode(pixels[None])[0]
 
 
-def require_room(options: Options, config, vision, codes: dict[str, np.ndarray]) -> None:
-    """Refuse questions that memory cannot hold together, before the language model is loaded.
+def require_room(options: Options, config, vision, codes: dict[str, np.ndarray]) -> str | None:
+    """Refuse questions that memory cannot hold together, before the language model is loaded; the
+    form for its matrices.
 
     Raises:
         InputError: gives the estimate.
     """
     pictures = [codes[path].shape for path, _ in options.pairs]
     prompts = sorted(h * (w + 1) for h, w in pictures)[-options.batch_size :]
-    require_room_for_answers(config, vision, prompts, options.device.dtype)
+    return require_room_for_answers(config, vision, prompts, options.device.dtype, options.weights)
 
 
 class Desk:

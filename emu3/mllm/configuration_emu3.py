@@ -107,6 +107,11 @@ class Emu3Config(PretrainedConfig):
         self._check_rope_scaling()
 
     @property
+    def quantised(self) -> bool:
+        """Whether its checkpoint holds matrices in int8, as `emu3 quantize` writes them."""
+        return getattr(self, "quantization_config", None) is not None
+
+    @property
     def head_dim(self) -> int:
         """Width of one attention head."""
         return self.hidden_size // self.num_attention_heads

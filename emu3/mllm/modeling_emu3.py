@@ -26,6 +26,7 @@ from emu3.mllm.generation.generate import GenerationMixin
 from emu3.mllm.generation.settings import check_stated
 from emu3.mllm.rotary import causal_bias, positions_from_mask, rope_table
 from emu3.mllm.tokenization_emu3 import TOKENIZER_FILES
+from emu3.names import WEIGHTS
 from emu3.nn.attention import attend, rotate
 from emu3.nn.dropout import Dropout
 from emu3.nn.linear import Embedding, Linear
@@ -190,6 +191,7 @@ class Emu3ForCausalLM(GenerationMixin, PretrainedModel):
 
     config_class = Emu3Config
     side_files = TOKENIZER_FILES
+    forms = WEIGHTS
     main_input_name = "input_ids"
 
     def __init__(self, config: Emu3Config) -> None:

@@ -6,45 +6,129 @@ perhaps shorter.
     float32    weight (N, K) float32
     bfloat16   weight (N, K) bfloat16, its exact value counts
     int8       weight (N, K) int8, scales (N, G) float32: weight[n, k] * scales[n, k // GROUP]
+
+The kernels are in emu3/nn/kernels/product.cpp. Where they cannot be compiled MindSpore's operators
+stand in: slower, and equal but for the order of the sums.
 """
 
+import math
 from functools import cache
 
 import mindspore as ms
 import numpy as np
-from mindspore import Tensor, nn, ops
+from mindspore import Parameter, ParameterTuple, Tensor, nn, ops
+from mindspore.common.np_dtype import bfloat16
 
+from emu3.names import GROUP
 from emu3.nn.kernels.operators import operator
+from emu3.tensorfile import to_bfloat16
 
-GROUP = 64  # emu3/nn/kernels/product.cpp has it, too
-NAMES = {ms.float32: "float32", ms.bfloat16: "bfloat16", ms.int8: "int8"}
+DTYPES = {"float32": ms.float32, "bfloat16": ms.bfloat16, "int8": ms.int8}
+NAMES = {dtype: form for form, dtype in DTYPES.items()}
+MOST_ROWS = 64  # with more, converting a matrix costs less than the kernel's way through the rows
+BLOCK = 2**24  # values converted at a time
 
 
 class Product(nn.Cell):
-    """x (R, K) float32 times the transpose of a stored matrix -> (R, N) float32.
+    """x (R, K) float32 times the transposes of stored matrices (N, K) -> (R, sum of N) float32.
 
-    Our kernel, which reads a weight once for all rows; without it the matrix is converted whole
-    and multiplied by MindSpore's operators: slower, and equal but for the order of the sums.
+    `parts` are the matrices' weights, then their scales, if any; all have one form and one K.
     """
 
     def __init__(self, dtype: ms.Type) -> None:
         super().__init__(auto_prefix=False)
         self.int8 = dtype == ms.int8
-        self.kernel = kernel(NAMES[dtype])
-        self.matmul = ops.MatMul(transpose_b=True)
+        self.kernel = product_kernel(NAMES[dtype])
+        self.widen = widen_kernel(NAMES[dtype])
+        self.matmul, self.slice = ops.MatMul(transpose_b=True), ops.Slice()
 
-    def construct(self, x: Tensor, weight: Tensor, scales: Tensor | None = None) -> Tensor:
+    def construct(self, x: Tensor, *parts: Tensor) -> Tensor:
+        if self.kernel is not None and x.shape[0] <= MOST_ROWS:
+            return self.kernel(x, *parts)
+        count = len(parts) // 2 if self.int8 else len(parts)
+        out = ()
+        for i in range(count):
+            weight, scales = parts[i], parts[count + i] if self.int8 else None
+            size, columns = weight.shape
+            lines = max(1, BLOCK // columns)
+            for start in range(0, size, lines):
+                block = self._block(weight, scales, start, min(lines, size - start))
+                out += (self.matmul(x, block),)
+        return out[0] if len(out) == 1 else ops.concat(out, 1)
+
+    def _block(self, weight: Tensor, scales: Tensor | None, start: int, count: int) -> Tensor:
+        """`count` lines of a stored matrix as float32: (count, K)."""
+        if count < weight.shape[0]:
+            weight = self.slice(weight, (start, 0), (count, weight.shape[1]))
+            if scales is not None:
+                scales = self.slice(scales, (start, 0), (count, scales.shape[1]))
+        if self.widen is None:
+            return widened(weight, scales)
+        return self.widen(weight) if scales is None else self.widen(weight, scales)
+
+
+class Lines(nn.Cell):
+    """Lines of a stored matrix as float32: ids (...) int32 -> (..., K)."""
+
+    def __init__(self, dtype: ms.Type) -> None:
+        super().__init__(auto_prefix=False)
+        self.int8 = dtype == ms.int8
+        self.kernel = lines_kernel(NAMES[dtype])
+
+    def construct(self, ids: Tensor, weight: Tensor, scales: Tensor | None = None) -> Tensor:
         if self.kernel is None:
-            return self.matmul(x, widened(weight, scales))
+            rows = ids.reshape((-1,))
+            taken = None if scales is None else ops.gather(scales, rows, 0)
+            lines = widened(ops.gather(weight, rows, 0), taken)
+            return lines.reshape((*ids.shape, weight.shape[1]))
         if self.int8:
-            return self.kernel(x, weight, scales)
-        return self.kernel(x, weight)
+            return self.kernel(ids, weight, scales)
+        return self.kernel(ids, weight)
+
+
+class Matrices(nn.Cell):
+    """x (R, K) -> its products with several matrices of one form, side by side: (R, sum of N).
+
+    Where they are not `stored` in 16 or 8 bits on CPU, MindSpore's own product serves.
+    """
+
+    def __init__(self, matrices: list[tuple[Parameter, ...]], stored: bool) -> None:
+        super().__init__(auto_prefix=False)
+        self.parts = ParameterTuple([part for kind in zip(*matrices) for part in kind])
+        self.product = Product(matrices[0][0].dtype) if stored else None
+        self.matmul, self.concat = ops.MatMul(transpose_b=True), ops.Concat(1)
+
+    def construct(self, x: Tensor) -> Tensor:
+        if self.product is not None:
+            return self.product(x, *self.parts)
+        out = ()
+        for weight in self.parts:
+            out += (self.matmul(x, weight),)
+        return out[0] if len(out) == 1 else self.concat(out)
 
 
 @cache
-def kernel(form: str) -> ops.Custom | None:
-    """The kernel for weights of a form, where there is one."""
-    return operator(f"product_{form}", lambda x, weight, *_: (x[0], weight[0]), lambda x, *_: x)
+def product_kernel(form: str) -> ops.Custom | None:
+    """The kernel for products with matrices of a form, where there is one."""
+    scaled = 2 if form == "int8" else 1
+
+    def shape(x, *parts):
+        return (x[0], sum(part[0] for part in parts[: len(parts) // scaled]))
+
+    return operator(f"product_{form}", shape, lambda x, *_: x)
+
+
+@cache
+def lines_kernel(form: str) -> ops.Custom | None:
+    """The kernel for lines of matrices of a form, where there is one."""
+    shape = lambda ids, weight, *_: (*ids, weight[1])  # noqa: E731
+    return operator(f"lines_{form}", shape, lambda *_: ms.float32)
+
+
+@cache
+def widen_kernel(form: str) -> ops.Custom | None:
+    """The kernel for the float32 values of matrices of a form, where there is one."""
+    return operator(f"widen_{form}", lambda weight, *_: weight, lambda *_: ms.float32)
 
 
 def widened(weight: Tensor, scales: Tensor | None) -> Tensor:
@@ -61,13 +145,31 @@ def widened(weight: Tensor, scales: Tensor | None) -> Tensor:
     return values * each[:, :columns]
 
 
+def form_bytes(shape: tuple[int, ...], form: str) -> int:
+    """Memory of an array in a form, scales included."""
+    if form != "int8":
+        return math.prod(shape) * {"float32": 4, "bfloat16": 2}[form]
+    size, columns = shape
+    return size * columns + 4 * size * -(-columns // GROUP)
+
+
+def encoded(values: np.ndarray, form: str) -> tuple[np.ndarray, ...]:
+    """float32 (N, K) in a form: weight, and scales of int8; bfloat16 rounds to nearest even."""
+    if form == "int8":
+        return quantised(values)
+    if form == "bfloat16":
+        return (to_bfloat16(np.ascontiguousarray(values, np.float32)).view(bfloat16),)
+    return (values.astype(np.float32, copy=False),)
+
+
 def quantised(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """float32 (N, K) -> int8 (N, K) and scales (N, G), symmetric: the largest of a group is 127."""
     size, columns = values.shape
     groups = -(-columns // GROUP)
-    padded = np.zeros((size, groups * GROUP), np.float32)
-    padded[:, :columns] = values
-    padded = padded.reshape(size, groups, GROUP)
-    scales = np.abs(padded).max(-1) / np.float32(127)
-    steps = np.rint(padded / np.where(scales > 0, scales, 1)[..., None])
-    return steps.astype(np.int8).reshape(size, -1)[:, :columns].copy(), scales
+    if columns < groups * GROUP:
+        values = np.pad(values, ((0, 0), (0, groups * GROUP - columns)))
+    grouped = values.reshape(size, groups, GROUP)
+    scales = np.maximum(grouped.max(-1), -grouped.min(-1)) / np.float32(127)
+    steps = grouped * (1 / np.where(scales > 0, scales, 1))[..., None]
+    steps = np.rint(steps, out=steps).astype(np.int8).reshape(size, -1)
+    return np.ascontiguousarray(steps[:, :columns]), scales

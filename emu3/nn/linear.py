@@ -5,8 +5,12 @@ axes, and Gather. Weights of Linear are stored (out, in).
 """
 
 import mindspore as ms
+import numpy as np
 from mindspore import Parameter, Tensor, nn, ops
 from mindspore.common.initializer import Initializer, Normal, initializer
+from mindspore.nn.utils import no_init_parameters
+
+from emu3.nn import forms
 
 
 class PaddedNormal(Initializer):
@@ -30,6 +34,36 @@ class Weighted(nn.Cell):
         super().__init__()
         self.gather = None  # set where `weight` is this process's share of it: the whole again
         self.rows = None  # set where a cell changes rows of the weight
+        self.form = "float32"  # of the weight's values
+        self.stored = None  # set by `hold`: computes with a weight of 16 or 8 bits
+        self.weight_scale = None  # of 8 bits, see emu3.nn.forms
+
+    def hold(self, form: str) -> None:
+        """Make the weight one of a form of `emu3.nn.forms`, to be filled by `fill`."""
+        size, columns = self.weight.shape
+        self.form = form
+        kept = self.kept(form)
+        self.weight = _empty((size, columns), forms.DTYPES[kept], self.weight.name)
+        self.stored = self.user(self.weight.dtype) if kept != "float32" else None
+        self.weight_scale = None
+        if kept == "int8":
+            shape = (size, -(-columns // forms.GROUP))
+            self.weight_scale = _empty(shape, ms.float32, f"{self.weight.name}_scale")
+
+    def fill(self, *parts: np.ndarray) -> None:
+        """Take the values of the form held: the weight, and scales of int8."""
+        if self.weight.dtype == ms.float32 and parts[0].dtype == forms.bfloat16:
+            parts = (parts[0].astype(np.float32),)
+        for parameter, part in zip(self.parts(), parts):
+            parameter.set_data(Tensor.from_numpy(part))
+
+    def kept(self, form: str) -> str:
+        """The form in which this process can hold values of `form`."""
+        return form
+
+    def parts(self) -> tuple[Parameter, ...]:
+        """The weight, and its scales if it has some."""
+        return (self.weight,) if self.weight_scale is None else (self.weight, self.weight_scale)
 
     def whole(self) -> Tensor:
         """The weight (out or count, width) that counts."""
@@ -37,8 +71,15 @@ class Weighted(nn.Cell):
         return weight if self.rows is None else self.rows(weight)
 
 
+def _empty(shape: tuple[int, ...], dtype: ms.Type, name: str) -> Parameter:
+    with no_init_parameters():
+        return Parameter(initializer("zeros", shape, dtype), name=name, requires_grad=False)
+
+
 class Linear(Weighted):
     """x (..., in) -> (..., out): x @ weight^T + bias; weight (out, in), bias (out,) or absent."""
+
+    user = forms.Product
 
     def __init__(
         self,
@@ -57,7 +98,10 @@ class Linear(Weighted):
 
     def construct(self, x: Tensor) -> Tensor:
         rows = x.reshape((-1, x.shape[-1]))
-        y = self.matmul(rows, self.whole())
+        if self.stored is None:
+            y = self.matmul(rows, self.whole())
+        else:
+            y = self.stored(rows, *self.parts())
         if self.bias is not None:
             y = ops.bias_add(y, self.bias)
         if self.adapter is not None:
@@ -67,6 +111,8 @@ class Linear(Weighted):
 
 class Embedding(Weighted):
     """ids (...) int -> rows (..., width) of weight (count, width)."""
+
+    user = forms.Lines
 
     def __init__(
         self,
@@ -79,5 +125,12 @@ class Embedding(Weighted):
         super().__init__()
         self.weight = Parameter(initializer(PaddedNormal(sigma, pad), (count, width), dtype))
 
+    def kept(self, form: str) -> str:
+        """As `Weighted.kept`: without our kernel nothing takes single lines of bfloat16."""
+        plain = form == "bfloat16" and forms.lines_kernel(form) is None
+        return "float32" if plain else form
+
     def construct(self, ids: Tensor) -> Tensor:
-        return ops.gather(self.whole(), ids, 0)
+        if self.stored is None:
+            return ops.gather(self.whole(), ids, 0)
+        return self.stored(ids, *self.parts())

@@ -5,10 +5,18 @@ import numpy as np
 import pytest
 from mindspore import Parameter, Tensor, nn
 
-from emu3.nn.forms import Product, kernel, quantised, widened
+from emu3.nn.forms import MOST_ROWS, Lines, Product, product_kernel, quantised, widened
 
 FORMS = {"float32": ms.float32, "bfloat16": ms.bfloat16, "int8": ms.int8}
-SHAPES = [(1, 7, 33), (2, 96, 128), (3, 50, 64), (5, 33, 1376), (8, 64, 200), (19, 70, 160)]
+SHAPES = [
+    (MOST_ROWS + 1, 9, 100),
+    (1, 7, 33),
+    (2, 96, 128),
+    (3, 50, 64),
+    (5, 33, 1376),
+    (8, 64, 200),
+    (19, 70, 160),
+]
 
 
 def stored(values: np.ndarray, form: str) -> tuple[Tensor, ...]:
@@ -34,7 +42,7 @@ def exact(x: np.ndarray, parts: tuple[Tensor, ...]) -> np.ndarray:
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("form", FORMS)
 def test_a_product_is_that_of_the_stored_values(form, shape):
-    if kernel(form) is None:
+    if product_kernel(form) is None:
         pytest.skip("no compiler for the kernels here")
     x, values = case(*shape)
     parts = stored(values, form)
@@ -48,13 +56,13 @@ def test_without_kernels_the_product_is_the_same(form):
     x, values = case(3, 50, 160)
     parts = stored(values, form)
     slow = Product(FORMS[form])
-    slow.kernel = None
+    slow.kernel = slow.widen = None
     wanted = exact(x, parts)
     assert np.abs(slow(Tensor(x), *parts).asnumpy() - wanted).max() < 1e-5 * np.abs(wanted).max()
 
 
 def test_sums_have_one_order_whatever_the_form_and_the_rows():
-    if kernel("float32") is None:
+    if product_kernel("float32") is None:
         pytest.skip("no compiler for the kernels here")
     x, values = case(7, 50, 200)
     narrow = Tensor(values).astype(ms.bfloat16)
@@ -62,6 +70,24 @@ def test_sums_have_one_order_whatever_the_form_and_the_rows():
     wide = Product(ms.float32)(Tensor(x), narrow.astype(ms.float32)).asnumpy()
     alone = Product(ms.bfloat16)(Tensor(x[6:]), narrow).asnumpy()
     assert np.array_equal(made, wide) and np.array_equal(made[6:], alone)
+
+
+def test_products_stand_side_by_side():
+    x, values = case(2, 40, 100)
+    first, second = stored(values[:30], "int8"), stored(values[30:], "int8")
+    made = Product(ms.int8)(Tensor(x), first[0], second[0], first[1], second[1])
+    wanted = np.concatenate([exact(x, first), exact(x, second)], 1)
+    assert np.abs(made.asnumpy() - wanted).max() < 1e-5 * np.abs(wanted).max()
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_lines_are_those_of_the_stored_values(form):
+    if product_kernel(form) is None:
+        pytest.skip("no compiler for the kernels here")
+    parts = stored(case(1, 20, 150)[1], form)
+    ids = Tensor([[3, 0], [19, 3]], ms.int32)
+    wanted = widened(*parts, *[None] * (2 - len(parts))).asnumpy()[ids.asnumpy()]
+    assert np.array_equal(Lines(FORMS[form])(ids, *parts).asnumpy(), wanted)
 
 
 def test_a_product_runs_inside_a_compiled_loop():

@@ -51,6 +51,7 @@ class Options:
         "also save every generated or rebuilt picture here (default: nowhere)", metavar="FOLDER"
     )
     settings: DrawSettings = group(leave_out=("suffix", "negative_prompt"))
+    weights: str | None = shared.weights()
     device: shared.Device = group()
 
 
@@ -64,7 +65,7 @@ def run(options: Options) -> None:
 
     measure = {"t2i": measure_t2i, "vqa": measure_vqa, "reconstruction": measure_reconstruction}
     language = None if options.task == "reconstruction" else options.model
-    models = Models(language, options.vq_model, options.settings, options.device)
+    models = Models(language, options.vq_model, options.settings, options.device, options.weights)
     watch, report = Stopwatch(), {"settings": stated(options, models.settings)}
     for task in TASKS if options.task == "all" else [options.task]:
         report[task] = measure[task](models, options, options.count or COUNTS[task])

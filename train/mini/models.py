@@ -21,10 +21,16 @@ class Models:
         model: the language model; None for the vision tokenizer alone, which rebuilds.
         vq_model: the vision tokenizer.
         settings: how pictures are drawn; the checkpoint's where nobody said anything.
+        weights: what the language model's matrices are stored as on CPU.
     """
 
     def __init__(
-        self, model: str | None, vq_model: str, settings: DrawSettings, device: Device
+        self,
+        model: str | None,
+        vq_model: str,
+        settings: DrawSettings,
+        device: Device,
+        weights: str | None = None,
     ) -> None:
         from emu3.mllm.defaults import CheckpointDefaults
         from emu3.mllm.prompts import PromptBuilder
@@ -35,7 +41,9 @@ class Models:
         self.codec = VisionCodec(*load_vision(vq_model, device.dtype))
         if model is not None:
             defaults = CheckpointDefaults.from_pretrained(model)
-            language, tokenizer = load_language(model, device.dtype, device.attn_implementation)
+            language, tokenizer = load_language(
+                model, device.dtype, device.attn_implementation, weights
+            )
             check_same_codes(language, self.codec.vision)
             prompts = PromptBuilder(tokenizer, defaults.chat_template)
             self.settings = settings.filled(defaults)

@@ -72,7 +72,8 @@ def start(
 ) -> tuple[Emu3ForCausalLM, float]:
     """The model to train, and the dropout its config states, which `dropout` replaces for now."""
     if options.model:
-        model = deeper(Emu3ForCausalLM.from_pretrained(options.model), options.add_layers)
+        start = Emu3ForCausalLM.from_pretrained(options.model, weights="float32")
+        model = deeper(start, options.add_layers)
     else:
         model = new_model(options.config, tokenizer, seed, codebook_of(options.vq_model))
     stated = model.config.attention_dropout

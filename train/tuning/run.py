@@ -153,6 +153,7 @@ def load_model(options: Options) -> Emu3ForCausalLM:
         chosen.model_name_or_path,
         mindspore_dtype=chosen.dtype,
         attn_implementation=chosen.attn_implementation,
+        weights="float32",
         **({} if dropout is None else {"attention_dropout": dropout}),
     )
     attention = model.model.layers[0].self_attn.attention

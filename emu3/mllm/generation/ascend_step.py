@@ -66,10 +66,10 @@ class AscendLayer(nn.Cell):
         self.input_norm = layer.input_layernorm.weight
         self.post_norm = layer.post_attention_layernorm.weight
         if self.fused:
-            (self.qkv,), (self.gate_up,) = weights.qkv[index], weights.gate_up[index]
+            ((self.qkv,),), ((self.gate_up,),) = weights.qkv[index], weights.gate_up[index]
         else:
-            self.query, self.key, self.value = weights.qkv[index]
-            self.gate, self.up = weights.gate_up[index]
+            (self.query,), (self.key,), (self.value,) = weights.qkv[index]
+            (self.gate,), (self.up,) = weights.gate_up[index]
         self.output, self.down = layer.self_attn.o_proj.weight, layer.mlp.down_proj.weight
         shape = (self.rows, 1, self.slots, self.groups * self.head_dim)
         name, dtype = f"cache.{index}", layer.self_attn.k_proj.weight.dtype

@@ -20,9 +20,9 @@ from emu3.mllm.generation.sampling import Sampler, SamplerKind
 from emu3.mllm.generation.step_weights import StepWeights
 from emu3.mllm.rotary import rope_table_of_steps
 from emu3.nn import ascend
-from emu3.nn.attention import MASKED, attend
+from emu3.nn.attention import MASKED, attend, step_attention
+from emu3.nn.forms import Matrices
 from emu3.nn.parameters import table, zeros
-from emu3.nn.rmsnorm import rms_norm
 
 if TYPE_CHECKING:
     from emu3.mllm.generation.request import Request
@@ -87,34 +87,36 @@ class StepLayer(nn.Cell):
         self.rows, self.window, self.slots = kind.rows, kind.window, kind.slots
         self.heads, self.groups = config.num_attention_heads, config.num_key_value_heads
         self.head_dim, self.inner = config.head_dim, config.intermediate_size
-        self.eps = config.rms_norm_eps
         self.attention = layer.self_attn.attention
-        self.fused = weights.fused
-        self.input_norm = layer.input_layernorm.weight
-        self.post_norm = layer.post_attention_layernorm.weight
-        if self.fused:
-            (self.qkv,), (self.gate_up,) = weights.qkv[index], weights.gate_up[index]
-        else:
-            self.query, self.key, self.value = weights.qkv[index]
-            self.gate, self.up = weights.gate_up[index]
-        self.output, self.down = layer.self_attn.o_proj.weight, layer.mlp.down_proj.weight
+        self.input_norm, self.post_norm = layer.input_layernorm, layer.post_attention_layernorm
+        # With stored weights all of a step that is not a product is a kernel, too.
+        stored = layer.mlp.down_proj.stored is not None
+        self.kernel = step_attention() if stored else None
+        self.project = Matrices(weights.qkv[index], stored)
+        self.widen = Matrices(weights.gate_up[index], stored)
+        self.output = Matrices([layer.self_attn.o_proj.parts()], stored)
+        self.down = Matrices([layer.mlp.down_proj.parts()], stored)
         shape = (self.rows * self.groups * self.slots, self.head_dim)
-        name, dtype = f"cache.{index}", layer.self_attn.k_proj.weight.dtype
+        name, dtype = f"cache.{index}", self.input_norm.weight.dtype
         self.keys = zeros(f"{name}.keys", shape, dtype)
         self.values = zeros(f"{name}.values", shape, dtype)
         half = np.arange(self.head_dim // 2, dtype=np.int32)
         self.swapped = Tensor(np.concatenate((half + len(half), half)))
-        self.matmul, self.gather = ops.MatMul(False, True), ops.Gather()
-        self.scatter_update, self.concat = ops.ScatterUpdate(), ops.Concat(1)
+        self.gather, self.scatter_update = ops.Gather(), ops.ScatterUpdate()
         self.slice, self.split = ops.Slice(), ops.Split(1, 2)
 
     def construct(self, x: Tensor, cos: Tensor, sin: Tensor, bias: Tensor, places: Tensor):
         """x (R*W, C), cos and sin (R*W, H+2G, D), bias (R, 1, W, S), places (R*W*G,) -> (R*W, C).
 
         cos and sin are `Geometry`'s: sin carries the sign of the turned half, and value heads have
-        cos 1, sin 0, so that all heads turn at once.
+        cos 1, sin 0, so that all heads turn at once. The kernel takes one head's, (R*W, 1, D), and
+        writes the cache itself.
         """
-        heads = self._project(rms_norm(x, self.input_norm, self.eps))
+        heads = self.project(self.input_norm(x))
+        if self.kernel is not None:
+            x = x + self.output(self.kernel(heads, cos, sin, bias, places, self.keys, self.values))
+            return self._mlp(x)
+        heads = heads.reshape((-1, self.heads + 2 * self.groups, self.head_dim))
         heads = heads * cos + self.gather(heads, self.swapped, 2) * sin
         query, key, value = self._cut(heads)
         cache = (self.rows, self.groups, self.slots, self.head_dim)
@@ -129,18 +131,12 @@ class StepLayer(nn.Cell):
             query = query.transpose((0, 2, 1, 3))
         out = attend(query, keys, values, bias, self.attention)
         width = self.heads * self.head_dim
-        x = x + self.matmul(out.reshape((lines, width)), self.output)
-        gate, up = self._widen(rms_norm(x, self.post_norm, self.eps))
-        return x + self.matmul(ops.silu(gate) * up, self.down)
+        return self._mlp(x + self.output(out.reshape((lines, width))))
 
-    def _project(self, x: Tensor) -> Tensor:
-        """x (R*W, C) -> query, key and value heads (R*W, H+2G, D)."""
-        if self.fused:
-            joined = self.matmul(x, self.qkv)
-        else:
-            parts = (self.matmul(x, self.query), self.matmul(x, self.key))
-            joined = self.concat((*parts, self.matmul(x, self.value)))
-        return joined.reshape((-1, self.heads + 2 * self.groups, self.head_dim))
+    def _mlp(self, x: Tensor) -> Tensor:
+        """x (R*W, C) -> (R*W, C)."""
+        gate, up = self.split(self.widen(self.post_norm(x)))
+        return x + self.down(ops.silu(gate) * up)
 
     def _cut(self, heads: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """(R*W, H+2G, D) -> query (R*W, H, D), key and value (R*W, G, D)."""
@@ -153,12 +149,6 @@ class StepLayer(nn.Cell):
             self.slice(heads, (0, first, 0), group),
             self.slice(heads, (0, second, 0), group),
         )
-
-    def _widen(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """x (R*W, C) -> gate and up (R*W, inner)."""
-        if self.fused:
-            return self.split(self.matmul(x, self.gate_up))
-        return self.matmul(x, self.gate), self.matmul(x, self.up)
 
     def load(self, keys: Tensor, values: Tensor) -> None:
         """Fill the first slots from keys and values (R, G, T, D), T <= S."""
@@ -176,8 +166,9 @@ class StepLayer(nn.Cell):
 class Geometry(nn.Cell):
     """What the layers take of a run's slots and positions, the same for all of them."""
 
-    def __init__(self, config, kind: StepKind) -> None:
+    def __init__(self, config, kind: StepKind, whole: bool) -> None:
         super().__init__(auto_prefix=False)
+        self.whole = whole  # for all heads of a place, or for one
         cos, sin = rope_table_of_steps(config, min(kind.slots, config.most_positions))
         sin = sin * np.where(np.arange(config.head_dim) < config.head_dim // 2, -1, 1)
         self.cos, self.sin = table("step.cos", cos), table("step.sin", sin)
@@ -194,8 +185,10 @@ class Geometry(nn.Cell):
 
     def construct(self, positions: Tensor, slots: Tensor, bias: Tensor, x: Tensor):
         """positions (R*W, 1), slots (R or 1, W, 1), x (R*W, C) -> what `StepLayer` takes."""
-        cos = (self.gather(self.cos, positions, 0) * self.turning + self.still).astype(x.dtype)
-        sin = (self.gather(self.sin, positions, 0) * self.turning).astype(x.dtype)
+        cos, sin = self.gather(self.cos, positions, 0), self.gather(self.sin, positions, 0)
+        if self.whole:
+            cos = (cos * self.turning + self.still).astype(x.dtype)
+            sin = (sin * self.turning).astype(x.dtype)
         return cos, sin, bias, (self.first_places + slots).reshape((-1,))
 
 
@@ -205,24 +198,26 @@ class StepNetwork(nn.Cell):
     def __init__(self, model, weights: StepWeights, kind: StepKind) -> None:
         super().__init__(auto_prefix=False)
         config = model.config
-        self.kind, self.eps = kind, config.rms_norm_eps
+        self.kind = kind
         self.guided, self.first_id = kind.guided, kind.candidates[0]
-        self.embedding = model.model.embed_tokens.weight
-        self.norm, self.head = model.model.norm.weight, weights.head(*kind.candidates)
+        self.embedding, self.norm = model.model.embed_tokens, model.model.norm
+        stored = model.lm_head.stored is not None
+        self.head = Matrices([weights.head(*kind.candidates)], stored)
         heads = (config.num_attention_heads, config.num_key_value_heads, config.head_dim)
         attention = model.model.layers[0].self_attn.attention
-        self.fused = ascend.fits(self.embedding.dtype, attention, *heads)
+        self.fused, self.eps = ascend.fits(model.dtype, attention, *heads), config.rms_norm_eps
         if self.fused:
             form, self.geometry = ascend_step.AscendLayer, ascend_step.AscendGeometry(config, kind)
         else:
-            form, self.geometry = StepLayer, Geometry(config, kind)
+            whole = not (stored and step_attention() is not None)
+            form, self.geometry = StepLayer, Geometry(config, kind, whole)
         layers = [
             form(layer, weights, i, config, kind) for i, layer in enumerate(model.model.layers)
         ]
         self.layers = nn.CellList(layers, auto_prefix=False)
         self.last_position = min(kind.slots, config.most_positions) - 1
         self.sampler = Sampler(kind.sampler, kind.candidates[1] - kind.candidates[0])
-        self.matmul, self.gather = ops.MatMul(False, True), ops.Gather()
+        self.gather = ops.Gather()
         self.scatter_update, self.concat = ops.ScatterUpdate(), ops.Concat(0)
         self.split, self.select, self.minimum = ops.Split(0, 2), ops.Select(), ops.Minimum()
         self.log_probs, self.log_softmax = kind.log_probs, ops.LogSoftmax(-1)
@@ -249,7 +244,7 @@ class StepNetwork(nn.Cell):
         Keys and values go into the cache; bias (R, 1, W, S) says which slots each place sees.
         """
         ids = self.concat((token, token)) if self.guided else token
-        x = self.gather(self.embedding, ids, 0)
+        x = self.embedding(ids)
         slots = slots.reshape((-1, self.kind.window, 1))
         positions = (self.offset + slots).reshape((-1, 1))
         if self.kind.spare:  # spare slots may lie beyond the last position
@@ -257,12 +252,15 @@ class StepNetwork(nn.Cell):
         cos, sin, seen, places = self.geometry(positions, slots, bias, x)
         for layer in self.layers:
             x = layer(x, cos, sin, seen, places)
-        norm = ascend.rms_norm if self.fused else rms_norm
-        return self.score(norm(x, self.norm, self.eps), guidance)
+        if self.fused:
+            x = ascend.rms_norm(x, self.norm.weight, self.eps)
+        else:
+            x = self.norm(x)
+        return self.score(x, guidance)
 
     def score(self, hidden: Tensor, guidance: Tensor) -> Tensor:
         """Normed hidden (R*W, C) -> guided logits (N*W, V) float32."""
-        logits = self.matmul(hidden, self.head).astype(ms.float32)
+        logits = self.head(hidden).astype(ms.float32)
         if self.guided:
             logits = self.log_softmax(logits) if self.log_probs else logits
             wanted, unwanted = self.split(logits)

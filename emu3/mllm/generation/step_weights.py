@@ -2,7 +2,8 @@
 
 Small networks spend their time between the kernels, so q, k, v and gate, up are joined there. The
 copies are refreshed at the start of every generation, since training may have moved the originals.
-Large networks read the originals: joining gains little there and would double the memory.
+Large networks read the originals: joining gains little there and would double the memory. Weights
+of 16 or 8 bits are never joined: their kernel takes several matrices.
 """
 
 from mindspore import Parameter, Tensor, ops
@@ -13,32 +14,36 @@ FUSE_BELOW_BYTES = 512 * 2**20
 class StepWeights:
     """Per layer: `qkv[i]` and `gate_up[i]`, each one joined matrix or the list of its parts.
 
-    `head(first, stop)` gives the head's rows for the candidates first..stop-1.
+    `head(first, stop)` gives the head's rows for the candidates first..stop-1. A matrix is a tuple:
+    its weight, and the scales of 8 bits.
     """
 
     def __init__(self, model) -> None:
         layers = model.model.layers
         size = sum(p.nbytes for layer in layers for p in layer.get_parameters())
-        self.fused = size <= FUSE_BELOW_BYTES
+        self.fused = size <= FUSE_BELOW_BYTES and model.lm_head.stored is None
         self._joined: list[tuple[Parameter, list[Parameter]]] = []
-        self._all_rows = model.lm_head.weight
-        self._heads: dict[tuple[int, int], Parameter] = {}
+        self._all_rows = model.lm_head.parts()
+        self._heads: dict[tuple[int, int], tuple[Parameter, ...]] = {}
         self.qkv, self.gate_up = [], []
         for i, layer in enumerate(layers):
             attention, mlp = layer.self_attn, layer.mlp
-            qkv = [attention.q_proj.weight, attention.k_proj.weight, attention.v_proj.weight]
+            qkv = [attention.q_proj.parts(), attention.k_proj.parts(), attention.v_proj.parts()]
             self.qkv.append(self._join(f"step.{i}.qkv", qkv))
-            gate_up = [mlp.gate_proj.weight, mlp.up_proj.weight]
+            gate_up = [mlp.gate_proj.parts(), mlp.up_proj.parts()]
             self.gate_up.append(self._join(f"step.{i}.gate_up", gate_up))
 
-    def head(self, first: int, stop: int) -> Parameter:
+    def head(self, first: int, stop: int) -> tuple[Parameter, ...]:
         """(stop - first, C): a copy of those rows, or the head itself when it is all of them."""
-        if (first, stop) == (0, self._all_rows.shape[0]):
+        if (first, stop) == (0, self._all_rows[0].shape[0]):
             return self._all_rows
         if (first, stop) not in self._heads:
-            rows = self._head_rows(first, stop)
-            head = Parameter(rows, name=f"step.head.{first}", requires_grad=False)
-            self._heads[first, stop] = head
+            self._heads[first, stop] = tuple(
+                Parameter(
+                    _rows(part, first, stop), name=f"step.head.{first}.{i}", requires_grad=False
+                )
+                for i, part in enumerate(self._all_rows)
+            )
         return self._heads[first, stop]
 
     def refresh(self) -> None:
@@ -46,15 +51,19 @@ class StepWeights:
         for joined, parts in self._joined:
             ops.assign(joined, ops.concat(parts, 0))
         for rows, head in self._heads.items():
-            ops.assign(head, self._head_rows(*rows))
+            for copy, part in zip(head, self._all_rows):
+                ops.assign(copy, _rows(part, *rows))
 
-    def _join(self, name: str, parts: list[Parameter]) -> list[Parameter]:
+    def _join(
+        self, name: str, matrices: list[tuple[Parameter, ...]]
+    ) -> list[tuple[Parameter, ...]]:
         if not self.fused:
-            return parts
-        joined = Parameter(ops.concat(parts, 0), name=name, requires_grad=False)
-        self._joined.append((joined, parts))
-        return [joined]
+            return matrices
+        weights = [weight for (weight,) in matrices]
+        joined = Parameter(ops.concat(weights, 0), name=name, requires_grad=False)
+        self._joined.append((joined, weights))
+        return [(joined,)]
 
-    def _head_rows(self, first: int, stop: int) -> Tensor:
-        width = self._all_rows.shape[1]
-        return ops.Slice()(self._all_rows, (first, 0), (stop - first, width))
+
+def _rows(part: Parameter, first: int, stop: int) -> Tensor:
+    return ops.Slice()(part, (first, 0), (stop - first, part.shape[1]))

@@ -16,7 +16,6 @@ from pathlib import Path
 
 from emu3.errors import InputError
 from emu3.files import atomic_path
-from emu3.runtime import notice
 
 FOLDER = Path(__file__).parent
 COMPILERS = ("c++", "g++", "clang++")
@@ -27,16 +26,6 @@ LEVELS = (
     ("avx2 fma", ""),
 )
 SECONDS = 300
-
-
-@cache
-def library() -> Path | None:
-    """The compiled library; None, after one notice, where there is no way to compile it."""
-    try:
-        return built(compiler())
-    except InputError as error:
-        notice(f"{error}; computing with slower operators")
-        return None
 
 
 def compiler() -> tuple[str, ...]:

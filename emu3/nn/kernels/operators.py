@@ -9,11 +9,14 @@ with inputs first and outputs last in each list; it returns 0 when all went well
 """
 
 from collections.abc import Callable
+from functools import cache
+from pathlib import Path
 
 from mindspore import ops
 
 from emu3 import runtime
-from emu3.nn.kernels.library import library, loaded
+from emu3.errors import InputError
+from emu3.nn.kernels.library import built, compiler, loaded
 
 
 def operator(name: str, out_shape: Callable, out_dtype: Callable) -> ops.Custom | None:
@@ -30,3 +33,13 @@ def operator(name: str, out_shape: Callable, out_dtype: Callable) -> ops.Custom 
         return None
     loaded(path).set_threads(runtime.cpu_threads())
     return ops.Custom(f"{path}:{name}", out_shape, out_dtype, func_type="aot")
+
+
+@cache
+def library() -> Path | None:
+    """The compiled library; None, after one notice, where there is no way to compile it."""
+    try:
+        return built(compiler())
+    except InputError as error:
+        runtime.notice(f"{error}; computing with slower operators")
+        return None

@@ -72,7 +72,7 @@ def test_joined_weights_follow_the_model():
     query = model.model.layers[0].self_attn.q_proj.weight
     query.set_data(Tensor(np.full(query.shape, 7.0, np.float32)))
     weights.refresh()
-    assert (weights.qkv[0][0].asnumpy()[: query.shape[0]] == 7).all()
+    assert (weights.qkv[0][0][0].asnumpy()[: query.shape[0]] == 7).all()
 
 
 def test_a_repeated_generation_takes_the_same_step(model):

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from emu3.errors import InputError
-from emu3.nn.kernels import library
+from emu3.nn.kernels import library, operators
 
 
 @pytest.fixture
@@ -56,11 +56,11 @@ def test_a_failing_compiler_is_told_of_in_one_line_once(fake_compiler, monkeypat
     fake_compiler.write_text(f"#!/bin/sh\necho >> {fake_compiler.parent}/runs\necho no room >&2\n")
     with open(fake_compiler, "a") as file:
         file.write("echo more >&2\nexit 1\n")
-    library.library.cache_clear()
+    operators.library.cache_clear()
     try:
-        assert library.library() is None and library.library() is None
+        assert operators.library() is None and operators.library() is None
     finally:
-        library.library.cache_clear()
+        operators.library.cache_clear()
     said = capsys.readouterr().err
     assert said.count("\n") == 1 and "no room; computing with slower operators" in said
     assert runs(fake_compiler) == 1

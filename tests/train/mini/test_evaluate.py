@@ -23,7 +23,7 @@ SEED = 5
 class PerfectModels:
     """Paints the scene a prompt was written for, answers what is right, rebuilds exactly."""
 
-    def __init__(self, model, vq_model, settings, device):
+    def __init__(self, model, vq_model, settings, device, weights):
         self.settings = settings
         self.prompts = {p.text: p for p in make_prompts(20, SEED)}
         self.answers = {q.text: q.answer for q in make_questions(18, SEED)}
