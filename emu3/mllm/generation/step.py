@@ -252,10 +252,7 @@ class StepNetwork(nn.Cell):
         cos, sin, seen, places = self.geometry(positions, slots, bias, x)
         for layer in self.layers:
             x = layer(x, cos, sin, seen, places)
-        if self.fused:
-            x = ascend.rms_norm(x, self.norm.weight, self.eps)
-        else:
-            x = self.norm(x)
+        x = ascend.rms_norm(x, self.norm.weight, self.eps) if self.fused else self.norm(x)
         return self.score(x, guidance)
 
     def score(self, hidden: Tensor, guidance: Tensor) -> Tensor:
