@@ -6,9 +6,9 @@ from typing import Any
 from transformers.configuration_utils import PretrainedConfig
 
 from emu3.errors import InputError
-from emu3.names import GROUP
 
 LIBRARY = {*inspect.signature(PretrainedConfig.__init__).parameters, "attn_implementation"}
+GROUP = 64  # input columns that share a scale; emu3/nn/kernels/product.cpp has it, too
 # What `emu3 quantize` writes as quantization_config; other tools' weights are laid out otherwise.
 QUANTISED = {"quant_method": "emu3-int8", "bits": 8, "group_size": GROUP}
 # Would change what is computed, and is not done here: the values that leave it as it is.

@@ -9,6 +9,7 @@ import math
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
+from emu3.configfields import GROUP
 from emu3.errors import InputError, gib
 from emu3.mllm.configuration_emu3 import Emu3Config
 from emu3.mllm.generation.decoder import cache_slots
@@ -16,7 +17,7 @@ from emu3.mllm.generation.prefill import CHUNK
 from emu3.mllm.generation.schemes import Plain, Scheme
 from emu3.mllm.generation.step_weights import FUSE_BELOW_BYTES
 from emu3.mllm.vocabulary import Vocabulary
-from emu3.names import GROUP, WEIGHTS
+from emu3.names import WEIGHTS
 from emu3.tokenizer.configuration_emu3visionvq import Emu3VisionVQConfig
 from emu3.tokenizer.layers import SCORES_AT_ONCE
 from emu3.tokenizer.modeling_emu3visionvq import DISTANCES_AT_ONCE

@@ -15,7 +15,6 @@ DTYPES = {
     "bf16": "bfloat16",
 }
 WEIGHTS = ("float32", "bfloat16", "int8")  # what matrices may be stored as on CPU
-GROUP = 64  # input columns that share a scale in int8; emu3/nn/kernels/product.cpp has it, too
 ATTENTION = ("eager", "sdpa", "flash_attention_2")
 
 

@@ -9,11 +9,12 @@ import numpy as np
 from mindspore import Parameter, Tensor, nn
 from mindspore.common.np_dtype import bfloat16
 
+from emu3.configfields import GROUP
 from emu3.errors import InputError, gib
 from emu3.files import read_json
 from emu3.hub import CONFIG, to_convert
-from emu3.names import GROUP, check_name
 from emu3.names import WEIGHTS as WEIGHTS_FORMS
+from emu3.names import check_name
 from emu3.nn.forms import encoded, form_bytes
 from emu3.nn.linear import Weighted
 from emu3.runtime import available_memory_bytes, device_target, notice

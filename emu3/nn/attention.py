@@ -4,13 +4,9 @@ Shapes: B batch, T new tokens, S tokens in all (cached and new), H query heads, 
 D head width.
 """
 
-from functools import cache
-
 import mindspore as ms
 import numpy as np
 from mindspore import Tensor, ops
-
-from emu3.nn.kernels.operators import operator
 
 # Added to dropped scores. Finite, so that a row which drops everything stays free of NaN.
 MASKED = float(np.finfo(np.float32).min) / 2
@@ -61,18 +57,3 @@ def dropped(bias: Tensor) -> Tensor:
     (T, S)."""
     drop = (bias < MASKED / 2).astype(ms.uint8)
     return drop.reshape(drop.shape[2:]) if drop.shape[0] == 1 else drop
-
-
-@cache
-def step_attention() -> ops.Custom | None:
-    """A decoding step between its products, on CPU: emu3/nn/kernels/step_attention.cpp.
-
-    x (R*W, (H+2G)*D), cos and sin (R*W, 1, D), bias (R, 1, W, S), places (R*W*G,), keys and values
-    (R*G*S, D), which it writes -> (R*W, H*D); all float32 but places.
-    """
-
-    def shape(x, cos, sin, bias, places, keys, values):
-        groups = keys[0] // bias[0] // bias[3]
-        return (x[0], x[1] - 2 * groups * keys[1])
-
-    return operator("step_attention", shape, lambda x, *_: x)

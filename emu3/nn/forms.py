@@ -19,7 +19,7 @@ import numpy as np
 from mindspore import Parameter, ParameterTuple, Tensor, nn, ops
 from mindspore.common.np_dtype import bfloat16
 
-from emu3.names import GROUP
+from emu3.configfields import GROUP
 from emu3.nn.kernels.operators import operator
 from emu3.tensorfile import to_bfloat16
 

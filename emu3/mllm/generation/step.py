@@ -20,9 +20,10 @@ from emu3.mllm.generation.sampling import Sampler, SamplerKind
 from emu3.mllm.generation.step_weights import StepWeights
 from emu3.mllm.rotary import rope_table_of_steps
 from emu3.nn import ascend
-from emu3.nn.attention import MASKED, attend, step_attention
+from emu3.nn.attention import MASKED, attend
 from emu3.nn.forms import Matrices
 from emu3.nn.parameters import table, zeros
+from emu3.nn.step_attention import step_attention
 
 if TYPE_CHECKING:
     from emu3.mllm.generation.request import Request
