@@ -17,6 +17,8 @@ class Dropout(nn.Cell):
         self.dropout = nn.Dropout(p=p)
 
     def construct(self, x: Tensor) -> Tensor:
-        if self.native:
-            return mint.nn.functional.dropout(x, self.p, self.training) if self.p > 0 else x
-        return self.dropout(x)
+        if not self.native:
+            return self.dropout(x)
+        if self.training and self.p > 0:
+            return mint.nn.functional.dropout(x, self.p)
+        return x

@@ -31,6 +31,7 @@ ACLOP = {
     "DropoutGrad": ("Float16", "Float32"),
     "ExpandDims": (*FLOATS, *WHOLE),  # a view
     "Gather": (*FLOATS, *WHOLE),
+    "Generator": ("Int64",),  # the seed of dropout, on the host
     "GatherNd": (*FLOATS, *WHOLE),
     "ScatterNdUpdate": (*FLOATS, *WHOLE),
     "ScatterUpdate": (*FLOATS, *WHOLE),
