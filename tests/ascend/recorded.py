@@ -4,6 +4,7 @@ The front end infers shapes and dtypes by the real operators' own rules, bfloat1
 needs no kernels; so Ascend's arms compile here, though they cannot run.
 """
 
+import os
 import re
 from dataclasses import dataclass
 
@@ -34,7 +35,10 @@ class Operator:
 
 def recorded(method, *arguments) -> list[Operator]:
     """The operators that compiling a cell's method for these arguments makes kernels of."""
-    text = dump_func_graph(_frontend_compile(method)(*arguments).func_graph)
+    try:
+        text = dump_func_graph(_frontend_compile(method)(*arguments).func_graph)
+    finally:
+        os.environ.pop("MS_DEV_PRECOMPILE_ONLY", None)  # MindSpore leaves it: nothing would run
     found = []
     for node in NODE.split(text)[1:]:
         name = NAME.match(node)[1]
