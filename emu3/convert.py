@@ -37,6 +37,10 @@ class Joined:
         """The stored type's name, in small letters."""
         return self.parts[0].kind.lower()
 
+    def float(self) -> "Joined":
+        """Itself: bfloat16 is read as float32."""
+        return self
+
     def asnumpy(self) -> np.ndarray:
         """The whole tensor."""
         arrays = [part.read() for part in self.parts]
