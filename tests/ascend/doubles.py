@@ -123,9 +123,18 @@ def documented_attention(q, k, v, drop, scale):
 
 
 def flash_attention_score(
-    query, key, value, head_num, attn_mask=None, scalar_value=1.0, input_layout="BSH"
+    query,
+    key,
+    value,
+    head_num,
+    drop_mask=None,
+    attn_mask=None,
+    keep_prob=1.0,
+    scalar_value=1.0,
+    input_layout="BSH",
 ):
-    """ops.flash_attention_score, layout BNSD, as inference and training call it."""
+    """ops.flash_attention_score, layout BNSD, without dropout."""
+    require(drop_mask is None and keep_prob == 1.0, "flash: this double drops nothing")
     require(input_layout == "BNSD", "flash: another layout than this double's")
     require(sixteen(query.dtype), "flash: float16 or bfloat16")
     require(query.dtype == key.dtype and query.dtype == value.dtype, "flash: dtypes differ")
@@ -135,6 +144,14 @@ def flash_attention_score(
     require(attn_mask.dtype == ms.uint8 or attn_mask.dtype == ms.bool_, "flash: dtype of the mask")
     require(attn_mask.shape in ((t, s), (b, 1, t, s), (b, n, t, s)), "flash: shape of the mask")
     return documented_attention(query, key, value, attn_mask, scalar_value)
+
+
+def tensor_scatter_elements(input_x, indices, updates, axis=0, reduction="none"):
+    """ops.tensor_scatter_elements: reduction "none" alone, float16 and float32 alone."""
+    require(reduction == "none", "tensor_scatter_elements: only none for now")
+    allowed = input_x.dtype == ms.float32 or input_x.dtype == ms.float16
+    require(allowed, "tensor_scatter_elements: float16 or float32")
+    return ops.TensorScatterElements(axis, reduction)(input_x, indices, updates)
 
 
 class KVCacheScatterUpdate(nn.Cell):
@@ -226,6 +243,7 @@ OPERATORS = {
         rotary_position_embedding,
         fused_infer_attention_score,
         flash_attention_score,
+        tensor_scatter_elements,
     ),
     mint: (split, topk, sort, cumsum, argmax, narrow),
     auto_generate: (KVCacheScatterUpdate, WeightQuantBatchMatmul),

@@ -206,7 +206,8 @@ class StepNetwork(nn.Cell):
         self.head = Matrices([weights.head(*kind.candidates)], stored)
         heads = (config.num_attention_heads, config.num_key_value_heads, config.head_dim)
         attention = model.model.layers[0].self_attn.attention
-        self.fused, self.eps = ascend.fits(model.dtype, attention, *heads), config.rms_norm_eps
+        self.fused = ascend.fits(model.model.norm.weight.dtype, attention, *heads)
+        self.eps = config.rms_norm_eps
         if self.fused:
             form, self.geometry = ascend_step.AscendLayer, ascend_step.AscendGeometry(config, kind)
         else:
