@@ -10,7 +10,7 @@ from tests.golden_weights import set_golden_weights
 from tests.mllm.generation.conftest import MARKERS, SIZES, prompt
 
 # Heads of 16 are the operators' least.
-WIDER = {"hidden_size": 64, "num_attention_heads": 4, "num_hidden_layers": 1}
+WIDER = {"hidden_size": 64, "num_attention_heads": 4}
 PROMPTS = [prompt(9, seed=1)[0], prompt(5, seed=2)[0]]
 WAYS = {
     "plain": {},
@@ -23,10 +23,10 @@ WAYS = {
 }
 
 
-def make_model() -> Emu3ForCausalLM:
+def make_model(layers: int = 1) -> Emu3ForCausalLM:
     """Golden weights with heads wide enough for Ascend."""
     ids = {f"{name}_token_id": value for name, value in MARKERS.items()}
-    config = Emu3Config(**{**SIZES, **WIDER}, **ids)
+    config = Emu3Config(**{**SIZES, **WIDER, "num_hidden_layers": layers}, **ids)
     return set_golden_weights(Emu3ForCausalLM(config)).set_train(False)
 
 
