@@ -152,8 +152,12 @@ class PromptBuilder:
         return self._joined(self._pieces(parts))
 
     def generation(self, text: str, h: int, w: int) -> list[int]:
-        """The prompt that asks for a picture of h x w codes; ends in img."""
-        return self.prompt([Text(text), Open((h, w))])
+        """The prompt that asks for a picture of h x w codes; ends in img.
+
+        It is `prompt([Text(text), Open((h, w))])`, on a shorter way.
+        """
+        head = self.vocabulary.image_head(self.size_ids(h, w)).tolist()
+        return self._joined([[self.vocabulary.bos], *self._user(text), head])
 
     def understanding(self, text: str, codes: np.ndarray | None = None) -> list[int]:
         """The prompt that asks `text` about a picture of codes (h, w), or without a picture."""
@@ -209,6 +213,8 @@ class PromptBuilder:
         return head if part.begun is None else [*head, *self.vocabulary.frame_ids(part.begun)]
 
     def _user(self, text: str) -> Pieces:
+        if not isinstance(text, str):
+            raise InputError(f"prompt {text!r} is no text; allowed: str; change --prompt")
         return self._split(text) if self.allow_special_tokens else [text]
 
     def _split(self, text: str) -> Pieces:

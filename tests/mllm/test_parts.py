@@ -108,7 +108,7 @@ def test_turns_are_tokenised_as_training_does(builder):
         (lambda b: b.conversation(["a"]), "str"),
         (lambda b: Message("system", "a"), "user, assistant"),
         (lambda b: Message("user", [Open((2, 3))]), "Open is no part"),
-        (lambda b: Text(3), "no text"),
+        (lambda b: b.prompt([Text(3)]), "no text"),
         (lambda b: Coded(np.zeros(3)), "shape"),
         (lambda b: Coded(FRAMES, fps=0), "--fps"),
         (lambda b: Clip([]), "no frames"),
