@@ -14,9 +14,10 @@ from mindspore import Parameter, Tensor
 
 from emu3.arrays import as_numpy
 from emu3.nn import ascend
-from emu3.nn.attention import MASKED, attend
+from emu3.nn.attention import attend
 from emu3.nn.conv import CausalConv3d, repeat_pixels
 from emu3.nn.forms import GROUP, quantised
+from emu3.nn.masked import MASKED
 from emu3.tokenizer.layers import PlainNorm
 
 ROWS, WINDOW, HEADS, GROUPS, SLOTS, WIDTH = 2, 4, 8, 2, 256, 64

@@ -260,6 +260,8 @@ def peer_settings(options: DecodeOptions, prefix: int) -> dict:
 
 def run_prefill(options: PrefillOptions) -> None:
     """Measure and print how fast prompts enter the cache."""
+    from emu3.mllm.generation import PrefillDone
+
     options.device.start()
     net, against = options.net.sizes, options.against
     model = nets.random_model(net, options.prefix + 8, options.device)
@@ -267,7 +269,7 @@ def run_prefill(options: PrefillOptions) -> None:
 
     def ours() -> float:
         events = model.stream(prompts, max_new_tokens=1, jit=options.device.jit)
-        return next(events).seconds
+        return next(event.seconds for event in events if isinstance(event, PrefillDone))
 
     print(measure.machine())
     with ExitStack() as stack:

@@ -22,7 +22,7 @@ from emu3.codesfile import Codes
 from emu3.errors import InputError
 from emu3.files import own_folder, require_file
 from emu3.loading import load_models, read_configs
-from emu3.mllm.generation.events import Done, RowDone
+from emu3.mllm.generation.events import Done, PrefillPart, RowDone
 from emu3.options import group, non_negative_int, option, path_text, whole, words
 from emu3.pipeline import (
     DrawSettings,
@@ -275,6 +275,8 @@ class Studio:
                 progress.add(1, len(event.codes) + 1)
                 self._save_now_and_then(sheets)
                 self._show(sheet, event.row + 1)
+            elif isinstance(event, PrefillPart):
+                progress.prompt(event.done, event.parts)
             elif isinstance(event, Done):
                 self.forwards += sum(event.forwards)
 

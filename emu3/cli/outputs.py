@@ -13,6 +13,8 @@ from emu3 import __version__, animations
 from emu3.files import atomic_path, numbered_path, place_new, temporary_path, writable_folder
 from emu3.images import open_image
 
+PROMPT_BAR = "{desc}: {percentage:3.0f}%|{bar}| {elapsed}<{remaining}"
+
 
 def new_file(folder: Path, stem: str, suffix: str, write: Callable[[Path], None]) -> Path:
     """Write `folder/stem_NNNN.suffix` under the first free number, even beside other processes."""
@@ -129,11 +131,13 @@ class Progress:
         self.latest = 0.0
         # Without smoothing tqdm's rate is all that is counted by all the time.
         self.bar = tqdm(total=total, unit=unit, dynamic_ncols=True, leave=True, smoothing=0)
+        self.prompts: tqdm | None = None
 
     def __enter__(self) -> "Progress":
         return self
 
     def __exit__(self, *exception: object) -> None:
+        self._end_prompts()
         self.bar.close()
 
     @property
@@ -142,6 +146,19 @@ class Progress:
         if self.start is None or self.latest <= self.start:
             return None
         return self.counted / (self.latest - self.start)
+
+    def prompt(self, done: int, parts: int) -> None:
+        """Show how far the prompts are, in a bar of its own that goes away."""
+        if self.prompts is None:
+            self.prompts = tqdm(total=parts, desc="prompt", leave=False, bar_format=PROMPT_BAR)
+        self.prompts.update(done - self.prompts.n)
+        if done == parts:
+            self._end_prompts()
+
+    def _end_prompts(self) -> None:
+        if self.prompts is not None:
+            self.prompts.close()
+            self.prompts = None
 
     def add(self, units: int, tokens: int) -> None:
         """Count finished units and the tokens they took."""

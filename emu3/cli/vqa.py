@@ -13,7 +13,7 @@ from emu3.cli.room import require_room_for_answers, require_room_for_pixels
 from emu3.errors import InputError, about
 from emu3.images import open_image
 from emu3.loading import check_same_codes, load_language, load_vision, read_configs
-from emu3.mllm.generation.events import TextPiece
+from emu3.mllm.generation.events import PrefillPart, TextPiece
 from emu3.options import group, option, path_text, whole, words
 from emu3.pipeline import Answers, AskSettings, in_lists
 
@@ -158,6 +158,8 @@ class Desk:
                 if isinstance(event, TextPiece):
                     ids[event.sequence] += event.ids.tolist()
                     progress.add(len(event.ids), len(event.ids))
+                elif isinstance(event, PrefillPart):
+                    progress.prompt(event.done, event.parts)
         finally:
             progress.bar.clear()
             for (_, (path, question)), row in zip(batch, ids):

@@ -27,11 +27,12 @@ from emu3.mllm.generation.settings import check_stated
 from emu3.mllm.rotary import causal_bias, positions_from_mask, rope_table
 from emu3.mllm.tokenization_emu3 import TOKENIZER_FILES
 from emu3.names import WEIGHTS
-from emu3.nn.attention import attend, rotate
+from emu3.nn.attention import Attend, Rotary, heads
 from emu3.nn.dropout import Dropout
 from emu3.nn.linear import Embedding, Linear
 from emu3.nn.log_sum_exp import shifted_exp
 from emu3.nn.rmsnorm import RMSNorm
+from emu3.nn.swiglu import SwiGLU
 from emu3.pretrained import PretrainedModel
 
 IGNORED_LABEL = -100
@@ -48,6 +49,11 @@ class CausalLMOutput(ModelOutput):
     hidden_states: tuple[Tensor, ...] | None = None  # each layer's input, then the normed output
 
 
+def ends(x: Tensor, last: int | None) -> Tensor:
+    """The last tokens of x (B, T, ...), or all of them for None."""
+    return x if last is None else x[:, -last:]
+
+
 class Attention(nn.Cell):
     """Self-attention with rotary positions; keys are cached after rotation."""
 
@@ -58,6 +64,7 @@ class Attention(nn.Cell):
         self.dropout = config.attention_dropout
         self.exchange = None  # set by emu3.parallel.sequence.share_sequence
         self.attention = runtime.resolve_attention(config._attn_implementation)
+        self.rotary, self.attend = Rotary(), Attend(self.attention)
         groups = config.num_key_value_heads * config.head_dim
         self.q_proj = Linear(width, width, sigma=sigma)
         self.k_proj = Linear(width, groups, sigma=sigma)
@@ -72,25 +79,27 @@ class Attention(nn.Cell):
         bias: Tensor,
         past_key: Tensor | None = None,
         past_value: Tensor | None = None,
+        last: int | None = None,
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """x (B, T, C) -> (B, T, C), and all keys and values so far (B, G, S, D)."""
-        query = rotate(self._heads(self.q_proj(x)), cos, sin)
-        key = rotate(self._heads(self.k_proj(x)), cos, sin)
-        value = self._heads(self.v_proj(x))
+        """x (B, T, C) -> (B, T, C), and all keys and values so far (B, G, S, D).
+
+        With `last` only so many last tokens of T look back.
+        """
+        query = self.rotary(self.q_proj(ends(x, last)), ends(cos, last), ends(sin, last))
+        if last is not None:
+            bias = bias[:, :, -last:]
+        key = self.rotary(self.k_proj(x), cos, sin)
+        value = heads(self.v_proj(x), self.head_dim)
         if past_key is not None:
             key = ops.cat((past_key, key), 2)
             value = ops.cat((past_value, value), 2)
         dropout = self.dropout if self.training else 0.0
         if self.exchange is not None:
             query, key, value = self.exchange.to_heads(query, key, value)
-        out = attend(query, key, value, bias, self.attention, dropout)
+        out = self.attend(query, key, value, bias, dropout)
         if self.exchange is not None:
             out = self.exchange.to_sequence(out)
         return self.o_proj(out), key, value
-
-    def _heads(self, x: Tensor) -> Tensor:
-        b, t, width = x.shape
-        return x.reshape((b, t, width // self.head_dim, self.head_dim)).transpose((0, 2, 1, 3))
 
 
 class MLP(nn.Cell):
@@ -102,9 +111,10 @@ class MLP(nn.Cell):
         self.gate_proj = Linear(width, inner, sigma=config.initializer_range)
         self.up_proj = Linear(width, inner, sigma=config.initializer_range)
         self.down_proj = Linear(inner, width, sigma=config.initializer_range)
+        self.swiglu = SwiGLU()
 
     def construct(self, x: Tensor) -> Tensor:
-        return self.down_proj(ops.silu(self.gate_proj(x)) * self.up_proj(x))
+        return self.down_proj(self.swiglu(self.gate_proj(x), self.up_proj(x)))
 
 
 class DecoderLayer(nn.Cell):
@@ -130,12 +140,13 @@ class DecoderLayer(nn.Cell):
         bias: Tensor,
         past_key: Tensor | None = None,
         past_value: Tensor | None = None,
+        last: int | None = None,
     ) -> tuple[Tensor, Tensor, Tensor]:
         """As `Attention.construct`."""
         out, key, value = self.self_attn(
-            self.input_layernorm(x), cos, sin, bias, past_key, past_value
+            self.input_layernorm(x), cos, sin, bias, past_key, past_value, last
         )
-        x = x + self.dropout(out)
+        x = ends(x, last) + self.dropout(out)
         x = x + self.dropout(self.mlp(self.post_attention_layernorm(x)))
         return x, key, value
 
@@ -170,7 +181,7 @@ class Emu3Model(nn.Cell):
             Normed output (B, T, C), each layer's input, and key and value of each layer in turn.
         """
         x = self.dropout(embeds)
-        cos, sin = cos.astype(x.dtype).expand_dims(1), sin.astype(x.dtype).expand_dims(1)
+        cos, sin = cos.astype(x.dtype), sin.astype(x.dtype)
         states, cache = (), ()
         for i, layer in enumerate(self.layers):
             states += (x,)

@@ -6,7 +6,7 @@ Shapes: B batch, T new tokens, S tokens in all (cached and new), D head width. N
 import numpy as np
 
 from emu3.mllm.configuration_emu3 import Emu3Config
-from emu3.nn.attention import MASKED
+from emu3.nn.masked import MASKED
 
 
 def rope_table(config: Emu3Config, length: int) -> tuple[np.ndarray, np.ndarray]:

@@ -4,12 +4,49 @@ Shapes: B batch, T new tokens, S tokens in all (cached and new), H query heads, 
 D head width.
 """
 
-import mindspore as ms
-import numpy as np
-from mindspore import Tensor, ops
+from functools import cache
 
-# Added to dropped scores. Finite, so that a row which drops everything stays free of NaN.
-MASKED = float(np.finfo(np.float32).min) / 2
+import mindspore as ms
+from mindspore import Tensor, nn, ops
+
+from emu3.nn.kernels.operators import operator
+from emu3.nn.masked import MASKED
+
+
+class Rotary(nn.Cell):
+    """Rows x (B, T, H * D), cos and sin (B or 1, T, D) -> rotated heads (B, H, T, D)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.kernel = rotary_kernel()
+
+    def construct(self, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+        if self.kernel is None or x.dtype != ms.float32:
+            return rotate(heads(x, cos.shape[-1]), cos.expand_dims(1), sin.expand_dims(1))
+        return self.kernel(x, cos, sin)
+
+
+class Attend(nn.Cell):
+    """`attend`, for many rows at a time, by a kernel of ours where there is one."""
+
+    def __init__(self, attention: str) -> None:
+        super().__init__()
+        self.attention = attention
+        self.kernel = attention_kernel() if attention == "eager" else None
+
+    def construct(
+        self, query: Tensor, key: Tensor, value: Tensor, bias: Tensor, dropout: float
+    ) -> Tensor:
+        """As `attend`; the kernel gives 0 where a row sees nothing."""
+        if self.kernel is None or dropout > 0 or query.dtype != ms.float32:
+            return attend(query, key, value, bias, self.attention, dropout)
+        return self.kernel(query, key, value, bias)
+
+
+def heads(x: Tensor, head_dim: int) -> Tensor:
+    """(B, T, H * D) -> (B, H, T, D)."""
+    b, t, width = x.shape
+    return x.reshape((b, t, width // head_dim, head_dim)).transpose((0, 2, 1, 3))
 
 
 def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
@@ -57,3 +94,29 @@ def dropped(bias: Tensor) -> Tensor:
     (T, S)."""
     drop = (bias < MASKED / 2).astype(ms.uint8)
     return drop.reshape(drop.shape[2:]) if drop.shape[0] == 1 else drop
+
+
+@cache
+def rotary_kernel() -> ops.Custom | None:
+    """Ours for float32 on CPU, where it can be compiled."""
+    back = operator("rotary_grad", lambda d, *_: (d[0], d[2], d[1] * d[3]), lambda slope, *_: slope)
+
+    def bprop(x, cos, sin, out, dout):
+        return back(dout, cos, sin), ops.zeros_like(cos), ops.zeros_like(sin)
+
+    def shape(x, cos, sin):
+        return x[0], x[2] // cos[2], x[1], cos[2]
+
+    return operator("rotary", shape, lambda x, *_: x, bprop)
+
+
+@cache
+def attention_kernel() -> ops.Custom | None:
+    """Ours for float32 on CPU, where it can be compiled."""
+    back = operator("attention_grad", lambda q, k, v, *_: (q, k, v), lambda q, k, v, *_: (q, k, v))
+
+    def bprop(query, key, value, bias, out, dout):
+        by_query, by_key, by_value = back(query, key, value, bias, dout)
+        return by_query, by_key, by_value, ops.zeros_like(bias)
+
+    return operator("attention", lambda q, *_: (q[0], q[2], q[1] * q[3]), lambda q, *_: q, bprop)

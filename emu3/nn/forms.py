@@ -21,6 +21,7 @@ from mindspore.common.np_dtype import bfloat16
 
 from emu3.configfields import GROUP
 from emu3.nn.kernels.operators import operator
+from emu3.nn.matmul import MatMul
 from emu3.tensorfile import to_bfloat16
 
 DTYPES = {"float32": ms.float32, "bfloat16": ms.bfloat16, "int8": ms.int8}
@@ -40,7 +41,7 @@ class Product(nn.Cell):
         self.int8 = dtype == ms.int8
         self.kernel = product_kernel(NAMES[dtype])
         self.widen = widen_kernel(NAMES[dtype])
-        self.matmul, self.slice = ops.MatMul(transpose_b=True), ops.Slice()
+        self.matmul, self.slice = MatMul(), ops.Slice()
 
     def construct(self, x: Tensor, *parts: Tensor) -> Tensor:
         if self.kernel is not None and x.shape[0] <= MOST_ROWS:

@@ -1,7 +1,7 @@
 """Linear and Embedding under the published parameter names (`weight`, `bias`).
 
-Both call the kernels that are fast on CPU and exist on Ascend: MatMul(transpose_b=True) on two
-axes, and Gather. Weights of Linear are stored (out, in).
+Both call the kernels that are fast on CPU and exist on Ascend: `emu3.nn.matmul` on two axes, and
+Gather. Weights of Linear are stored (out, in).
 """
 
 import mindspore as ms
@@ -11,6 +11,7 @@ from mindspore.common.initializer import Initializer, Normal, initializer
 from mindspore.nn.utils import no_init_parameters
 
 from emu3.nn import forms
+from emu3.nn.matmul import MatMul
 
 
 class PaddedNormal(Initializer):
@@ -94,7 +95,7 @@ class Linear(Weighted):
         self.weight = Parameter(initializer(Normal(sigma), (out_features, in_features), dtype))
         self.bias = Parameter(initializer("zeros", (out_features,), dtype)) if has_bias else None
         self.adapter = None  # set where a cell adds to what the weight gives
-        self.matmul = ops.MatMul(transpose_b=True)
+        self.matmul = MatMul()
 
     def construct(self, x: Tensor) -> Tensor:
         rows = x.reshape((-1, x.shape[-1]))

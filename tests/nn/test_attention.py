@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 from mindspore import Tensor, ops
 
-from emu3.nn.attention import MASKED, attend, rotate
+from emu3.nn.attention import attend, rotate
+from emu3.nn.masked import MASKED
 
 B, H, G, T, S, D = 2, 6, 2, 3, 8, 16
 

@@ -1,10 +1,14 @@
-"""AdamW (Loshchilov & Hutter 2019) with MindSpore's fused kernel `ops.Adam`, for CPU and Ascend.
+"""AdamW (Loshchilov & Hutter 2019): a kernel of ours, or MindSpore's fused `ops.Adam`.
 
 A step's terms are a plain tuple, (beta1's power, beta2's power, beta1, beta2, epsilon) as the
 kernel takes them: strict graph mode knows no named one.
 """
 
+from functools import cache
+
 from mindspore import Parameter, Tensor, ops
+
+from emu3.nn.kernels.operators import operator
 
 
 def kernel_epsilon(eps: float, power2: Tensor) -> Tensor:
@@ -29,3 +33,13 @@ def adamw(
     kept = ops.assign(weight, weight * (1 - lr * decay))
     grad = ops.depend(grad, kept)
     return adam(weight, exp_avg, exp_avg_sq, power1, power2, lr, beta1, beta2, eps, grad)[0]
+
+
+@cache
+def kernel() -> ops.Custom | None:
+    """AdamW on one float32 vector in place, and on the parameters that it holds.
+
+    Takes weight, moments, gradient, (clip, lr, beta1's power, beta2's power, decay, beta1, beta2,
+    epsilon) as one tensor, and the parameters; returns (1,), for what comes later to depend on.
+    """
+    return operator("adamw", lambda *_: (1,), lambda weight, *_: weight)

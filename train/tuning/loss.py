@@ -8,7 +8,7 @@ import mindspore as ms
 from mindspore import Tensor, nn, ops
 
 from emu3.mllm.modeling_emu3 import IGNORED_LABEL
-from emu3.nn.log_sum_exp import shifted_exp
+from emu3.nn.cross_entropy import CrossEntropy
 
 LOGITS_AT_ONCE = 2**25  # 128 MB of float32
 
@@ -22,6 +22,7 @@ class HeadLoss(nn.Cell):
         self.matmul_transpose_b = ops.MatMul(transpose_b=True)
         self.matmul = ops.MatMul()
         self.matmul_transpose_a = ops.MatMul(transpose_a=True)
+        self.cross_entropy = CrossEntropy()
 
     def construct(
         self, hidden: Tensor, weight: Tensor, labels: Tensor
@@ -58,17 +59,9 @@ class HeadLoss(nn.Cell):
 
     def _chunk(self, hidden: Tensor, weight: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """Loss of a chunk and its slope by the logits (n, V), in hidden's dtype."""
-        logits, powers, sums = shifted_exp(
-            self.matmul_transpose_b(hidden, weight).astype(ms.float32)
-        )
-        counted = (labels != IGNORED_LABEL).astype(ms.float32)
-        wanted = ops.maximum(labels, 0).expand_dims(1)
-        chosen = ops.gather_elements(logits, 1, wanted)[:, 0]
-        slope = powers * (counted / sums).expand_dims(1)
-        # Written back whole: Ascend's operator adds nothing, and takes float16 and float32 only.
-        there = ops.gather_elements(slope, 1, wanted) - counted.expand_dims(1)
-        slope = ops.tensor_scatter_elements(slope, wanted, there, 1, "none")
-        return ((ops.log(sums) - chosen) * counted).sum(), slope.astype(hidden.dtype)
+        logits = self.matmul_transpose_b(hidden, weight).astype(ms.float32)
+        loss, slope = self.cross_entropy(logits, labels)
+        return loss, slope.astype(hidden.dtype)
 
     def bprop(self, hidden, weight, labels, out, dout):
         """The gradients that the forward pass took, by the slope of the sum."""

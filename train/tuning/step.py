@@ -11,7 +11,7 @@ from mindspore import Parameter, ParameterTuple, Tensor, nn, ops
 
 from emu3.mllm import Emu3ForCausalLM
 from emu3.mllm.rotary import rope_table
-from emu3.nn.attention import MASKED
+from emu3.nn.masked import MASKED
 from emu3.parallel.collectives import Sum
 from emu3.parallel.mesh import Mesh
 from train.tuning.adam import kernel_epsilon
@@ -153,6 +153,8 @@ class Update(nn.Cell):
         super().__init__()
         self.units = nn.CellList(units)
         self.beta1, self.beta2, self.eps, self.max_norm = *betas, eps, max_norm
+        fixed = [[unit.decay, *betas, eps] for unit in units]
+        self.fixed = Tensor(np.array(fixed, np.float32))
         self.power1 = Parameter(Tensor(1.0, ms.float32), name="beta1_power", requires_grad=False)
         self.power2 = Parameter(Tensor(1.0, ms.float32), name="beta2_power", requires_grad=False)
 
@@ -163,6 +165,8 @@ class Update(nn.Cell):
         done = ops.assign(self.power1, power1) + ops.assign(self.power2, power2)
         eps = kernel_epsilon(self.eps, power2)
         terms = (power1, power2, self.beta1, self.beta2, eps)
+        moving = ops.concat([x.reshape((1,)) for x in (clip, lr, power1, power2)])
         for i in range(len(self.units)):
-            done = ops.depend(done, self.units[i].update(clip, lr, terms))
+            numbers = ops.concat((moving, self.fixed[i]))
+            done = ops.depend(done, self.units[i].update(clip, lr, terms, numbers))
         return done

@@ -29,7 +29,7 @@ from emu3.arrays import as_numpy
 from emu3.nn.linear import Embedding, Linear
 from emu3.parallel.collectives import Gather, Stack, Sum, SumScatter
 from emu3.parallel.mesh import Group
-from train.tuning.adam import adamw
+from train.tuning.adam import adamw, kernel
 
 
 class WholeWeight(nn.Cell):
@@ -101,6 +101,8 @@ class Unit(nn.Cell):
         zeros = Tensor(np.zeros(self.rows, np.float32))
         self.gradient = Parameter(zeros, name=f"{name}.gradient", requires_grad=False)
         self.adam = ops.Adam()
+        narrow = self.split or set(self.dtypes) != {ms.float32}
+        self.kernel = None if narrow else kernel()
 
     def collect(self, grads: tuple[Tensor, ...], keep: Tensor) -> Tensor:
         """Add the gradients of a backward pass to `keep` times those collected so far."""
@@ -126,11 +128,14 @@ class Unit(nn.Cell):
         rows = self.master.shape[0]
         return gradient[self.index * rows : (self.index + 1) * rows]
 
-    def update(self, clip: Tensor, lr: Tensor, terms: tuple) -> Tensor:
+    def update(self, clip: Tensor, lr: Tensor, terms: tuple, numbers: Tensor) -> Tensor:
         """AdamW on the own part, then the parameters of every process; returns a token.
 
-        `terms` are those of `train.tuning.adam`.
+        `terms` and `numbers` are those of `train.tuning.adam`, for its operator and its kernel.
         """
+        if self.kernel is not None:
+            state = (self.master, self.exp_avg, self.exp_avg_sq, self.gradient)
+            return self.kernel(*state, numbers, *self.parameters)
         gradient = self._own(self.gradient * clip)
         moments = (self.exp_avg, self.exp_avg_sq)
         done = adamw(self.adam, self.master, *moments, terms, lr, self.decay, gradient)

@@ -8,8 +8,9 @@ from emu3.mllm.generation.events import (
     Event,
     FrameDone,
     PrefillDone,
+    PrefillPart,
     RowDone,
     TextPiece,
 )
 
-__all__ = ["Done", "Event", "FrameDone", "PrefillDone", "RowDone", "TextPiece"]
+__all__ = ["Done", "Event", "FrameDone", "PrefillDone", "PrefillPart", "RowDone", "TextPiece"]

@@ -9,6 +9,7 @@ A slot holds one token of every row. Sizes come in buckets, and a step that is c
 serves every generation that fits it.
 """
 
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -18,12 +19,12 @@ from mindspore import Parameter, Tensor, ops
 
 from emu3 import runtime
 from emu3.mllm.generation.blocks import OneByOne
-from emu3.mllm.generation.prefill import prefill
+from emu3.mllm.generation.prefill import Prefill, prefill
 from emu3.mllm.generation.sampling import uniforms
 from emu3.mllm.generation.schemes import part
 from emu3.mllm.generation.step import StepKind
 from emu3.mllm.generation.step_weights import StepWeights
-from emu3.nn.attention import MASKED
+from emu3.nn.masked import MASKED
 
 if TYPE_CHECKING:
     from emu3.mllm.generation.request import Request
@@ -161,11 +162,19 @@ class Decoder:
         self.capacities = cache_slots(self.prompt_slots, self.count, self.kind.spare, known)
         self.tokens = np.zeros((self.kind.sequences, 0), np.int32)
         self.current: CompiledStep | None = None
+        self.prompted: Prefill | None = None
         self.store.refresh()
 
+    def prefill(self) -> Iterator[tuple[int, int]]:
+        """Run the prompts through the network; gives parts done and parts in all after each."""
+        self.prompted = yield from prefill(self.store.model, self.rows, self.prompt_slots)
+
     def start(self) -> Tensor:
-        """Prefill; returns the logits (N, V) of the first new token."""
-        done = prefill(self.store.model, self.rows, self.prompt_slots)
+        """Prefill, if that is not done; returns the logits (N, V) of the first new token."""
+        if self.prompted is None:
+            for _ in self.prefill():
+                pass
+        done, self.prompted = self.prompted, None
         source = Tensor(self.rows.source.astype(np.int32))
         self._enter(self.capacities.pop(0))
         self._load([ops.gather(tensor, source, 0) for tensor in done.cache])

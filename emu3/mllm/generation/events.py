@@ -6,6 +6,14 @@ import numpy as np
 
 
 @dataclass(frozen=True)
+class PrefillPart:
+    """`done` of `parts` parts of the prompts are in the cache; sent when it takes long."""
+
+    done: int
+    parts: int
+
+
+@dataclass(frozen=True)
 class PrefillDone:
     """The prompts are in the cache: `tokens` of them, padding not counted."""
 
@@ -64,4 +72,4 @@ class Done:
         return self.tokens / max(sum(self.forwards), 1)
 
 
-Event = PrefillDone | RowDone | FrameDone | TextPiece | Done
+Event = PrefillPart | PrefillDone | RowDone | FrameDone | TextPiece | Done

@@ -22,6 +22,7 @@ from emu3.mllm.generation.events import (
     Event,
     FrameDone,
     PrefillDone,
+    PrefillPart,
     RowDone,
     TextPiece,
 )
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from transformers.generation.configuration_utils import GenerationConfig
 
 TEXT_BLOCK = 8
+QUIET_SECONDS = 2.0  # a prefill may take before it is reported on
 
 
 class GenerationMixin:
@@ -140,6 +142,9 @@ def _run(model: GenerationMixin, request: Request, streamer) -> Iterator[Event]:
     decoder = part(request.settings.scheme.decoder)(store, request)
     progress = Texts(request) if request.grid is None else Pictures(request)
     try:
+        for parts in decoder.prefill():
+            if time.perf_counter() - began > QUIET_SECONDS:
+                yield PrefillPart(*parts)
         logits = _checked(decoder.start())
         prompts = sum(len(prompt) for prompt in request.rows.prompts)
         yield PrefillDone(prompts, time.perf_counter() - began)

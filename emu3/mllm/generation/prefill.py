@@ -12,6 +12,7 @@ heads, D head width.
                                  while each row keeps positions of its own
 """
 
+from collections.abc import Generator
 from dataclasses import dataclass
 
 import numpy as np
@@ -165,8 +166,11 @@ class Prefill:
     cache: tuple[Tensor, ...]
 
 
-def prefill(model, rows: Rows, slots: int) -> Prefill:
-    """Run the distinct prompts, packed into `slots` columns, through `model` once."""
+def prefill(model, rows: Rows, slots: int) -> Generator[tuple[int, int], None, Prefill]:
+    """Run the distinct prompts, packed into `slots` columns, through `model` once.
+
+    Yields parts done and parts in all after each part; returns what is left behind.
+    """
     ids, mask = rows.packed(slots)
     tables = _rope_tables(model.config, rows, slots)
     positions = positions_from_mask(mask)
@@ -176,12 +180,25 @@ def prefill(model, rows: Rows, slots: int) -> Prefill:
         embeds = model.model.embed_tokens(Tensor(ids[:, start:stop], int32))
         here = positions[:, start:stop]
         cos, sin = (
-            Tensor(np.stack([table[part][row] for table, row in zip(tables, here)]))
+            Tensor(np.stack([table[part][row] for table, row in zip(tables, here)]), embeds.dtype)
             for part in (0, 1)
         )
         bias = Tensor(causal_bias(mask[:, :stop], stop - start))
-        hidden, _, past = model.model(embeds, cos, sin, bias, *past)
-    return Prefill(hidden[:, -1], past)
+        if graph_mode():
+            hidden, _, past = model.model(embeds, cos, sin, bias, *past)
+            hidden = hidden[:, -1]
+            yield stop, slots
+            continue
+        before, past, count = past, (), len(model.model.layers)
+        for i, layer in enumerate(model.model.layers):
+            # Of the prompt's last layer only its last token goes on.
+            last = 1 if stop == slots and i + 1 == count else None
+            known = before[2 * i : 2 * i + 2] or (None, None)
+            embeds, *cached = layer(embeds, cos, sin, bias, *known, last)
+            past += tuple(cached)
+            yield start * count + (i + 1) * (stop - start), slots * count
+        hidden = model.model.norm(embeds[:, -1])
+    return Prefill(hidden, past)
 
 
 def _rope_tables(config, rows: Rows, slots: int) -> list[tuple[np.ndarray, np.ndarray]]:

@@ -20,8 +20,9 @@ from emu3.mllm.generation.sampling import Sampler, SamplerKind
 from emu3.mllm.generation.step_weights import StepWeights
 from emu3.mllm.rotary import rope_table_of_steps
 from emu3.nn import ascend
-from emu3.nn.attention import MASKED, attend
+from emu3.nn.attention import attend
 from emu3.nn.forms import Matrices
+from emu3.nn.masked import MASKED
 from emu3.nn.parameters import table, zeros
 from emu3.nn.step_attention import step_attention
 

@@ -19,7 +19,7 @@ from emu3.files import atomic_path
 
 FOLDER = Path(__file__).parent
 COMPILERS = ("c++", "g++", "clang++")
-FLAGS = ("-std=c++17", "-O3", "-shared", "-fPIC", "-pthread")
+FLAGS = ("-std=c++17", "-O3", "-shared", "-fPIC", "-pthread", "-fno-math-errno")
 # What sources may use, from the best down: the processor's features, and the flags they allow.
 LEVELS = (
     ("avx512f avx512bw avx512dq avx512vl avx2 fma", "-mavx512f -mavx512bw -mavx512dq -mavx512vl"),

@@ -19,12 +19,15 @@ from emu3.errors import InputError
 from emu3.nn.kernels.library import built, compiler, loaded
 
 
-def operator(name: str, out_shape: Callable, out_dtype: Callable) -> ops.Custom | None:
+def operator(
+    name: str, out_shape: Callable, out_dtype: Callable, bprop: Callable | None = None
+) -> ops.Custom | None:
     """The kernel `name`, which also runs inside compiled networks.
 
     None off the CPU, and where kernels cannot be compiled: callers have operators of MindSpore's
     for that. `out_shape` and `out_dtype` take the inputs' shapes or dtypes and give the output's,
-    a tuple of them for several outputs.
+    a tuple of them for several outputs. `bprop` takes inputs, output and its slope, and gives the
+    inputs' slopes.
     """
     if runtime.device_target() != "CPU":
         return None
@@ -32,7 +35,7 @@ def operator(name: str, out_shape: Callable, out_dtype: Callable) -> ops.Custom 
     if path is None:
         return None
     loaded(path).set_threads(runtime.cpu_threads())
-    return ops.Custom(f"{path}:{name}", out_shape, out_dtype, func_type="aot")
+    return ops.Custom(f"{path}:{name}", out_shape, out_dtype, "aot", bprop)
 
 
 @cache

@@ -10,7 +10,9 @@ MOST_FILES = 16  # that handle the request; see the table of `python -m train.me
 @pytest.fixture(scope="module")
 def watch() -> request_path.Watch:
     """What a picture of emu3-mini passes."""
-    return request_path.watched(request_path.Options("a red star", "plain"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("emu3.mllm.generation.generate.QUIET_SECONDS", float("inf"))  # it is slow
+        return request_path.watched(request_path.Options("a red star", "plain"))
 
 
 def names(watch: request_path.Watch, file: str) -> set[str]:
@@ -21,7 +23,7 @@ def names(watch: request_path.Watch, file: str) -> set[str]:
 def test_the_request_is_watched_from_loading_to_the_first_token(watch):
     assert {"request", "run"} <= names(watch, "pipeline.py")
     assert {"start", "choose"} <= names(watch, "mllm/generation/decoder.py")
-    assert "attend" in names(watch, "nn/attention.py")
+    assert "construct" in names(watch, "nn/attention.py")
 
 
 def test_nothing_before_or_after_is_counted(watch):

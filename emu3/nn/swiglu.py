@@ -1,0 +1,32 @@
+"""SwiGLU's product of two halves (Shazeer 2020), in one pass over memory where it can be."""
+
+from functools import cache
+
+import mindspore as ms
+from mindspore import Tensor, nn, ops
+
+from emu3.nn.kernels.operators import operator
+
+
+class SwiGLU(nn.Cell):
+    """gate (..., I), up (..., I) -> silu(gate) * up."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.kernel = kernel()
+
+    def construct(self, gate: Tensor, up: Tensor) -> Tensor:
+        if self.kernel is None or gate.dtype != ms.float32:
+            return ops.silu(gate) * up
+        return self.kernel(gate, up)
+
+
+@cache
+def kernel() -> ops.Custom | None:
+    """Ours for float32 on CPU, where it can be compiled."""
+    slopes = operator("swiglu_grad", lambda gate, up, _: (gate, up), lambda gate, up, _: (gate, up))
+
+    def bprop(gate, up, out, dout):
+        return slopes(gate, up, dout)
+
+    return operator("swiglu", lambda gate, _: gate, lambda gate, _: gate, bprop)
