@@ -4,13 +4,11 @@ Shapes: B batch, T new tokens, S tokens in all (cached and new), H query heads, 
 D head width.
 """
 
-from functools import cache
-
 import mindspore as ms
 from mindspore import Tensor, nn, ops
 
-from emu3.nn.kernels.operators import operator
-from emu3.nn.masked import MASKED
+from emu3.nn.kernels.operators import on_cpu, operator
+from emu3.nn.masked import dropped
 
 
 class Rotary(nn.Cell):
@@ -89,14 +87,7 @@ def attend(
     return out.reshape((b, h, t, d)).transpose((0, 2, 1, 3)).reshape((b, t, h * d))
 
 
-def dropped(bias: Tensor) -> Tensor:
-    """What Ascend's attention wants of bias (B or 1, 1, T, S): uint8, 1 = drop, (B, 1, T, S) or
-    (T, S)."""
-    drop = (bias < MASKED / 2).astype(ms.uint8)
-    return drop.reshape(drop.shape[2:]) if drop.shape[0] == 1 else drop
-
-
-@cache
+@on_cpu
 def rotary_kernel() -> ops.Custom | None:
     """Ours for float32 on CPU, where it can be compiled."""
     back = operator("rotary_grad", lambda d, *_: (d[0], d[2], d[1] * d[3]), lambda slope, *_: slope)
@@ -110,7 +101,7 @@ def rotary_kernel() -> ops.Custom | None:
     return operator("rotary", shape, lambda x, *_: x, bprop)
 
 
-@cache
+@on_cpu
 def attention_kernel() -> ops.Custom | None:
     """Ours for float32 on CPU, where it can be compiled."""
     back = operator("attention_grad", lambda q, k, v, *_: (q, k, v), lambda q, k, v, *_: (q, k, v))

@@ -1,11 +1,9 @@
 """Cross-entropy of rows of logits together with its slope, for losses that want both at once."""
 
-from functools import cache
-
 import mindspore as ms
 from mindspore import Tensor, nn, ops
 
-from emu3.nn.kernels.operators import operator
+from emu3.nn.kernels.operators import on_cpu, operator
 from emu3.nn.log_sum_exp import shifted_exp
 
 
@@ -31,7 +29,7 @@ class CrossEntropy(nn.Cell):
         return ((ops.log(sums) - chosen) * counted).sum(), slope
 
 
-@cache
+@on_cpu
 def kernel() -> ops.Custom | None:
     """Ours for float32 on CPU, where it can be compiled."""
     return operator("cross_entropy", lambda x, y: (y, x), lambda x, y: (x, x))

@@ -7,12 +7,11 @@ perhaps shorter.
     bfloat16   weight (N, K) bfloat16, its exact value counts
     int8       weight (N, K) int8, scales (N, G) float32: weight[n, k] * scales[n, k // GROUP]
 
-The kernels are in emu3/nn/kernels/product.cpp. Where they cannot be compiled MindSpore's operators
-stand in: slower, and equal but for the order of the sums.
+The kernels are in emu3/nn/kernels/product.cpp, and in matmul.cpp for many rows. Where they cannot
+be compiled MindSpore's operators stand in: slower, and equal but for the order of the sums.
 """
 
 import math
-from functools import cache
 
 import mindspore as ms
 import numpy as np
@@ -20,14 +19,32 @@ from mindspore import Parameter, ParameterTuple, Tensor, nn, ops
 from mindspore.common.np_dtype import bfloat16
 
 from emu3.configfields import GROUP
-from emu3.nn.kernels.operators import operator
-from emu3.nn.matmul import MatMul
+from emu3.nn.kernels.operators import on_cpu, operator
 from emu3.tensorfile import to_bfloat16
 
 DTYPES = {"float32": ms.float32, "bfloat16": ms.bfloat16, "int8": ms.int8}
 NAMES = {dtype: form for form, dtype in DTYPES.items()}
 MOST_ROWS = 64  # with more, converting a matrix costs less than the kernel's way through the rows
+FEWEST_ROWS = 16  # that the kernel for many rows, which rearranges the matrix first, pays for
 BLOCK = 2**24  # values converted at a time
+
+
+class MatMul(nn.Cell):
+    """x (M, K), weight (N, K) -> x times weight's transpose (M, N).
+
+    Training, where several operators run at a time, is faster with MindSpore's.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(auto_prefix=False)
+        self.kernel = matmul_kernel()
+        self.matmul = ops.MatMul(transpose_b=True)
+
+    def construct(self, x: Tensor, weight: Tensor) -> Tensor:
+        narrow = x.dtype != ms.float32 or weight.dtype != ms.float32
+        if self.kernel is None or self.training or narrow or x.shape[0] < FEWEST_ROWS:
+            return self.matmul(x, weight)
+        return self.kernel(x, weight)
 
 
 class Product(nn.Cell):
@@ -108,7 +125,18 @@ class Matrices(nn.Cell):
         return out[0] if len(out) == 1 else self.concat(out)
 
 
-@cache
+@on_cpu
+def matmul_kernel() -> ops.Custom | None:
+    """Ours for float32 on CPU, where it can be compiled."""
+    matmul, matmul_transpose_a = ops.MatMul(), ops.MatMul(transpose_a=True)
+
+    def bprop(x, weight, out, dout):
+        return matmul(dout, weight), matmul_transpose_a(dout, x)
+
+    return operator("matmul", lambda x, w: (x[0], w[0]), lambda x, _: x, bprop)
+
+
+@on_cpu
 def product_kernel(form: str) -> ops.Custom | None:
     """The kernel for products with matrices of a form, where there is one."""
     scaled = 2 if form == "int8" else 1
@@ -119,14 +147,14 @@ def product_kernel(form: str) -> ops.Custom | None:
     return operator(f"product_{form}", shape, lambda x, *_: x)
 
 
-@cache
+@on_cpu
 def lines_kernel(form: str) -> ops.Custom | None:
     """The kernel for lines of matrices of a form, where there is one."""
     shape = lambda ids, weight, *_: (*ids, weight[1])  # noqa: E731
     return operator(f"lines_{form}", shape, lambda *_: ms.float32)
 
 
-@cache
+@on_cpu
 def widen_kernel(form: str) -> ops.Custom | None:
     """The kernel for the float32 values of matrices of a form, where there is one."""
     return operator(f"widen_{form}", lambda weight, *_: weight, lambda *_: ms.float32)

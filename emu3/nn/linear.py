@@ -1,6 +1,6 @@
 """Linear and Embedding under the published parameter names (`weight`, `bias`).
 
-Both call the kernels that are fast on CPU and exist on Ascend: `emu3.nn.matmul` on two axes, and
+Both call the kernels that are fast on CPU and exist on Ascend: `forms.MatMul` on two axes, and
 Gather. Weights of Linear are stored (out, in).
 """
 
@@ -11,7 +11,6 @@ from mindspore.common.initializer import Initializer, Normal, initializer
 from mindspore.nn.utils import no_init_parameters
 
 from emu3.nn import forms
-from emu3.nn.matmul import MatMul
 
 
 class PaddedNormal(Initializer):
@@ -95,7 +94,7 @@ class Linear(Weighted):
         self.weight = Parameter(initializer(Normal(sigma), (out_features, in_features), dtype))
         self.bias = Parameter(initializer("zeros", (out_features,), dtype)) if has_bias else None
         self.adapter = None  # set where a cell adds to what the weight gives
-        self.matmul = MatMul()
+        self.matmul = forms.MatMul()
 
     def construct(self, x: Tensor) -> Tensor:
         rows = x.reshape((-1, x.shape[-1]))

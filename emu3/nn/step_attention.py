@@ -1,13 +1,11 @@
 """What a decoding step does between its products, as one kernel of ours on CPU."""
 
-from functools import cache
-
 from mindspore import ops
 
-from emu3.nn.kernels.operators import operator
+from emu3.nn.kernels.operators import on_cpu, operator
 
 
-@cache
+@on_cpu
 def step_attention() -> ops.Custom | None:
     """Turn queries and keys, fill the cache, attend: emu3/nn/kernels/step_attention.cpp.
 

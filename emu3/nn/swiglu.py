@@ -1,11 +1,9 @@
 """SwiGLU's product of two halves (Shazeer 2020), in one pass over memory where it can be."""
 
-from functools import cache
-
 import mindspore as ms
 from mindspore import Tensor, nn, ops
 
-from emu3.nn.kernels.operators import operator
+from emu3.nn.kernels.operators import on_cpu, operator
 
 
 class SwiGLU(nn.Cell):
@@ -21,7 +19,7 @@ class SwiGLU(nn.Cell):
         return self.kernel(gate, up)
 
 
-@cache
+@on_cpu
 def kernel() -> ops.Custom | None:
     """Ours for float32 on CPU, where it can be compiled."""
     slopes = operator("swiglu_grad", lambda gate, up, _: (gate, up), lambda gate, up, _: (gate, up))

@@ -38,11 +38,21 @@ def distance(got, wanted) -> float:
     return np.linalg.norm(got - wanted) / np.linalg.norm(wanted)
 
 
+def left_behind(model, rows):
+    """What the prompts leave behind in the end."""
+    parts = prefill(model, rows, rows.slots)
+    while True:
+        try:
+            next(parts)
+        except StopIteration as end:
+            return end.value
+
+
 def test_prompts_of_different_lengths_are_read_without_a_poisoned_row(request):
     rows = make_rows(PROMPTS, None, 1)
-    wanted = prefill(make_model(layers=2), rows, rows.slots)
+    wanted = left_behind(make_model(layers=2), rows)
     request.getfixturevalue("half")
-    got = prefill(halved(make_model(layers=2)), rows, rows.slots)
+    got = left_behind(halved(make_model(layers=2)), rows)
     assert got.hidden.dtype == HALF and {part.dtype for part in got.cache} == {HALF}
     assert all(np.isfinite(part.asnumpy()).all() for part in (got.hidden, *got.cache))
     assert distance(got.hidden, wanted.hidden) < 1e-2

@@ -4,11 +4,9 @@ A step's terms are a plain tuple, (beta1's power, beta2's power, beta1, beta2, e
 kernel takes them: strict graph mode knows no named one.
 """
 
-from functools import cache
-
 from mindspore import Parameter, Tensor, ops
 
-from emu3.nn.kernels.operators import operator
+from emu3.nn.kernels.operators import on_cpu, operator
 
 
 def kernel_epsilon(eps: float, power2: Tensor) -> Tensor:
@@ -35,7 +33,7 @@ def adamw(
     return adam(weight, exp_avg, exp_avg_sq, power1, power2, lr, beta1, beta2, eps, grad)[0]
 
 
-@cache
+@on_cpu
 def kernel() -> ops.Custom | None:
     """AdamW on one float32 vector in place, and on the parameters that it holds.
 

@@ -13,7 +13,7 @@ from mindspore import Tensor, nn, ops
 from emu3.mllm.generation.step_weights import StepWeights
 from emu3.mllm.rotary import rope_table_of_steps
 from emu3.nn import ascend
-from emu3.nn.attention import dropped
+from emu3.nn.masked import dropped
 from emu3.nn.parameters import table, zeros
 
 

@@ -9,7 +9,7 @@ with inputs first and outputs last in each list; it returns 0 when all went well
 """
 
 from collections.abc import Callable
-from functools import cache
+from functools import cache, wraps
 from pathlib import Path
 
 from mindspore import ops
@@ -19,18 +19,27 @@ from emu3.errors import InputError
 from emu3.nn.kernels.library import built, compiler, loaded
 
 
+def on_cpu(make: Callable) -> Callable:
+    """`make`, which makes a kernel, called once for the same arguments; off the CPU None."""
+    made = cache(make)
+
+    @wraps(make)
+    def kernel(*arguments: str) -> ops.Custom | None:
+        return made(*arguments) if runtime.device_target() == "CPU" else None
+
+    return kernel
+
+
 def operator(
     name: str, out_shape: Callable, out_dtype: Callable, bprop: Callable | None = None
 ) -> ops.Custom | None:
     """The kernel `name`, which also runs inside compiled networks.
 
-    None off the CPU, and where kernels cannot be compiled: callers have operators of MindSpore's
-    for that. `out_shape` and `out_dtype` take the inputs' shapes or dtypes and give the output's,
-    a tuple of them for several outputs. `bprop` takes inputs, output and its slope, and gives the
-    inputs' slopes.
+    None where kernels cannot be compiled: callers have operators of MindSpore's for that.
+    `out_shape` and `out_dtype` take the inputs' shapes or dtypes and give the output's, a tuple of
+    them for several outputs. `bprop` takes inputs, output and its slope, and gives the inputs'
+    slopes.
     """
-    if runtime.device_target() != "CPU":
-        return None
     path = library()
     if path is None:
         return None
