@@ -1,6 +1,6 @@
 # Emu3 on CPU, emu3-mini inside. Written with care, not built by us.
 #   docker build -t emu3 .
-#   docker run --rm -v "$PWD/outputs:/work/outputs" emu3 img_gen --prompt "a red star"
+#   docker run --rm -v "$PWD/outputs:/data/outputs" emu3 img_gen --prompt "a red star"
 FROM python:3.11-slim-bookworm
 
 # g++ compiles the kernels on first use; libgomp is what MindSpore's wheel links to.
@@ -12,9 +12,9 @@ WORKDIR /src
 COPY . .
 RUN pip install --no-cache-dir -c requirements.txt ".[video]"
 
-RUN useradd --create-home emu3 && mkdir /work && chown emu3 /work
+RUN useradd --create-home emu3 && mkdir /data && chown emu3 /data
 USER emu3
-WORKDIR /work
+WORKDIR /data
 ENV GLOG_v=3
 ENTRYPOINT ["emu3"]
 CMD ["--help"]
