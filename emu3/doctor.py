@@ -87,16 +87,18 @@ def memory() -> Iterator[Finding]:
     from emu3 import runtime
     from emu3.estimate import WIDTHS, Work, estimate, gib
     from emu3.mllm import Emu3Config
+    from emu3.names import WEIGHTS
     from emu3.tokenizer import Emu3VisionVQConfig
 
     rate = read_bandwidth(len(os.sched_getaffinity(0)))
     yield Finding("memory is read at", OK, f"{rate / 1e9:.1f} GB/s")
     free = runtime.available_memory_bytes()
     yield Finding("free memory", OK, "unknown" if free is None else gib(free))
-    for form, width in WIDTHS.items():
-        if not runtime.computes(form):
-            continue
-        peak = estimate(Emu3Config(), Emu3VisionVQConfig(), Work(width=width)).peak
+    works = {form: Work(width=width) for form, width in WIDTHS.items() if runtime.computes(form)}
+    if not runtime.on_ascend():  # computed in float32, whatever they are stored as
+        works = {form: Work(width=WIDTHS["float32"], weights=form) for form in WEIGHTS}
+    for form, work in works.items():
+        peak = estimate(Emu3Config(), Emu3VisionVQConfig(), work).peak
         fits = "" if free is None else ("fits" if peak <= free else "does not fit")
         yield Finding(f"8B in {form}", OK, f"a 720x720 picture needs {gib(peak)}: {fits}")
 

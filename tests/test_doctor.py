@@ -91,4 +91,5 @@ def test_the_command_ends_in_a_verdict(monkeypatch, capsys):
     code = command.main([])
     printed = capsys.readouterr().out
     assert printed.splitlines()[-1].startswith("verdict: ready") and code == 0, printed
-    assert "8B in float32" in printed and "GB/s" in printed and "multiplies on CPU" in printed
+    assert all(f"8B in {form}" in printed for form in ("float32", "bfloat16", "int8"))
+    assert "GB/s" in printed and "multiplies on CPU" in printed

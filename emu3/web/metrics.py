@@ -11,8 +11,9 @@ from prometheus_client import (
     generate_latest,
 )
 
+from emu3.web.tasks import SIZES
+
 SECONDS = (0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800)
-SIZES = (1, 2, 4, 8, 16, 32, 64)
 
 
 class Metrics:

@@ -17,6 +17,7 @@ from emu3.cli.outputs import new_file
 from emu3.errors import InputError
 from emu3.images import read_image
 from emu3.metrics import psnr
+from emu3.mllm.generation.schemes import SCHEMES
 from emu3.pipeline import AskSettings, DrawSettings, Picture, PictureSize
 from emu3.web.tasks import Ask, Draw, Finished, Piece, Question, Rebuild, Rows
 from emu3.web.worker import Failed, Full, Job
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
     from emu3.web.worker import Worker
 
 RATIOS = ("1:1", "4:3", "3:4", "16:9", "9:16")
-DECODINGS = ("plain", "jacobi", "zipar")
 LEAST_PAUSE = 0.2  # seconds between two unfinished pictures
 SIDE = 400  # pixels on the page
 PAUSE = 4  # times what showing one costs
@@ -190,9 +190,7 @@ def _create(page: Page, words: gr.I18n, defaults: Any) -> None:
             temperature = gr.Slider(
                 0, 2, defaults.temperature, step=0.05, label=words("temperature")
             )
-            decoding = gr.Dropdown(
-                list(DECODINGS), value=defaults.decoding, label=words("decoding")
-            )
+            decoding = gr.Dropdown(list(SCHEMES), value=defaults.decoding, label=words("decoding"))
             with gr.Row():
                 go = gr.Button(words("draw"), variant="primary", elem_id="draw")
                 stop = gr.Button(words("stop"), variant="stop", elem_id="stop")
