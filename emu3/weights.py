@@ -122,6 +122,8 @@ def load_weights(
                 parameter.set_dtype(dtype)
             array = entries[name].read()
             _check_numbers(entries[name], name, array)
+            if parameter.dtype == ms.float32:  # NumPy takes a fifth of MindSpore's time
+                array = array.astype(np.float32, copy=False)
             parameter.set_data(Tensor.from_numpy(array).astype(parameter.dtype))
 
 
