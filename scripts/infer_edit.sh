@@ -5,7 +5,4 @@
 set -euo pipefail
 source "$(dirname -- "$(readlink -f -- "${BASH_SOURCE[0]}")")/setup_env.sh"
 emu3_find_python
-export DEVICE_ID="${DEVICE_ID:-0}"
-MODEL="${MODEL:-$ROOT/assets/emu3-mini/language}"
-VQ_MODEL="${VQ_MODEL:-$ROOT/assets/emu3-mini/vision}"
-exec "${RUN[@]}" emu3.cli.edit --model "$MODEL" --vq-model "$VQ_MODEL" "$@"
+emu3_task emu3.cli.edit "$@"

@@ -1,7 +1,7 @@
 # Sourced by the other scripts: sets ROOT and defines emu3_find_python [EXTRA ...], which sets
 # PYTHON to a Python with the dependencies and those extras of setup.cfg: $PYTHON where it is given,
 # else the active Python or .venv, which is made when neither will do and has emu3 itself too; and
-# RUN, which starts a module with it.
+# RUN, which starts a module with it; and emu3_task.
 unset CDPATH  # with it `cd` may go elsewhere, and prints where
 ROOT="$(dirname -- "$(dirname -- "$(readlink -f -- "${BASH_SOURCE[0]}")")")"
 if [[ "$ROOT" == *:* ]]; then
@@ -126,4 +126,13 @@ emu3_choose_python() {
         fi
     fi
     PYTHON="$venv"
+}
+
+# Becomes a command of both models, emu3-mini's by default: emu3_task MODULE [ARGUMENT ...].
+emu3_task() {
+    local module="$1" mini="$ROOT/assets/emu3-mini"
+    shift
+    export DEVICE_ID="${DEVICE_ID:-0}"
+    exec "${RUN[@]}" "$module" --model "${MODEL:-$mini/language}" \
+        --vq-model "${VQ_MODEL:-$mini/vision}" "$@"
 }
