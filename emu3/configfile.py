@@ -4,6 +4,7 @@ import inspect
 from pathlib import Path
 from typing import Any
 
+from huggingface_hub.errors import StrictDataclassError
 from transformers.configuration_utils import PretrainedConfig
 from transformers.generation.configuration_utils import GenerationConfig
 
@@ -11,6 +12,9 @@ from emu3.errors import InputError, shown
 from emu3.files import read_json
 from emu3.hflayout import published_fields
 from emu3.hub import CONFIG
+
+# transformers trips over wrong types of its own fields in any of these ways; version 5 in the last.
+TRIPS = (ValueError, TypeError, AttributeError, KeyError, OverflowError, StrictDataclassError)
 
 
 def read_config(
@@ -43,8 +47,7 @@ def read_config(
             raise InputError(f"{name} is no field of {config_class.__name__}; leave it out")
     try:
         return config_class(**{**fields, **overrides})
-    # transformers trips over wrong types of its own fields in any of these ways.
-    except (ValueError, TypeError, AttributeError, KeyError, OverflowError) as error:
+    except TRIPS as error:
         raise InputError(f"{folder / CONFIG}: {error}; change it or {flag}") from None
 
 
@@ -59,7 +62,7 @@ def config_of_sizes(
     sizes = read_json(Path(path), f"change {flag}")
     try:
         return config_class(**sizes | more)
-    except (ValueError, TypeError, AttributeError, KeyError, OverflowError) as error:
+    except TRIPS as error:
         raise InputError(f"{path} holds no sizes: {error}; change {flag}") from None
 
 
@@ -91,7 +94,7 @@ def read_generation_config(path: Path) -> tuple[GenerationConfig, tuple[str, ...
             raise InputError(f"{path}: {name} is no setting of a generation; leave it out")
     try:
         config = GenerationConfig.from_dict(settings)
-    except (TypeError, ValueError, AttributeError, KeyError) as error:
+    except TRIPS as error:
         raise InputError(f"{path} is no generation configuration: {error}") from None
     for name, value in settings.items():
         if not hasattr(config, name):  # left out of a file that says _from_model_config

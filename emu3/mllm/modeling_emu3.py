@@ -9,12 +9,12 @@ which runs operator by operator, under ms.jit, and in graph mode.
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import mindspore as ms
 import numpy as np
 from mindspore import Tensor, nn, ops
 from transformers.generation.configuration_utils import GenerationConfig
-from transformers.utils.generic import ModelOutput
 
 from emu3 import runtime
 from emu3.arrays import as_numpy
@@ -39,14 +39,24 @@ IGNORED_LABEL = -100
 KeyValues = tuple[tuple[Tensor, Tensor], ...]
 
 
-@dataclass
-class CausalLMOutput(ModelOutput):
-    """What a forward pass returns; also reads as a dict or, by index, as a tuple."""
+@dataclass(eq=False)
+class CausalLMOutput(dict):
+    """What a forward pass returns; also reads as a dict or, by index, as a tuple of what is set."""
 
     loss: Tensor | None = None  # () float32
     logits: Tensor | None = None  # (B, T, V) float32
     past_key_values: KeyValues | None = None  # per layer: key, value (B, G, S, D)
     hidden_states: tuple[Tensor, ...] | None = None  # each layer's input, then the normed output
+
+    def __post_init__(self) -> None:
+        self.update({name: value for name, value in vars(self).items() if value is not None})
+
+    def __getitem__(self, key: str | int | slice) -> Any:
+        return super().__getitem__(key) if isinstance(key, str) else self.to_tuple()[key]
+
+    def to_tuple(self) -> tuple:
+        """The fields that are set, in their order."""
+        return tuple(self.values())
 
 
 def ends(x: Tensor, last: int | None) -> Tensor:

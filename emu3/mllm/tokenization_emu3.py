@@ -234,6 +234,11 @@ class Emu3Tokenizer(PreTrainedTokenizer):
         text = b"".join(self._pieces[i] for i in ids)
         return text.decode("utf-8", errors=errors or self.errors)
 
+    def batch_decode(self, sequences, *args, **kwargs) -> list[str]:
+        """`decode` of each row of (B, T) ids, a tensor's too, or of a list of rows."""
+        rows = as_numpy(sequences) if hasattr(sequences, "asnumpy") else sequences
+        return [self.decode(row, *args, **kwargs) for row in rows]
+
     def _checked_ids(self, ids: list[int]) -> list[int]:
         wrong = [i for i in ids if not 0 <= i < len(self._pieces)]
         if wrong:

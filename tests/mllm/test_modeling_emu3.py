@@ -204,6 +204,13 @@ def test_return_dict_false_returns_a_tuple():
     assert [tuple(x.shape) for x in output] == [(), (1, 4, 640)]
 
 
+def test_an_output_reads_as_a_dict_and_by_index_as_a_tuple_of_what_is_set():
+    output = golden_model()(Tensor(random_ids(1, 4)))
+    assert list(output) == ["logits", "past_key_values"] and output.loss is None
+    assert output["logits"] is output[0] is output.logits is output.to_tuple()[0]
+    assert output[1:] == (output.past_key_values,) and "loss" not in output
+
+
 def test_dropout_acts_in_training_only():
     model, ids = golden_model(attention_dropout=0.5), Tensor(random_ids(1, 6))
     quiet = model(ids).logits.asnumpy()
