@@ -28,7 +28,10 @@ Options = TypeVar("Options")
 
 
 class Parser(argparse.ArgumentParser):
-    """An argument parser that answers a wrong option with one line."""
+    """An argument parser that answers a wrong option with one line; options are written whole."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **{"allow_abbrev": False, **kwargs})
 
     def error(self, message: str) -> None:
         """Print the message and exit with code 2."""

@@ -4,12 +4,12 @@ Ranks g * shards ... (g + 1) * shards - 1 hold the chunks of one sequence and re
 every such group reads other data.
 """
 
-import os
 from dataclasses import dataclass
 
 from mindspore.communication import GlobalComm, create_group, get_group_size, get_rank, init
 
 from emu3.errors import InputError
+from emu3.parallel import started_by_launcher
 from emu3.runtime import device_target
 
 WORLD_GROUPS = {"CPU": "mccl_world_group", "Ascend": "hccl_world_group"}
@@ -43,11 +43,6 @@ class Mesh:
     def data_size(self) -> int:
         """Number of shares of the data."""
         return self.world.size // self.sequence.size
-
-
-def started_by_launcher() -> bool:
-    """Whether this process belongs to a job of several (msrun or a launcher)."""
-    return "MS_ROLE" in os.environ or "RANK_TABLE_FILE" in os.environ
 
 
 def make_mesh(shards: int = 1) -> Mesh:

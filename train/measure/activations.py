@@ -21,7 +21,8 @@ from emu3.cli.shell import command, leave
 from emu3.mllm import Emu3Config, Emu3ForCausalLM
 from emu3.mllm.modeling_emu3 import IGNORED_LABEL
 from emu3.options import option, whole
-from emu3.parallel.mesh import Mesh, make_mesh, started_by_launcher
+from emu3.parallel import started_by_launcher
+from emu3.parallel.mesh import Mesh, make_mesh
 from emu3.parallel.sequence import share_sequence
 from train.data.batches import DataSettings, localise
 from train.data.samples import Sample

@@ -15,12 +15,12 @@ from emu3.cli.shell import Parser, make_parser, read_options
 from emu3.errors import InputError
 from emu3.names import DTYPES
 from emu3.options import group, option, share
-from train.tuning.ranges import SHOWN, real, whole
+from train.tuning.portflags import in_our_words
+from train.tuning.ranges import FLAGS, SHOWN, real, whole
 from train.tuning.yamlfile import Scalar, read_options_file
 
 STAGES = (0, 1, 2, 3)  # of ZeRO; `train.tuning.zero` says what each shares
 SCALERS = ("none", "static", "dynamic")
-FLAGS = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
 LARGEST_RANK = 2**16
 LARGEST_LENGTH = 2**17  # tokens of a row; a table of its square is built
 LARGEST_BATCH = 2**16
@@ -187,10 +187,10 @@ def parse(arguments: Sequence[str] | None = None) -> Options:
     """Options of the command line over those of --config over the defaults.
 
     Raises:
-        InputError: the YAML file is missing, broken, or names an unknown option; or options that
-            do not go together.
+        InputError: the YAML file is missing, broken, or names an unknown option; options that do
+            not go together; or flags that only the original port has.
     """
-    parser = build_parser()
+    parser, arguments = build_parser(), in_our_words(arguments)
     path = parser.parse_known_args(arguments)[0].config
     if path:
         parser.set_defaults(**_read_yaml(Path(path), parser))

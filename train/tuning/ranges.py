@@ -1,4 +1,4 @@
-"""What a number given as text may be: kinds for `emu3.options.option`, with bounds said in words.
+"""What a value given as text may be: kinds for `emu3.options.option`, with bounds said in words.
 
 Real numbers are looked at as float32, in which the trainer computes.
 """
@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 LARGEST_COUNT = 2**31 - 1
 SMALLEST, LARGEST = 2.0**-126, (2 - 2.0**-23) * 2.0**127  # float32, subnormal numbers left out
+FLAGS = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
 SHOWN = 40  # characters of a refused value
 
 

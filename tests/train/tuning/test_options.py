@@ -1,12 +1,14 @@
 """Options of fine-tuning: bounds of numbers, and YAML files as people and accidents write them."""
 
 import argparse
+import re
 import tracemalloc
 
 import pytest
 
 from emu3.errors import InputError
 from train.tuning.options import build_parser, parse
+from train.tuning.portflags import REFUSED
 from train.tuning.ranges import real, whole
 
 
@@ -98,6 +100,49 @@ def test_values_mean_what_they_mean_on_the_command_line(tmp_path):
     assert (options.schedule.seed, options.schedule.max_steps) == (7, 7)
     assert options.parallel.threads is None and options.data.supervise_structure
     assert options.data.train_data_path == ["a", "3"] and options.schedule.adam_epsilon == 1e-8
+
+
+@pytest.mark.parametrize(
+    ("flags", "ours"),
+    [
+        ("--bf16 True", "--dtype bfloat16"),
+        ("--fp16", "--dtype float16"),
+        ("--bf16 False --fp16=True", "--dtype float16"),
+        ("--mode 0", "--mode graph"),
+        ("--mode=1", "--mode pynative"),
+        ("--gradient_checkpointing True --seed 3", "--gradient_checkpointing --seed 3"),
+        ("--gradient_checkpointing false", "--no-gradient_checkpointing"),
+        ("--is_distribute False", ""),
+    ],
+)
+def test_flags_of_the_original_port_mean_what_they_meant(flags, ours):
+    data = ["--train_data_path", "x"]
+    assert parse([*data, *flags.split()]) == parse([*data, *ours.split()])
+
+
+def test_a_distributed_run_of_the_original_port_wants_a_job_of_several_processes(monkeypatch):
+    line = ["--train_data_path", "x", "--is_distribute", "True"]
+    with pytest.raises(InputError, match=r"python -m train\.launch"):
+        parse(line)
+    monkeypatch.setenv("MS_ROLE", "MS_WORKER")
+    assert parse(line) == parse(line[:2])
+
+
+def test_flags_that_only_the_original_port_has_are_refused_together_with_ours_beside_them():
+    line = "--train_data_path x --model_name emu3 --dataloader_num_workers 1 --bf16 True"
+    with pytest.raises(InputError) as error:
+        parse(line.split())
+    assert "--model_name is the original port's: --model_name_or_path is" in str(error.value)
+    assert "--dataloader_num_workers is the original port's" in str(error.value)
+    with pytest.raises(InputError, match="--bf16 'perhaps'; allowed: True, False"):
+        parse(["--train_data_path", "x", "--bf16", "perhaps"])
+
+
+def test_what_the_original_port_is_answered_with_are_options_of_ours():
+    known = {flag for action in build_parser()._actions for flag in action.option_strings}
+    for name, answer in REFUSED.items():
+        assert f"--{name}" not in known
+        assert set(re.findall(r"--\w+", answer)) <= known
 
 
 def test_a_home_folder_is_one_in_every_path(tmp_path, monkeypatch):
