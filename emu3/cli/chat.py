@@ -17,7 +17,7 @@ import numpy as np
 
 from emu3.cli import options as shared
 from emu3.cli import shell
-from emu3.cli.outputs import new_file, save_picture
+from emu3.cli.outputs import Spoken, new_file, save_picture
 from emu3.codesfile import Codes
 from emu3.errors import InputError
 from emu3.facade import Emu3
@@ -117,19 +117,15 @@ class Table:
         said: list[Text | Coded] = []
         for part in parts_of(line):
             said.append(self._coded(part) if isinstance(part, Path) else part)
-        ids: list[int] = []
+        answer = Spoken(self.talk.text)
         rows: list[np.ndarray] = []
-        shown = ""
         for event in self.talk.say(said, seed):
             if isinstance(event, TextPiece):
-                ids += event.ids.tolist()
-                text = self.talk.text(ids)
-                if text.startswith(shown) and not text.endswith("\ufffd"):  # half a character
-                    print(text[len(shown) :], end="", flush=True)
-                    shown = text
+                answer.ids += event.ids.tolist()
+                answer.say()
             elif isinstance(event, RowDone):
                 rows.append(event.codes)
-        print(self.talk.text(ids)[len(shown) :])
+        answer.end()
         if rows:
             print(self._write(np.stack(rows), line, seed))
 

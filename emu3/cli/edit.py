@@ -79,7 +79,7 @@ def run(options: Options) -> None:
     about["image"] = [shared.public_name(path) for path in options.image]
     studio = Studio(options, about, editing, models.codec, folder, "edit")
     requests = [editing.request([edit], settings, device.jit) for edit in edits]
-    with Progress(sum(edit.size[0] for edit in edits), "row") as progress:
+    with Progress(sum(edit.size[0] for edit in edits)) as progress:
         for edit, request in zip(edits, requests):
             studio.make([edit], request, progress)
     for path in studio.finished:

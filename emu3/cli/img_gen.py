@@ -142,7 +142,7 @@ def run(options: Options) -> None:
     requests = [drawing.request(batch, settings, jit) for batch in batches]  # checked before any
     studio = Studio(options, about, drawing, models.codec, folder)
     watch = Stopwatch()
-    with Progress(sum(picture.size[0] for picture in pictures), "row") as progress:
+    with Progress(sum(picture.size[0] for picture in pictures)) as progress:
         for batch, request in zip(batches, requests):
             studio.make(batch, request, progress)
     for path, picture in zip(studio.finished, pictures):

@@ -212,12 +212,17 @@ def closeness(original, rebuilt) -> tuple[float, float]:
 
 
 def report(name: str, scores: list[tuple[float, float]]) -> None:
-    """Print the scores of each frame, if there are several, and their mean."""
+    """Print the scores of a picture, or a clip's mean and those of its worst frame."""
+    told = shown(*np.mean(scores, axis=0))
     if len(scores) > 1:
-        for number, (psnr, ssim) in enumerate(scores):
-            print(f"  frame {number:5d}  PSNR {psnr:.2f} dB  SSIM {ssim:.4f}")
-    psnr, ssim = np.mean(scores, axis=0)
-    print(f"{name}  PSNR {psnr:.2f} dB  SSIM {ssim:.4f}")
+        worst = min(range(len(scores)), key=lambda number: scores[number])
+        told += f"  mean of {len(scores)} frames; frame {worst}, the worst: {shown(*scores[worst])}"
+    print(f"{name}  {told}")
+
+
+def shown(psnr: float, ssim: float) -> str:
+    """Scores in words."""
+    return f"PSNR {psnr:.2f} dB  SSIM {ssim:.4f}"
 
 
 build_parser, main = shell.command(

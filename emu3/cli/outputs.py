@@ -111,26 +111,51 @@ class Stopwatch:
         )
 
 
+class Spoken:
+    """A text that is printed as it grows, by what is new; half a character waits for the rest.
+
+    Args:
+        spell: ids to text.
+        before: printed before the first piece.
+    """
+
+    def __init__(self, spell: Callable[[list[int]], str], before: str = "") -> None:
+        self.spell, self.before = spell, before
+        self.ids: list[int] = []  # so far
+        self.shown = ""
+
+    def say(self) -> None:
+        """Print what is new."""
+        text = self.spell(self.ids)
+        if text.startswith(self.shown) and not text.endswith("\ufffd"):
+            print(self.before + text[len(self.shown) :], end="", flush=True)
+            self.before, self.shown = "", text
+
+    def end(self) -> None:
+        """Print what is left, and end the line."""
+        print(self.before + self.spell(self.ids)[len(self.shown) :], flush=True)
+
+
 class Progress:
-    """A bar of image rows or answer tokens with tokens/s and the time left.
+    """A bar of image rows with tokens/s and the time left; answers, whose length nobody knows, are
+    their own bar.
 
     The clock starts with the first of them, before which the network was compiled.
 
     Args:
-        total: rows of all pictures, or None for answers, whose length nobody knows.
-        unit: what the bar counts: "row" or "token".
+        rows: of all pictures, or None for answers.
     """
 
-    def __init__(
-        self, total: int | None, unit: str, clock: Callable[[], float] = time.time
-    ) -> None:
+    def __init__(self, rows: int | None, clock: Callable[[], float] = time.time) -> None:
         self.tokens = 0
         self.clock = clock
         self.counted = 0  # tokens since the clock started
         self.start: float | None = None
         self.latest = 0.0
         # Without smoothing tqdm's rate is all that is counted by all the time.
-        self.bar = tqdm(total=total, unit=unit, dynamic_ncols=True, leave=True, smoothing=0)
+        self.bar = tqdm(
+            total=rows, unit="row", dynamic_ncols=True, smoothing=0, disable=rows is None
+        )
         self.prompts: tqdm | None = None
 
     def __enter__(self) -> "Progress":
@@ -170,5 +195,5 @@ class Progress:
         else:
             self.counted += tokens
         self.bar.update(units)
-        if self.bar.unit == "row" and self.speed:
+        if self.speed:
             self.bar.set_postfix_str(f"{self.speed:.1f} tokens/s", refresh=False)

@@ -116,7 +116,7 @@ def run(options: Options) -> None:
         require_room(models, device, filming.check(reel.film, settings))
     studio = Studio(options, settings, filming, models, folder)
     watch = Stopwatch()
-    with Progress(sum(reel.rows_left for reel in films), "row") as progress:
+    with Progress(sum(reel.rows_left for reel in films)) as progress:
         for reel in films:
             studio.make(reel, progress)
     for path in studio.finished:

@@ -1,5 +1,6 @@
 """Questions about images: `python -m emu3.cli.vqa --image photo.png --question "What is it?"`."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -8,7 +9,7 @@ import numpy as np
 from emu3 import bundled
 from emu3.cli import options as shared
 from emu3.cli import shell
-from emu3.cli.outputs import Progress, Stopwatch
+from emu3.cli.outputs import Progress, Spoken, Stopwatch
 from emu3.cli.room import require_room_for_answers, require_room_for_pixels
 from emu3.errors import InputError, about
 from emu3.images import open_image
@@ -100,7 +101,7 @@ def run(options: Options) -> None:
     prompts = PromptBuilder.stated(tokenizer, defaults, options.template)
     desk = Desk(options, Answers(model, prompts), options.settings.filled(defaults))
     watch = Stopwatch()
-    with Progress(None, "token") as progress:
+    with Progress(None) as progress:
         for batch in in_lists(enumerate(options.pairs), options.batch_size):
             desk.answer(batch, codes, progress)
     print(watch.closing_line(f"{len(options.pairs)} answer(s)", progress.speed))
@@ -132,10 +133,11 @@ def require_room(options: Options, config, vision, codes: dict[str, np.ndarray])
 
 
 class Desk:
-    """Where a batch of questions is answered and printed."""
+    """Where a batch of questions is answered and printed, each below its picture."""
 
     def __init__(self, options: Options, answers: Answers, settings: AskSettings) -> None:
         self.options, self.answers, self.settings = options, answers, settings
+        self.picture: str | None = None  # the last answers' own
 
     def answer(
         self,
@@ -143,7 +145,8 @@ class Desk:
         codes: dict[str, np.ndarray],
         progress: Progress,
     ) -> None:
-        """Answer numbered (image, question) pairs; prints what has come, also when cut short."""
+        """Answer numbered (image, question) pairs; prints each answer as it comes, in their order,
+        and what has come of all of them when cut short."""
         options = self.options
         request = self.answers.request(
             [question for _, (_, question) in batch],
@@ -152,18 +155,59 @@ class Desk:
             [options.seed + number for number, _ in batch],
             options.device.jit,
         )
-        ids: list[list[int]] = [[] for _ in batch]
+        turns = Turns([pair for _, pair in batch], self.answers.text, self.picture)
         try:
             for event in self.answers.run(request):
                 if isinstance(event, TextPiece):
-                    ids[event.sequence] += event.ids.tolist()
+                    turns.add(event.sequence, event.ids.tolist())
                     progress.add(len(event.ids), len(event.ids))
                 elif isinstance(event, PrefillPart):
                     progress.prompt(event.done, event.parts)
         finally:
-            progress.bar.clear()
-            for (_, (path, question)), row in zip(batch, ids):
-                print(f"{path}\n  Q: {question}\n  A: {self.answers.text(row)}")
+            turns.end()
+            self.picture = batch[-1][1][0]
+
+
+class Turns:
+    """The answers of a batch, printed in their order below their pictures, whose names are printed
+    once in a row: one as it comes, the next when that one is whole.
+    """
+
+    def __init__(
+        self, pairs: list[tuple[str, str]], spell: Callable[[list[int]], str], picture: str | None
+    ) -> None:
+        self.pairs, self.picture = pairs, picture
+        self.answers = [Spoken(spell, "  A: ") for _ in pairs]
+        self.turn = -1
+        self._next()
+
+    def add(self, number: int, ids: list[int]) -> None:
+        """More ids of an answer."""
+        self.answers[number].ids += ids
+        while self.turn + 1 < len(self.answers) and self._whole():
+            self.answers[self.turn].end()
+            self._next()
+        self.answers[self.turn].say()
+
+    def end(self) -> None:
+        """Print all that has come."""
+        self.answers[self.turn].end()
+        while self.turn + 1 < len(self.answers):
+            self._next()
+            self.answers[self.turn].end()
+
+    def _whole(self) -> bool:
+        """Whether the answer whose turn it is has ended: those that go on get an id every step."""
+        longest = max(len(answer.ids) for answer in self.answers)
+        return longest > len(self.answers[self.turn].ids) + 1
+
+    def _next(self) -> None:
+        self.turn += 1
+        path, question = self.pairs[self.turn]
+        if path != self.picture:
+            print(path)
+        self.picture = path
+        print(f"  Q: {question}", flush=True)
 
 
 build_parser, main = shell.command("emu3.cli.vqa", "Answer questions about images.", Options, run)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from emu3.cli.outputs import Progress, new_file, new_folder, save_picture
+from emu3.cli.outputs import Progress, Spoken, new_file, new_folder, save_picture
 from emu3.codesfile import Codes
 from emu3.errors import InputError
 from emu3.files import atomic_path
@@ -105,7 +105,7 @@ def test_a_full_disk_names_the_folder_of_a_new_file(tmp_path):
 
 def test_speed_and_time_left_leave_out_what_came_before_the_first_row():
     moments = iter([100.0, 101.0, 102.0])
-    with Progress(10, "row", clock=lambda: next(moments)) as progress:
+    with Progress(10, clock=lambda: next(moments)) as progress:
         assert progress.speed is None
         progress.add(1, 5)  # after a minute of compiling
         assert progress.speed is None
@@ -115,3 +115,15 @@ def test_speed_and_time_left_leave_out_what_came_before_the_first_row():
         told = progress.bar.format_dict
         assert (told["n"], told["initial"], progress.bar.start_t) == (3, 1, 100.0)
         assert progress.tokens == 15
+
+
+def test_a_text_is_printed_as_it_grows_and_no_half_character(capsys):
+    spoken = Spoken(lambda ids: bytes(ids).decode(errors="replace"), "> ")
+    printed = []
+    for byte in "a\u4e00b".encode():
+        spoken.ids.append(byte)
+        spoken.say()
+        printed.append(capsys.readouterr().out)
+    spoken.end()
+    assert printed == ["> a", "", "", "\u4e00", "b"]
+    assert capsys.readouterr().out == "\n"
