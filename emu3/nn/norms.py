@@ -4,11 +4,13 @@ Shapes: b batch, c channels, t frames, h w rows and columns.
 """
 
 import mindspore as ms
+import numpy as np
 from mindspore import Parameter, Tensor, mint, nn, ops
 from mindspore.common.initializer import initializer
 
 from emu3 import runtime
 from emu3.nn.conv import repeat_pixels
+from emu3.nn.kernels.operators import on_cpu, operator
 
 NUMBERS_AT_ONCE = 2**20  # of a map that is normalised together: 4 MB, which stay in the caches
 
@@ -21,10 +23,11 @@ def swish(x: Tensor) -> Tensor:
 class GroupNorm(nn.Cell):
     """Group normalisation (Wu & He 2018) of (b, c, h, w) with 32 groups, eps 1e-6.
 
-    Written out by hand on CPU, where it runs twice as fast as the library's kernel. Outside
-    training large maps go a few groups at a time there, which is exact: steps in between then never
-    hold a whole map. On Ascend it is the library's kernel, on whole maps. With `active` a swish
-    follows, in the same pieces. `PlainNorm` and `SpatialNorm` of the vision tokenizer call it.
+    On CPU a kernel of ours for float32. Where there is none it is written out by hand, which is
+    twice as fast as the library's; outside training large maps go a few groups at a time there,
+    which is exact: steps in between then never hold a whole map. On Ascend it is the library's, on
+    whole maps. With `active` a swish follows. `PlainNorm` and `SpatialNorm` of the vision tokenizer
+    call it.
     """
 
     def __init__(self, channels: int, groups: int = 32, eps: float = 1e-6) -> None:
@@ -33,6 +36,9 @@ class GroupNorm(nn.Cell):
         self.fused = runtime.on_ascend()
         self.weight = Parameter(initializer("ones", (channels,), ms.float32), name="weight")
         self.bias = Parameter(initializer("zeros", (channels,), ms.float32), name="bias")
+        self.plain, self.mapped = plain_kernel(), mapped_kernel()
+        settings = [[groups, eps, active] for active in (0, 1)]
+        self.settings = [Tensor(np.array(row, np.float32)) for row in settings]
 
     def normalise(
         self, x: Tensor, scale: Tensor | None, shift: Tensor | None, active: bool
@@ -41,6 +47,8 @@ class GroupNorm(nn.Cell):
 
         `scale` and `shift` (b, c, h / f, w / f), if given, are enlarged and applied afterwards.
         """
+        if self.plain is not None and x.dtype == ms.float32:
+            return self._by_kernel(x, scale, shift, self.settings[1 if active else 0])
         b, c, h, w = x.shape
         width = c // self.groups
         step = max(1, NUMBERS_AT_ONCE // (b * width * h * w)) * width
@@ -54,6 +62,12 @@ class GroupNorm(nn.Cell):
             part = self._piece(x[:, i:stop], self.weight[i:stop], self.bias[i:stop], *change)
             parts += (swish(part) if active else part,)
         return ops.concat(parts, 1)
+
+    def _by_kernel(self, x: Tensor, scale: Tensor | None, shift: Tensor | None, settings) -> Tensor:
+        weight, bias = ops.cast(self.weight, ms.float32), ops.cast(self.bias, ms.float32)
+        if scale is None:
+            return self.plain(x, weight, bias, settings)
+        return self.mapped(x, weight, bias, settings, scale, shift)
 
     def _piece(self, x: Tensor, weight: Tensor, bias: Tensor, scale, shift) -> Tensor:
         weight, bias = ops.cast(weight, ms.float32), ops.cast(bias, ms.float32)
@@ -77,6 +91,37 @@ class GroupNorm(nn.Cell):
         factor = (rate.reshape(b, -1, 1) * weight.reshape(1, -1, width)).reshape(b * c, 1)
         normal = centred.reshape(b * c, h * w) * factor + ops.tile(bias, (b,)).reshape(b * c, 1)
         return normal.reshape(b, c, h, w)
+
+
+@on_cpu
+def plain_kernel() -> ops.Custom | None:
+    """Ours for float32 on CPU, where it can be compiled; settings: groups, eps, 1 for swish."""
+    slopes = operator("group_norm_grad", lambda x, w, b, *_: (x, w, b), lambda x, *_: (x, x, x))
+
+    def bprop(x, weight, bias, settings, out, dout):
+        by_x, by_weight, by_bias = slopes(x, weight, bias, settings, dout)
+        return by_x, by_weight, by_bias, ops.zeros_like(settings)
+
+    return operator("group_norm", lambda x, *_: x, lambda x, *_: x, bprop)
+
+
+@on_cpu
+def mapped_kernel() -> ops.Custom | None:
+    """`plain_kernel` with maps of scale and shift, under a name of its own.
+
+    In one graph kernels of one name would share their slopes.
+    """
+    slopes = operator(
+        "mapped_norm_grad", lambda x, w, b, _, s, t, d: (x, w, b, s, t), lambda x, *_: (x,) * 5
+    )
+
+    def bprop(x, weight, bias, settings, scale, shift, out, dout):
+        by_x, by_weight, by_bias, by_scale, by_shift = slopes(
+            x, weight, bias, settings, scale, shift, dout
+        )
+        return by_x, by_weight, by_bias, ops.zeros_like(settings), by_scale, by_shift
+
+    return operator("mapped_norm", lambda x, *_: x, lambda x, *_: x, bprop)
 
 
 class BatchNorm3d(mint.nn.BatchNorm3d):

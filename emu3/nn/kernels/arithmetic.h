@@ -19,6 +19,15 @@ inline void store_first(float *to, Floats values, int64_t count) {
   std::memcpy(to, &values, size_t(count) * 4);
 }
 
+// As many as there are, up to LANES: what stretches end with.
+inline Floats some(const float *from, int64_t count) {
+  return count == LANES ? load(from) : load_first(from, count);
+}
+
+inline void keep(float *to, Floats values, int64_t count) {
+  count == LANES ? store(to, values) : store_first(to, values, count);
+}
+
 inline Floats every(float value) { return value - Floats{}; }
 
 inline float largest(Floats values) {

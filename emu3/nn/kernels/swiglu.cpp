@@ -16,14 +16,6 @@ void stretches(int64_t size, const Each &each) {
   });
 }
 
-inline Floats some(const float *from, int64_t count) {
-  return count == LANES ? load(from) : load_first(from, count);
-}
-
-inline void keep(float *to, Floats values, int64_t count) {
-  count == LANES ? store(to, values) : store_first(to, values, count);
-}
-
 }  // namespace
 
 // gate, up -> out, all of one shape.
