@@ -13,18 +13,32 @@ def _init() -> HeNormal:
     return HeNormal(mode="fan_out", nonlinearity="relu")
 
 
-def conv2d(channels_in: int, channels_out: int, kernel: int = 3) -> nn.Conv2d:
+class Conv2d(nn.Conv2d):
+    """MindSpore's cell of stride 1 with a bias, by a kernel of ours where there is one."""
+
+    def __init__(self, channels_in: int, channels_out: int, kernel: int) -> None:
+        super().__init__(
+            channels_in,
+            channels_out,
+            kernel,
+            pad_mode="pad",
+            padding=kernel // 2,
+            has_bias=True,
+            weight_init=_init(),
+            bias_init="zeros",
+        )
+        self.kernel = conv_kernel()
+
+    def construct(self, x: Tensor) -> Tensor:
+        """(b, c, h, w) -> (b, c', h, w)."""
+        if self.kernel is None or x.dtype != ms.float32 or self.weight.dtype != ms.float32:
+            return self.bias_add(self.conv2d(x, self.weight), self.bias)
+        return self.kernel(x, self.weight, self.bias)
+
+
+def conv2d(channels_in: int, channels_out: int, kernel: int = 3) -> Conv2d:
     """A biased stride-1 convolution of (b, c, h, w) that keeps h and w; kernel 1 or 3."""
-    return nn.Conv2d(
-        channels_in,
-        channels_out,
-        kernel,
-        pad_mode="pad",
-        padding=kernel // 2,
-        has_bias=True,
-        weight_init=_init(),
-        bias_init="zeros",
-    )
+    return Conv2d(channels_in, channels_out, kernel)
 
 
 class Downsample(nn.Cell):
@@ -150,3 +164,16 @@ def double_kernel() -> ops.Custom | None:
         return (half(dout),)
 
     return operator("double_pixels", lambda x: (*x[:2], 2 * x[2], 2 * x[3]), lambda x: x, bprop)
+
+
+@on_cpu
+def conv_kernel() -> ops.Custom | None:
+    """Ours for float32 on CPU, where it can be compiled."""
+    back = operator("conv_grad_x", lambda d, w: (d[0], w[1], d[2], d[3]), lambda d, w: d)
+    learn = operator("conv_grad_weight", lambda x, w, d: (w, w[:1]), lambda x, w, d: (w, w))
+
+    def bprop(x, weight, bias, out, dout):
+        by_weight, by_bias = learn(x, weight, dout)
+        return back(dout, weight), by_weight, by_bias
+
+    return operator("conv", lambda x, w, b: (x[0], w[0], x[2], x[3]), lambda x, w, b: x, bprop)

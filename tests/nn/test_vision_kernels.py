@@ -1,4 +1,4 @@
-"""Group norm and doubled pixels: our kernels against the operators that stand in for them."""
+"""The parts of the vision tokenizer: our kernels against the operators that stand in for them."""
 
 import mindspore as ms
 import numpy as np
@@ -6,7 +6,7 @@ import pytest
 from mindspore import Tensor, nn, ops
 
 from emu3.nn import conv, norms
-from emu3.nn.conv import DoublePixels
+from emu3.nn.conv import Conv2d, DoublePixels
 from emu3.nn.kernels.library import loaded
 from emu3.nn.kernels.operators import library
 from emu3.nn.norms import GroupNorm
@@ -40,6 +40,13 @@ def norm(shape: tuple[int, ...], factor: int, active: bool) -> tuple[nn.Cell, li
     return Norm(c, active), inputs
 
 
+def convolution(shape: tuple[int, ...], out: int, side: int) -> tuple[nn.Cell, list[Tensor]]:
+    cell = Conv2d(shape[1], out, side)
+    cell.weight.set_data(numbers(*cell.weight.shape, seed=5))
+    cell.bias.set_data(numbers(out, seed=6))
+    return cell, [numbers(*shape)]
+
+
 CASES = {
     "norm": lambda: norm((2, 32, 3, 7), 0, False),
     "norm and swish": lambda: norm((2, 64, 5, 5), 0, True),
@@ -49,6 +56,10 @@ CASES = {
     "maps a quarter as large": lambda: norm((1, 32, 4, 12), 4, False),
     "strips": lambda: norm((2, 64, 57, 41), 0, True),
     "strips and maps": lambda: norm((1, 32, 60, 44), 4, True),
+    "convolution": lambda: convolution((2, 3, 5, 7), 35, 3),
+    "convolution of one pixel": lambda: convolution((1, 20, 1, 1), 3, 3),
+    "convolution of each pixel": lambda: convolution((2, 9, 4, 5), 17, 1),
+    "strips of a convolution": lambda: convolution((3, 17, 40, 37), 66, 3),
     "doubled": lambda: (DoublePixels(), [numbers(2, 3, 5, 7)]),
 }
 
@@ -126,5 +137,5 @@ def test_other_dtypes_take_the_operators():
 
 def test_off_the_cpu_there_are_no_kernels(monkeypatch):
     monkeypatch.setattr("emu3.runtime.device_target", lambda: "Ascend")
-    for made in (norms.plain_kernel, norms.mapped_kernel, conv.double_kernel):
+    for made in (norms.plain_kernel, norms.mapped_kernel, conv.double_kernel, conv.conv_kernel):
         assert made() is None
