@@ -9,7 +9,8 @@
 import os
 import sys
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import mindspore as ms
@@ -35,6 +36,7 @@ DEFAULTS = {
 }
 DTYPES = {word: getattr(ms, name) for word, name in names.DTYPES.items()}
 _told: set[str] = set()
+_asked: set[str] = set()
 # MindSpore runs one network of a process at a time: two threads in it end the process.
 ONE_AT_A_TIME = threading.RLock()
 
@@ -123,6 +125,32 @@ def on_ascend() -> bool:
 def graph_mode() -> bool:
     """Whether every network is compiled, not only what asks for it."""
     return ms.get_context("mode") == ms.GRAPH_MODE
+
+
+def keep_first_graph() -> None:
+    """Have the first graph that this process compiles on CPU kept for the next process."""
+    if device_target() == "CPU":
+        _asked.add("graph")
+
+
+def keeps_graph() -> bool:
+    """Whether the graph that is compiled now is to be kept: true at most once.
+
+    MindSpore stays with the first folder that it is told, so the others are compiled as ever.
+    """
+    asked = "graph" in _asked
+    _asked.discard("graph")
+    return asked
+
+
+@contextmanager
+def graphs_kept_in(folder: str) -> Iterator[None]:
+    """Within it, what is compiled is first looked for in `folder`, and stored there."""
+    ms.set_context(enable_compile_cache=True, compile_cache_path=folder)
+    try:
+        yield
+    finally:
+        ms.set_context(enable_compile_cache=False)
 
 
 def compiled(method: Callable, jit: bool) -> Callable:

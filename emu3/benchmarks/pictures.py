@@ -1,6 +1,7 @@
 """Whole tasks with a checkpoint: pictures by batch size, answers, and the time to a first token."""
 
 import json
+import os
 import subprocess
 import sys
 from dataclasses import asdict, dataclass
@@ -181,8 +182,8 @@ def task_row(
 def run_startup(options: StartupOptions) -> None:
     """Measure fresh processes: interpreter, imports, loading, compiling, prefill, first token."""
     options.device.start()
-    program = FIRST_TOKEN.format(root=str(ROOT))
-    command = [sys.executable, "-c", program, json.dumps(asdict(options))]
+    stated = json.dumps(asdict(options))
+    command = [sys.executable, "-m", "emu3.benchmarks.first_token", stated]
 
     def start() -> float:
         return measure.timed(lambda: _until_first_token(command))
@@ -193,41 +194,9 @@ def run_startup(options: StartupOptions) -> None:
 
 
 def _until_first_token(command: list[str]) -> None:
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
+    environment = os.environ | {"PYTHONPATH": path}
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     if done.returncode:
         reason = (done.stderr.strip().splitlines() or ["no message"])[-1]
         raise InputError(f"a fresh process failed: {reason}; change --model or --vq-model")
-
-
-FIRST_TOKEN = """
-import sys
-sys.path.insert(0, {root!r})
-from emu3.benchmarks.pictures import first_token
-first_token(sys.argv[1])
-"""
-
-
-def first_token(text: str) -> None:
-    """Load both models and leave the process when the first token of a picture is there.
-
-    `text` is JSON of `StartupOptions`.
-    """
-    import os
-
-    stated = json.loads(text)
-    options = StartupOptions(**stated | {"device": shared.Device(**stated["device"])})
-    models = loaded(options)
-    defaults, factor = models.defaults, models.codec.config.spatial_scale_factor
-    drawing = TextToImage(models.model, models.prompts)
-    (size,) = PictureSize().grids(1, defaults.image_area, factor)
-    picture = Picture(defaults.example_prompt, size)
-
-    class Leave:
-        """A streamer that ends the process at the first new token."""
-
-        def put(self, column) -> None:
-            os._exit(0)
-
-    request = drawing.request([picture], DrawSettings().filled(defaults), options.device.jit)
-    for _ in models.model.run(request, Leave()):
-        pass

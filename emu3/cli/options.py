@@ -57,6 +57,7 @@ class Device:
 
         mode = "pynative" if self.mode == "auto" else self.mode
         runtime.setup(self.device, self.device_id, mode, self.threads)
+        runtime.keep_first_graph()
         runtime.resolve_dtype(self.dtype)
 
     @property

@@ -24,6 +24,7 @@ from emu3.mllm.generation.sampling import uniforms
 from emu3.mllm.generation.schemes import part
 from emu3.mllm.generation.step import StepKind
 from emu3.mllm.generation.step_weights import StepWeights
+from emu3.nn.graphs import kept
 from emu3.nn.masked import MASKED
 
 if TYPE_CHECKING:
@@ -90,7 +91,8 @@ class CompiledStep:
     def compile(self, arguments: tuple[Tensor, ...]) -> None:
         """Compile by running the block with arguments that make it run no step at all."""
         if not self.compiled:
-            self.block(*arguments)
+            with kept(self.step, arguments):
+                self.block(*arguments)
             self.compiled = True
 
 
