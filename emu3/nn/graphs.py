@@ -43,15 +43,28 @@ def kept(cell: nn.Cell, arguments: tuple[Tensor, ...]) -> Iterator[None]:
     (`runtime.keep_first_graph`) and where nothing can be written.
     """
     folder = _folder(cell, arguments) if runtime.keeps_graph() else None
-    if folder is None:
+    work = None if folder is None else _copied(folder)
+    if work is None:
         yield
         return
-    with tempfile.TemporaryDirectory(prefix=".work-", dir=folder.parent) as work:
-        if folder.exists():
-            shutil.copytree(folder, work, dirs_exist_ok=True)
+    try:
         with runtime.graphs_kept_in(work):
             yield
         _keep(Path(work), folder)
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+
+
+def _copied(folder: Path) -> str | None:
+    """A folder of this process with what `folder` holds, which another may tidy up meanwhile."""
+    work = None
+    try:
+        work = tempfile.mkdtemp(prefix=".work-", dir=folder.parent)
+        if folder.exists():
+            shutil.copytree(folder, work, dirs_exist_ok=True)
+    except OSError:
+        pass
+    return work
 
 
 def _folder(cell: nn.Cell, arguments: tuple[Tensor, ...]) -> Path | None:
