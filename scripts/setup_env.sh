@@ -1,7 +1,8 @@
 # Sourced by the other scripts: sets ROOT and defines emu3_find_python [EXTRA ...], which sets
 # PYTHON to a Python with the dependencies and those extras of setup.cfg: $PYTHON where it is given,
 # else the active Python or .venv, which is made when neither will do and has emu3 itself too; and
-# RUN, which starts a module with it; and emu3_task.
+# RUN, which starts a module with it; and emu3_task. VENV and VERSIONS: where that .venv is and which
+# versions it has.
 unset CDPATH  # with it `cd` may go elsewhere, and prints where
 ROOT="$(dirname -- "$(dirname -- "$(readlink -f -- "${BASH_SOURCE[0]}")")")"
 if [[ "$ROOT" == *:* ]]; then
@@ -12,6 +13,9 @@ export PYTHONPATH="$ROOT${PYTHONPATH:+:$PYTHONPATH}"
 export GLOG_v="${GLOG_v:-3}"
 # Python is not to take modules from the working directory, which may hold an emu3/ or queue.py.
 export PYTHONSAFEPATH=1
+VENV="$ROOT/.venv"
+VERSIONS=requirements.txt
+PYTHONS=(python3 python python3.11 python3.12 python3.10)
 
 # Sets RUN so that "${RUN[@]}" MODULE [ARGUMENT ...] is `python -m` which heeds that before 3.11, too.
 emu3_set_run() {
@@ -34,7 +38,7 @@ emu3_ready() {
 
 emu3_supported_python() {
     local python
-    for python in python3 python python3.11 python3.12 python3.10; do
+    for python in "${PYTHONS[@]}"; do
         if "$python" -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 12))' \
             2>/dev/null; then
             echo "$python"
@@ -45,22 +49,22 @@ emu3_supported_python() {
     return 1
 }
 
-# Makes a .venv with pip, also in place of one whose making was cut short.
+# Makes $VENV with pip, also in place of one whose making was cut short.
 emu3_make_venv() {
-    local base venv="$ROOT/.venv/bin/python"
+    local base venv="$VENV/bin/python"
     if "$venv" -m pip --version >/dev/null 2>&1; then return; fi
     base="$(emu3_supported_python)" || return 1
-    "$base" -m venv --clear --without-pip "$ROOT/.venv" || return 1
+    "$base" -m venv --clear --without-pip "$VENV" || return 1
     # Sooner done than venv's own way, but only a pip from 22.3 on installs into another Python.
     "$base" -m pip --python "$venv" install --quiet --no-compile pip 2>/dev/null ||
-        "$base" -m venv --clear "$ROOT/.venv"
+        "$base" -m venv --clear "$VENV"
 }
 
 emu3_pip_install() {
     # Not compiled: of MindSpore's thousands of modules few are ever imported. No warnings: newer
     # pips show setuptools' general remarks on editable installs.
-    PYTHONWARNINGS=ignore "$ROOT/.venv/bin/python" -m pip install --quiet --no-compile \
-        --disable-pip-version-check -c requirements.txt "$@"
+    PYTHONWARNINGS=ignore "$VENV/bin/python" -m pip install --quiet --no-compile \
+        --disable-pip-version-check -c "$VERSIONS" "$@"
 }
 
 # What pip calls the checkout with these extras, from its own folder: .[EXTRA,...]
@@ -70,7 +74,7 @@ emu3_checkout() {
 }
 
 emu3_fill_venv() {
-    echo "emu3: installing what this needs into $ROOT/.venv (once; a few minutes)" >&2
+    echo "emu3: installing what this needs into $VENV (once; a few minutes)" >&2
     cd "$ROOT" || return 1
     unset PYTHONPATH  # or pip would see the checkout as installed
     emu3_make_venv || return 1
@@ -84,8 +88,8 @@ emu3_fill_venv() {
 emu3_locked_venv() {
     (
         if command -v flock >/dev/null 2>&1; then flock 9; fi
-        emu3_ready "$ROOT/.venv/bin/python" --emu3 "$@" || emu3_fill_venv "$@"
-    ) 9>"$ROOT/.venv.lock"
+        emu3_ready "$VENV/bin/python" --emu3 "$@" || emu3_fill_venv "$@"
+    ) 9>"$VENV.lock"
 }
 
 emu3_find_python() {
@@ -107,7 +111,7 @@ emu3_given_python() {
 }
 
 emu3_choose_python() {
-    local python venv="$ROOT/.venv/bin/python"
+    local python venv="$VENV/bin/python"
     if [ -n "${PYTHON:-}" ]; then
         emu3_given_python "$@"
         return
