@@ -5,9 +5,10 @@ from typing import Any
 
 from transformers.configuration_utils import PretrainedConfig
 
-from emu3.errors import InputError
+from emu3.errors import InputError, shown
 
 LIBRARY = {*inspect.signature(PretrainedConfig.__init__).parameters, "attn_implementation"}
+LABELS = ("id2label", "label2id")
 GROUP = 64  # input columns that share a scale; emu3/nn/kernels/product.cpp has it, too
 # What `emu3 quantize` writes as quantization_config; other tools' weights are laid out otherwise.
 QUANTISED = {"quant_method": "emu3-int8", "bits": 8, "group_size": GROUP}
@@ -40,6 +41,8 @@ def extra_fields(config_class: type[PretrainedConfig], given: dict[str, Any]) ->
                 f"{name} = {str(value)[:80]} is not supported; allowed: {idle!r}, or none; use a "
                 "checkpoint without it"
             )
+        if name in LABELS and not isinstance(value, dict | None):
+            raise InputError(f"{name} = {shown(value)}; allowed: an object, or null; leave it out")
         if name.startswith("_") and not name.startswith("__"):
             continue
         if name not in LIBRARY and (name.startswith("__") or _fixed(config_class, name)):

@@ -92,6 +92,7 @@ class Emu3Config(PretrainedConfig):
         self.rope_theta, self.rope_scaling = read_rope(rope_theta, rope_scaling, rope)
         width = kwargs.pop("head_dim", None)
         self.attention_dropout = attention_dropout
+        self._check_sizes()  # which transformers reckons with
         super().__init__(
             pad_token_id=pad_token_id,
             bos_token_id=bos_token_id,
@@ -99,7 +100,6 @@ class Emu3Config(PretrainedConfig):
             tie_word_embeddings=tie_word_embeddings,
             **extra_fields(type(self), kwargs),
         )
-        self._check_sizes()
         if width not in (None, self.head_dim):
             _refuse("head_dim", width, f"{self.head_dim}, hidden_size / num_attention_heads")
         self._check_ids()
