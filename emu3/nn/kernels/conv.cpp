@@ -11,9 +11,11 @@
 
 namespace {
 
-constexpr int64_t STRIP = 512;       // numbers of a map that are worked on together, about
-constexpr int64_t CHANNELS = 16;     // channels of x whose taps one thread learns
-constexpr int64_t UNITS = 16;        // pieces of work that the slope of the weight is split into
+constexpr int64_t STRIP = 512;    // numbers of a map that are worked on together, about
+constexpr int64_t TAPS = 512;     // taps of as many channels of the output whose weights stay in
+constexpr int64_t OUTPUTS = 64;   // the caches for a strip
+constexpr int64_t CHANNELS = 16;  // channels of x whose taps one thread learns
+constexpr int64_t UNITS = 16;     // pieces of work that the slope of the weight is split into
 
 struct Shape {
   int64_t batch, in, out, height, width, side;
@@ -21,7 +23,12 @@ struct Shape {
   int64_t square() const { return side * side; }
   int64_t taps() const { return in * square(); }
   int64_t wide() const { return width + side - 1; }
-  int64_t strip_rows() const { return std::clamp<int64_t>(STRIP / wide(), 1, height); }
+  int64_t strip_rows() const {
+    const int64_t fitting = std::clamp<int64_t>(STRIP / wide(), 1, height);
+    const int64_t count = (height + fitting - 1) / fitting;
+    const bool odd = batch * count % 2 && count < height;  // two threads would end apart
+    return (height + count + odd - 1) / (count + odd);
+  }
   int64_t strips() const { return (height + strip_rows() - 1) / strip_rows(); }
   int64_t plane() const { return (strip_rows() + side - 1) * wide(); }  // of a strip's channel
   int64_t panels() const { return (strip_rows() * wide() + PANEL - 1) / PANEL; }
@@ -50,45 +57,58 @@ void copy_strip(const Shape &size, const float *maps, int64_t channels, int64_t 
     }
 }
 
-// `rows` rows of weights (taps) times PANEL places of a strip, plus a bias each.
+// `rows` rows of weights, `line` long, times PANEL places of a strip; the sums begin with a bias
+// each, or with what `out` holds.
 template <int rows>
-void conv_tile(const float *weight, const float *bias, const float *strip, const int64_t *at,
-               int64_t taps, float *out, int64_t line) {
+void conv_tile(const float *weight, int64_t line, const float *bias, bool add, const float *strip,
+               const int64_t *at, int64_t taps, float *out, int64_t out_line) {
   Floats sum[rows][BANKS];
   for (int i = 0; i < rows; ++i)
-    for (int j = 0; j < BANKS; ++j) sum[i][j] = every(bias ? bias[i] : 0.0f);
+    for (int j = 0; j < BANKS; ++j)
+      sum[i][j] = add ? load(out + i * out_line + j * LANES) : every(bias ? bias[i] : 0.0f);
   for (int64_t k = 0; k < taps; ++k) {
     Floats column[BANKS];
     for (int j = 0; j < BANKS; ++j) column[j] = load(strip + at[k] + j * LANES);
     for (int i = 0; i < rows; ++i) {
-      const Floats value = every(weight[i * taps + k]);
+      const Floats value = every(weight[i * line + k]);
       for (int j = 0; j < BANKS; ++j) sum[i][j] += value * column[j];
     }
   }
   for (int i = 0; i < rows; ++i)
-    for (int j = 0; j < BANKS; ++j) store(out + i * line + j * LANES, sum[i][j]);
+    for (int j = 0; j < BANKS; ++j) store(out + i * out_line + j * LANES, sum[i][j]);
+}
+
+// All output channels (out, line) of the first `places` places of a strip.
+void convolve_strip(const Shape &size, const float *strip, const int64_t *at, const float *weight,
+                    const float *bias, int64_t places, float *made) {
+  const int64_t all = size.taps(), line = size.panels() * PANEL;
+  for (int64_t k = 0; k < all; k += TAPS)
+    for (int64_t begin = 0; begin < size.out; begin += OUTPUTS) {
+      const int64_t end = std::min(size.out, begin + OUTPUTS), taps = std::min(TAPS, all - k);
+      for (int64_t place = 0; place < places; place += PANEL) {
+        const auto tile = [&](auto run, int64_t c) {
+          run(weight + c * all + k, all, bias ? bias + c : nullptr, k > 0, strip + place, at + k,
+              taps, made + c * line + place, line);
+        };
+        int64_t c = begin;
+        for (; c + BLOCK <= end; c += BLOCK) tile(conv_tile<BLOCK>, c);
+        for (; c < end; ++c) tile(conv_tile<1>, c);
+      }
+    }
 }
 
 // x (b, in, h, w), weight (out, in, side, side), bias (out) or none -> out (b, out, h, w).
 void convolve(const Shape &size, const float *x, const float *weight, const float *bias,
               float *out) {
   const std::vector<int64_t> table = offsets(size, size.in);
-  const int64_t *at = table.data(), taps = size.taps(), line = size.panels() * PANEL;
+  const int64_t *at = table.data(), line = size.panels() * PANEL;
   Team::get().run(size.batch * size.strips(), [=](int64_t piece) {
     const int64_t image = piece / size.strips(), first = piece % size.strips() * size.strip_rows();
     const int64_t rows = std::min(size.strip_rows(), size.height - first);
     Scratch room(size.in * size.plane() + 2 * PANEL + size.out * line);
     float *strip = room.get(), *made = strip + size.in * size.plane() + 2 * PANEL;
     copy_strip(size, x + image * size.in * size.map(), size.in, first, rows, strip);
-    for (int64_t place = 0; place < rows * size.wide(); place += PANEL) {
-      int64_t c = 0;
-      for (; c + BLOCK <= size.out; c += BLOCK)
-        conv_tile<BLOCK>(weight + c * taps, bias ? bias + c : nullptr, strip + place, at, taps,
-                         made + c * line + place, line);
-      for (; c < size.out; ++c)
-        conv_tile<1>(weight + c * taps, bias ? bias + c : nullptr, strip + place, at, taps,
-                     made + c * line + place, line);
-    }
+    convolve_strip(size, strip, at, weight, bias, rows * size.wide(), made);
     float *to = out + image * size.out * size.map() + first * size.width;
     for (int64_t c = 0; c < size.out; ++c)
       for (int64_t row = 0; row < rows; ++row)

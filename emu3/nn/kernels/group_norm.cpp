@@ -160,6 +160,22 @@ void back_through(const float *x, const float *slope, int64_t count, Moments of,
   sums.by_normal += total(by_normal);
 }
 
+// Slopes of a channel's y become those of x; `all` are sums over the `count` numbers of its group.
+void through_moments(const float *x, int64_t map, Moments of, float weight, const Sums &all,
+                     int64_t count, float *by_x) {
+  const float factor = of.rate * weight, level = of.rate * float(all.alone / double(count));
+  const float tilt = of.rate * of.rate * float(all.by_normal / double(count));
+  for (int64_t i = 0; i < map; ++i)
+    by_x[i] = by_x[i] * factor - level - (x[i] - of.mean) * tilt;
+}
+
+// (b, c) -> (c), in one order.
+void sum_images(const Shape &size, const float *parts, float *to) {
+  std::copy_n(parts, size.channels, to);
+  for (int64_t b = 1; b < size.batch; ++b)
+    for (int64_t c = 0; c < size.channels; ++c) to[c] += parts[b * size.channels + c];
+}
+
 template <bool mapped, bool active>
 void backward(const Shape &size, void **data) {
   const float *x = (const float *)data[0];
@@ -205,23 +221,12 @@ void backward(const Shape &size, void **data) {
       weight_part[k] = float(own.by_normal), bias_part[k] = float(own.alone);
       all.alone += w * own.alone, all.by_normal += w * own.by_normal;
     }
-    const double count = double(together * map);
-    const float level = of.rate * float(all.alone / count);
-    const float tilt = of.rate * of.rate * float(all.by_normal / count);
-    for (int64_t k = begin; k < end; ++k) {
-      const float factor = of.rate * weight[k % channels];
-      float *to = by_x + k * map;
-      const float *from = x + k * map;
-      for (int64_t i = 0; i < map; ++i) to[i] = to[i] * factor - level - (from[i] - of.mean) * tilt;
-    }
+    for (int64_t k = begin; k < end; ++k)
+      through_moments(x + k * map, map, of, weight[k % channels], all, together * map,
+                      by_x + k * map);
   });
-  for (int64_t c = 0; c < channels; ++c) {
-    by_weight[c] = by_bias[c] = 0.0f;
-    for (int64_t b = 0; b < size.batch; ++b) {
-      by_weight[c] += weight_part[b * channels + c];
-      by_bias[c] += bias_part[b * channels + c];
-    }
-  }
+  sum_images(size, weight_part, by_weight);
+  sum_images(size, bias_part, by_bias);
 }
 
 template <bool mapped>
