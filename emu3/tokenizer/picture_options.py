@@ -59,7 +59,7 @@ def check_options(options: dict) -> None:
     scales = [options[name] for name in ("image_mean", "image_std", "rescale_factor")]
     try:
         with np.errstate(over="ignore"):
-            values = [np.asarray(value, np.float32) for value in scales]
+            values = [_numbers(value) for value in scales]
         shapes = [value.shape for value in values]
         usable = all(np.isfinite(value).all() for value in values)
         usable = usable and np.all(values[1] > 0) and np.all(values[2] > 0)
@@ -70,3 +70,11 @@ def check_options(options: dict) -> None:
             f"image_mean {shown(scales[0])}, image_std {shown(scales[1])}, rescale_factor "
             f"{shown(scales[2])}; allowed: a number or three, std and factor above 0; {REMEDY}"
         )
+
+
+def _numbers(value) -> np.ndarray:
+    """A number or a list of them as float32; NumPy alone would read texts as numbers, too."""
+    array = np.asarray(value)
+    if array.dtype.kind not in "iuf":
+        raise TypeError(f"{array.dtype} for a number")
+    return array.astype(np.float32)
