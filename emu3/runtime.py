@@ -12,7 +12,6 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import lru_cache
 
 import mindspore as ms
 
@@ -68,7 +67,7 @@ def setup(
     device = chosen_device(device)
     ms.set_context(mode=ms.GRAPH_MODE if mode == "graph" else ms.PYNATIVE_MODE)
     try:
-        _set_device(device, _device_id(device_id) if device == "Ascend" else 0)
+        ms.set_device(device, _device_id(device_id) if device == "Ascend" else 0)
     except (RuntimeError, ValueError) as error:
         reason = str(error).strip().splitlines()[0]
         raise InputError(f"device {device} is not usable: {reason}; change --device") from None
@@ -76,12 +75,6 @@ def setup(
     if seed is not None:
         ms.set_seed(seed)
     return device
-
-
-@lru_cache(maxsize=1)
-def _set_device(device: str, number: int) -> None:
-    """Once, if once is enough: MindSpore 2.7.0 lengthens LD_LIBRARY_PATH each time."""
-    ms.set_device(device, number)
 
 
 def chosen_device(device: str) -> str:

@@ -6,18 +6,22 @@ set -euo pipefail
 source "$(dirname -- "$(readlink -f -- "${BASH_SOURCE[0]}")")/setup_env.sh"
 cd "$ROOT"
 
-# Fills $VENV with the versions of $VERSIONS, or leaves nothing of it but $VENV.log.
+# Fills $VENV with the versions of $VERSIONS, or leaves nothing of it but $VENV.log; one process at a
+# time, the others find it ready.
 emu3_fill_set() {
-    if cmp -s "$VERSIONS" "$VENV/versions.txt" && emu3_ready "$VENV/bin/python" --emu3 "$@"; then
-        return
-    fi
-    echo "emu3: installing into $VENV (once; a few minutes)" >&2
-    rm -rf "$VENV"
-    if ! (emu3_fill_venv "$@") >"$VENV.log" 2>&1; then
+    (
+        if command -v flock >/dev/null 2>&1; then flock 9; fi
+        if cmp -s "$VERSIONS" "$VENV/versions.txt" && emu3_ready "$VENV/bin/python" --emu3 "$@"; then
+            exit
+        fi
+        echo "emu3: installing into $VENV (once; a few minutes)" >&2
         rm -rf "$VENV"
-        return 1
-    fi
-    cp "$VERSIONS" "$VENV/versions.txt"
+        if ! (emu3_fill_venv "$@") >"$VENV.log" 2>&1; then
+            rm -rf "$VENV"
+            exit 1
+        fi
+        cp "$VERSIONS" "$VENV/versions.txt"
+    ) 9>"$VENV.lock"
 }
 
 emu3_versions() {
