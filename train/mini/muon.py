@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from mindspore import Parameter, ParameterTuple, Tensor, nn, ops
 
-from train.mini.adamw import AdamW, clipping
+from train.mini.adamw import AdamW, Clipping
 
 NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)  # the quintic of Jordan et al.
 NEWTON_SCHULZ_STEPS = 5
@@ -68,12 +68,12 @@ class Muon(nn.Cell):
         others = [parameters[i] for i in self.rest_at]
         self.adamw = AdamW(others, weight_decay=weight_decay)
         self.ratio, self.momentum = ratio, momentum
-        self.decay, self.max_norm = weight_decay / ratio, max_norm
+        self.decay, self.clipping = weight_decay / ratio, Clipping(max_norm)
         self.hyper_map = ops.HyperMap()
 
     def construct(self, grads: tuple[Tensor, ...], lr: Tensor) -> Tensor:
         """Update the weights in place; returns the gradients' global norm before clipping."""
-        norm, scale = clipping(grads, self.max_norm)
+        norm, scale = self.clipping(grads)
         hidden = tuple([grads[i] for i in self.hidden_at])
         rest = tuple([grads[i] for i in self.rest_at])
         one = ops.partial(_update, scale, lr * self.ratio, self.momentum, self.decay)

@@ -41,3 +41,19 @@ def kernel() -> ops.Custom | None:
     epsilon) as one tensor, and the parameters; returns (1,), for what comes later to depend on.
     """
     return operator("adamw", lambda *_: (1,), lambda weight, *_: weight)
+
+
+@on_cpu
+def kernel_of_many() -> ops.Custom | None:
+    """AdamW on k float32 parameters in place, in one call.
+
+    Takes the numbers of `kernel`, of which decay does not count, decays (k,), and k each of
+    weights, moments and gradients; returns (1,), for what comes later to depend on.
+    """
+    return operator("adamw_of_many", lambda *_: (1,), lambda terms, *_: terms)
+
+
+@on_cpu
+def sum_of_squares() -> ops.Custom | None:
+    """float32 tensors -> (1,)."""
+    return operator("sum_of_squares", lambda *_: (1,), lambda first, *_: first)
