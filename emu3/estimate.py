@@ -12,12 +12,20 @@ from itertools import pairwise
 from emu3.configfields import GROUP
 from emu3.errors import InputError, gib
 from emu3.mllm.configuration_emu3 import Emu3Config
-from emu3.mllm.generation.decoder import cache_slots
+from emu3.mllm.generation.cache import (
+    CACHE_BYTES_KEPT,
+    cache_bytes,
+    cache_form,
+    cache_slots,
+    skips_unused,
+    token_bytes,
+)
 from emu3.mllm.generation.prefill import CHUNK
 from emu3.mllm.generation.schemes import Plain, Scheme
 from emu3.mllm.generation.step_weights import FUSE_BELOW_BYTES
 from emu3.mllm.vocabulary import Vocabulary
 from emu3.names import WEIGHTS
+from emu3.nn.conv import conv_kernel
 from emu3.tokenizer.configuration_emu3visionvq import Emu3VisionVQConfig
 from emu3.tokenizer.layers import SCORES_AT_ONCE
 from emu3.tokenizer.modeling_emu3visionvq import DISTANCES_AT_ONCE
@@ -30,6 +38,7 @@ PLAIN = Plain()
 SCORE_COPIES = 3  # scores, scores with their bias, softmax
 LOGIT_COPIES = 4  # logits, guided logits, probabilities, their running sum
 MAPS = 6  # feature maps of the widest block that live together while it runs; measured
+MAPS_OF_KERNELS = 3  # with our kernels, which need no room of their own; measured
 
 
 @dataclass(frozen=True)
@@ -61,6 +70,11 @@ class Work:
         return self.width if self.weights is None else FORM_WIDTHS[self.weights]
 
     @property
+    def stored(self) -> bool:
+        """Whether the matrices are stored in fewer bits than are computed in."""
+        return self.weights not in (None, "float32")
+
+    @property
     def rows(self) -> int:
         """Sequences in the network: each once, or twice with guidance."""
         return self.sequences * (2 if self.guided else 1)
@@ -85,13 +99,19 @@ class Work:
 
 @dataclass(frozen=True)
 class Estimate:
-    """Bytes, unless a name says otherwise; `step` is what one decoding step reads on average."""
+    """Bytes, unless a name says otherwise; `step` is what one decoding step reads on average.
+
+    Of the cache `cache_kept` is there while codes become pixels; a `narrow_cache` is in bfloat16
+    beside numbers of more bytes.
+    """
 
     language_parameters: int
     vision_parameters: int
     weights: int
     copies: int
     cache: int
+    cache_kept: int
+    narrow_cache: bool
     prefill: int
     decoding: int
     picture: int
@@ -102,7 +122,7 @@ class Estimate:
     @property
     def peak(self) -> int:
         """Most memory in use at one time."""
-        stages = (self.prefill, self.cache + self.decoding, self.cache + self.picture)
+        stages = (self.prefill, self.cache + self.decoding, self.cache_kept + self.picture)
         return self.weights + self.copies + max(stages)
 
     @property
@@ -129,11 +149,13 @@ def estimate(config: Emu3Config, vision: Emu3VisionVQConfig, work: Work) -> Esti
         + (norms + vision_parameters(vision)) * work.width,
         copies=copied_bytes(config, work),
         cache=cache_peak(config, work),
+        cache_kept=min(cache_peak(config, work), CACHE_BYTES_KEPT),
+        narrow_cache=cache_width(config, work) < work.width,
         prefill=prefill_bytes(config, work),
         decoding=decoding_bytes(config, work),
         picture=picture_bytes(vision, work),
         step_weights=int(step * work.matrix_width) + norms * work.width,
-        step_cache=int(work.rows * filled * token_bytes(config, work.width)),
+        step_cache=int(work.rows * filled * token_bytes(config, cache_width(config, work))),
         steps=work.steps,
     )
 
@@ -166,21 +188,23 @@ def head_candidates(config: Emu3Config, work: Work) -> int:
     return Vocabulary.from_config(config).visual_count if work.grid else config.vocab_size
 
 
-def token_bytes(config: Emu3Config, width: int) -> int:
-    """Cache of one token of one row: key and value of every layer."""
-    return 2 * config.num_hidden_layers * config.num_key_value_heads * config.head_dim * width
+def cache_sizes(work: Work) -> list[int]:
+    """Slots of the caches that the work goes through."""
+    spare = work.scheme.spare_slots(work.window)
+    known = work.grid is not None
+    return cache_slots(work.prompt, work.new_tokens, spare, known, skips_unused(work.stored))
 
 
-def cache_bytes(config: Emu3Config, rows: int, slots: int, width: int) -> int:
-    """Cache of `slots` slots."""
-    return rows * slots * token_bytes(config, width)
+def cache_width(config: Emu3Config, work: Work) -> int:
+    """Bytes per number of the cache."""
+    form = cache_form(config, work.stored, work.rows, cache_sizes(work)[-1])
+    return WIDTHS[form] if form != "float32" else work.width
 
 
 def cache_peak(config: Emu3Config, work: Work) -> int:
     """The largest cache, with the one before it from which it is filled."""
-    spare = work.scheme.spare_slots(work.window)
-    sizes = cache_slots(work.prompt, work.new_tokens, spare, known=work.grid is not None)
-    return sum(cache_bytes(config, work.rows, slots, work.width) for slots in sizes[-2:])
+    width, sizes = cache_width(config, work), cache_sizes(work)
+    return sum(cache_bytes(config, work.rows, slots, width) for slots in sizes[-2:])
 
 
 def copied_bytes(config: Emu3Config, work: Work) -> int:
@@ -233,7 +257,9 @@ def vision_bytes(config: Emu3VisionVQConfig, grid: tuple[int, int], width: int) 
     )
     scores = min((grid[0] * grid[1]) ** 2, SCORES_AT_ONCE)
     codes = min(grid[0] * grid[1] * config.codebook_size, DISTANCES_AT_ONCE)
-    return max(MAPS * maps * width, SCORE_COPIES * scores * FLOAT32, 2 * codes * FLOAT32)
+    kernels = width == FLOAT32 and conv_kernel() is not None
+    held = (MAPS_OF_KERNELS if kernels else MAPS) * maps * width
+    return max(held, SCORE_COPIES * scores * FLOAT32, 2 * codes * FLOAT32)
 
 
 def vision_parameters(config: Emu3VisionVQConfig) -> int:

@@ -6,6 +6,7 @@
 | Ascend | bfloat16       | bfloat16         | flash_attention_2 | native; norms, softmax in fp32  |
 """
 
+import gc
 import os
 import sys
 import threading
@@ -160,6 +161,12 @@ def compiled(method: Callable, jit: bool) -> Callable:
     if on_ascend():
         return ms.jit(method, jit_level="O0", infer_boost="on")
     return ms.jit(method)
+
+
+def forget_compiled() -> None:
+    """Give back the memory of compiled functions; those called again are compiled again."""
+    gc.collect()
+    ms.ms_memory_recycle()
 
 
 def resolve_dtype(requested: ms.Type | str | None) -> ms.Type:

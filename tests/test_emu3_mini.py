@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import numpy as np
+from mindspore import Tensor
 from mindspore.nn.utils import no_init_parameters
 from PIL import Image
 from safetensors import safe_open
@@ -10,7 +11,7 @@ from safetensors import safe_open
 from emu3 import bundled
 from emu3.cli import img_rec
 from emu3.metrics import psnr
-from emu3.mllm import Emu3Config
+from emu3.mllm import Emu3Config, Emu3ForCausalLM
 from emu3.tokenizer import Emu3VisionVQConfig, Emu3VisionVQModel
 
 
@@ -61,3 +62,12 @@ def test_the_bundled_image_and_every_frame_of_the_bundled_clip_are_rebuilt(tmp_p
     for original, rebuilt in pairs:
         with Image.open(original) as first, Image.open(rebuilt) as second:
             assert psnr(np.asarray(first), np.asarray(second)) > 24, rebuilt
+
+
+def test_int8_weights_move_scores_by_less_than_a_hundredth():
+    ids = Tensor(np.random.default_rng(0).integers(0, 1800, (2, 64), np.int32))
+    exact, near = (
+        Emu3ForCausalLM.from_pretrained(bundled.MINI_LANGUAGE, weights=form)(ids).logits.asnumpy()
+        for form in ("float32", "int8")
+    )
+    assert 0 < np.linalg.norm(near - exact) < 1e-2 * np.linalg.norm(exact)

@@ -12,6 +12,7 @@ from emu3.arrays import as_numpy
 from emu3.cli import quantize
 from emu3.errors import InputError
 from emu3.mllm import Emu3ForCausalLM
+from emu3.mllm.generation import cache, step
 from emu3.nn import forms
 from emu3.tensorfile import from_bfloat16, to_bfloat16
 from tests.support import randomised, tiny_config, write_tokenizer
@@ -46,8 +47,14 @@ def picture(model: Emu3ForCausalLM, **settings) -> np.ndarray:
 @pytest.fixture
 def no_kernels(monkeypatch):
     """As on a machine without a compiler."""
+    without_kernels(monkeypatch)
+
+
+def without_kernels(monkeypatch) -> None:
     for name in ("product_kernel", "widen_kernel", "lines_kernel"):
         monkeypatch.setattr(forms, name, lambda form: None)
+    for place in (step, cache):
+        monkeypatch.setattr(place, "step_attention", lambda cache: None)
 
 
 @pytest.fixture(scope="module")
@@ -88,8 +95,7 @@ def test_int8_is_near(no_kernels):
 
 def test_int8_draws_with_kernels_and_without(monkeypatch):
     ids = picture(tiny("int8"))
-    for name in ("product_kernel", "widen_kernel", "lines_kernel"):
-        monkeypatch.setattr(forms, name, lambda form: None)
+    without_kernels(monkeypatch)
     assert np.array_equal(picture(tiny("int8")), ids)
 
 

@@ -27,6 +27,7 @@ WAYS = {
     "batched": "torch, rows in one batch, growing cache, sliced head",
     "static": "torch, rows in one batch, static cache, sliced head",
 }
+NARROW = "-bfloat16"  # behind a way: weights, cache and arithmetic in bfloat16
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,8 @@ class DecodeOptions:
     )
     against: PeerOptions = group()
     peer_ways: str = option(
-        f"how the peer decodes, of {', '.join(WAYS)}", "reference,batched,static"
+        f"how the peer decodes, of {', '.join(WAYS)}, each also with {NARROW} behind it",
+        "reference,batched,static",
     )
     device: Device = group()
 
@@ -71,8 +73,11 @@ class DecodeOptions:
         """
         ways = self.peer_ways.split(",")
         for way in ways:
-            if way not in WAYS:
-                raise InputError(f"way {way!r}; allowed: {', '.join(WAYS)}; change --peer-ways")
+            if way.removesuffix(NARROW) not in WAYS:
+                raise InputError(
+                    f"way {way!r}; allowed: {', '.join(WAYS)}, with {NARROW} behind them or not; "
+                    "change --peer-ways"
+                )
         return ways if self.against.peer else []
 
     @property
@@ -148,8 +153,8 @@ def run_decode(options: DecodeOptions) -> None:
                 peer = stack.enter_context(
                     Peer(
                         options.against.peer_python,
-                        f"decode_{way}",
-                        peer_settings(options, prefix),
+                        f"decode_{way.removesuffix(NARROW)}",
+                        peer_settings(options, prefix) | {"dtype": precision_of(way)},
                         next(iter(models.values())),
                     )
                 )
@@ -175,7 +180,8 @@ def decode_rows(
     prefix: int,
     bandwidth: float,
 ) -> list[Row]:
-    """The table's lines: ours with bytes and bandwidth by stored form, then the peer's."""
+    """The table's lines: ours with bytes and bandwidth by stored form, then the peer's against ours
+    of the same precision, or our first."""
     common_cells = {"batch": options.sequences, "resolution": f"{prefix} tokens before"}
     first = timings[next(iter(models))]
     ours = []
@@ -197,17 +203,22 @@ def decode_rows(
         )
     peers = [
         Row(
-            WAYS[way],
+            WAYS[way.removesuffix(NARROW)],
             timing,
-            precision="float32",
+            precision=precision_of(way),
             rate=options.sequences,
-            against=first,
+            against=timings.get(precision_of(way), first),
             **common_cells,
         )
         for way, timing in timings.items()
         if way not in models
     ]
     return [*ours, *peers]
+
+
+def precision_of(way: str) -> str:
+    """What a peer's way computes in."""
+    return "bfloat16" if way.endswith(NARROW) else "float32"
 
 
 def needs(model: "Emu3ForCausalLM", options: DecodeOptions, prefix: int, form: str):

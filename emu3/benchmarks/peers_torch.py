@@ -56,7 +56,7 @@ def ways() -> dict[str, Callable[[dict, Path, Turn], None]]:
 
 
 def llama(settings: dict, folder: Path) -> LlamaForCausalLM:
-    """The net of the settings with our weights: the names are the same."""
+    """The net of the settings with our weights, whose names are the same, in their dtype."""
     config = LlamaConfig(
         vocab_size=settings["vocabulary"],
         hidden_size=settings["hidden"],
@@ -71,7 +71,7 @@ def llama(settings: dict, folder: Path) -> LlamaForCausalLM:
     )
     model = LlamaForCausalLM(config)
     model.load_state_dict(load_file(folder / "model.safetensors"), strict=True)
-    return model.eval()
+    return model.to(getattr(torch, settings.get("dtype", "float32"))).eval()
 
 
 class RowStreamer:
@@ -160,7 +160,7 @@ class BatchedRows:
 
     def sample(self, hidden: torch.Tensor) -> torch.Tensor:
         """hidden (R, C) -> tokens (N,)."""
-        logits = functional.linear(hidden, self.head)
+        logits = functional.linear(hidden, self.head).float()
         if len(logits) > self.sequences:
             wanted, unwanted = logits.chunk(2)
             logits = unwanted + self.settings["guidance"] * (wanted - unwanted)

@@ -17,13 +17,13 @@ import numpy as np
 
 from emu3.cli import options as shared
 from emu3.cli import shell
-from emu3.cli.outputs import Spoken, new_file, save_picture
+from emu3.cli.outputs import PromptBar, Spoken, new_file, save_picture
 from emu3.codesfile import Codes
 from emu3.errors import InputError
 from emu3.facade import Emu3
 from emu3.files import own_folder
 from emu3.loading import load_models
-from emu3.mllm.generation.events import RowDone, TextPiece
+from emu3.mllm.generation.events import PrefillPart, RowDone, TextPiece
 from emu3.mllm.parts import Coded, Text
 from emu3.options import group, option, path_text
 from emu3.pipeline import AskSettings, DrawSettings, PictureSize
@@ -48,6 +48,7 @@ class Options:
         path_text,
         metavar="FOLDER",
     )
+    weights: str | None = shared.weights()
     device: shared.Device = group()
 
 
@@ -55,7 +56,13 @@ def run(options: Options) -> None:
     """Answer line after line of the input."""
     folder, device = own_folder(options.output), options.device
     device.start()
-    models = load_models(options.model, options.vq_model, device.dtype, device.attn_implementation)
+    models = load_models(
+        options.model,
+        options.vq_model,
+        device.dtype,
+        device.attn_implementation,
+        options.weights,
+    )
     factor = models.codec.config.spatial_scale_factor
     (size,) = options.size.grids(1, models.defaults.image_area, factor)
     asking = options.settings.filled(models.defaults)
@@ -119,12 +126,15 @@ class Table:
             said.append(self._coded(part) if isinstance(part, Path) else part)
         answer = Spoken(self.talk.text)
         rows: list[np.ndarray] = []
+        bar = PromptBar()
         for event in self.talk.say(said, seed):
             if isinstance(event, TextPiece):
                 answer.ids += event.ids.tolist()
                 answer.say()
             elif isinstance(event, RowDone):
                 rows.append(event.codes)
+            elif isinstance(event, PrefillPart):
+                bar.show(event)
         answer.end()
         if rows:
             print(self._write(np.stack(rows), line, seed))

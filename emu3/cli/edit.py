@@ -47,6 +47,7 @@ class Options:
     preview: int = option(
         "show the unfinished picture every so many rows, 0 for never", 0, non_negative_int
     )
+    weights: str | None = shared.weights()
     device: shared.Device = group()
 
     def __post_init__(self) -> None:
@@ -67,7 +68,13 @@ def run(options: Options) -> None:
     shared.notice_if_lossy(settings.scheme)
     shared.notice_if_far(options.settings, checkpoint)
     shared.notice_of_words(options.prompt, checkpoint)
-    models = load_models(options.model, options.vq_model, device.dtype, device.attn_implementation)
+    models = load_models(
+        options.model,
+        options.vq_model,
+        device.dtype,
+        device.attn_implementation,
+        options.weights,
+    )
     codes = [encoded(models.codec, path, images[path], device.dtype) for path in options.image]
     size = codes[-1].shape
     if options.size != PictureSize():
@@ -76,6 +83,7 @@ def run(options: Options) -> None:
     edits = [Edit(text, codes, size, options.seed + n) for n, text in enumerate(options.prompt)]
     editing, watch = Edits(models.model, models.prompts), Stopwatch()
     about = picture_settings(options, settings)
+    about["weights"] = models.model.weights
     about["image"] = [shared.public_name(path) for path in options.image]
     studio = Studio(options, about, editing, models.codec, folder, "edit")
     requests = [editing.request([edit], settings, device.jit) for edit in edits]

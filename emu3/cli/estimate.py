@@ -119,10 +119,10 @@ def lines(needed, work, vision, options: Options) -> list[str]:
         ("rows in the network", f"{work.rows} x window {work.window}"),
         ("weights", f"{gib(needed.weights)} in {options.weights or options.dtype}"),
         ("copies for decoding", f"{gib(needed.copies)}"),
-        ("cache", f"{gib(needed.cache)}"),
+        ("cache", f"{gib(needed.cache)}{', kept in bfloat16' if needed.narrow_cache else ''}"),
         ("prefill", f"{gib(needed.prefill)} beside the weights"),
         ("decoding step", f"{gib(needed.decoding)} beside weights and cache"),
-        ("pixels from codes", f"{gib(needed.picture)} beside weights and cache"),
+        ("pixels from codes", f"{gib(needed.picture)} beside the weights"),
         ("peak memory", f"{gib(needed.peak)}"),
         (
             "read per step",

@@ -276,7 +276,7 @@ class Studio:
                 self._save_now_and_then(sheets)
                 self._show(sheet, event.row + 1)
             elif isinstance(event, PrefillPart):
-                progress.prompt(event.done, event.parts)
+                progress.prompts.show(event)
             elif isinstance(event, Done):
                 self.forwards += sum(event.forwards)
 

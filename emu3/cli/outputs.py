@@ -6,12 +6,16 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
 from emu3 import __version__, animations
 from emu3.files import atomic_path, numbered_path, place_new, temporary_path, writable_folder
 from emu3.images import open_image
+
+if TYPE_CHECKING:
+    from emu3.mllm.generation.events import PrefillPart
 
 PROMPT_BAR = "{desc}: {percentage:3.0f}%|{bar}| {elapsed}<{remaining}"
 
@@ -136,6 +140,27 @@ class Spoken:
         print(self.before + self.spell(self.ids)[len(self.shown) :], flush=True)
 
 
+class PromptBar:
+    """How far long prompts are, in a bar that goes away when they are through."""
+
+    def __init__(self) -> None:
+        self.bar: tqdm | None = None
+
+    def show(self, event: "PrefillPart") -> None:
+        """Move on to what an event says."""
+        if self.bar is None:
+            self.bar = tqdm(total=event.parts, desc="prompt", leave=False, bar_format=PROMPT_BAR)
+        self.bar.update(event.done - self.bar.n)
+        if event.done == event.parts:
+            self.end()
+
+    def end(self) -> None:
+        """Take the bar away, if it is there."""
+        if self.bar is not None:
+            self.bar.close()
+            self.bar = None
+
+
 class Progress:
     """A bar of image rows with tokens/s and the time left; answers, whose length nobody knows, are
     their own bar.
@@ -156,13 +181,13 @@ class Progress:
         self.bar = tqdm(
             total=rows, unit="row", dynamic_ncols=True, smoothing=0, disable=rows is None
         )
-        self.prompts: tqdm | None = None
+        self.prompts = PromptBar()
 
     def __enter__(self) -> "Progress":
         return self
 
     def __exit__(self, *exception: object) -> None:
-        self._end_prompts()
+        self.prompts.end()
         self.bar.close()
 
     @property
@@ -171,19 +196,6 @@ class Progress:
         if self.start is None or self.latest <= self.start:
             return None
         return self.counted / (self.latest - self.start)
-
-    def prompt(self, done: int, parts: int) -> None:
-        """Show how far the prompts are, in a bar of its own that goes away."""
-        if self.prompts is None:
-            self.prompts = tqdm(total=parts, desc="prompt", leave=False, bar_format=PROMPT_BAR)
-        self.prompts.update(done - self.prompts.n)
-        if done == parts:
-            self._end_prompts()
-
-    def _end_prompts(self) -> None:
-        if self.prompts is not None:
-            self.prompts.close()
-            self.prompts = None
 
     def add(self, units: int, tokens: int) -> None:
         """Count finished units and the tokens they took."""

@@ -54,6 +54,7 @@ class Options:
     model: str = shared.language_model()
     vq_model: str = shared.vision_model()
     serving: Serving = group()
+    weights: str | None = shared.weights()
     device: shared.Device = group()
 
 
@@ -82,7 +83,13 @@ def load(options: Options):
     device.start()
     from emu3.loading import load_models
 
-    return load_models(options.model, options.vq_model, device.dtype, device.attn_implementation)
+    return load_models(
+        options.model,
+        options.vq_model,
+        device.dtype,
+        device.attn_implementation,
+        options.weights,
+    )
 
 
 def application(options: Options, models):

@@ -22,14 +22,14 @@ from emu3.cli.outputs import (
     write_frames,
 )
 from emu3.cli.reels import Reel, asked, begun, stored_settings
-from emu3.cli.room import width_of
+from emu3.cli.room import chosen_weights, width_of
 from emu3.codesfile import Codes
 from emu3.errors import InputError
 from emu3.files import own_folder
 from emu3.films import ClipOptions, TextToVideo
 from emu3.images import FrameSource
 from emu3.loading import load_models, read_configs
-from emu3.mllm.generation.events import RowDone
+from emu3.mllm.generation.events import PrefillPart, RowDone
 from emu3.options import group, non_negative_int, option, path_text, words
 from emu3.pipeline import DrawSettings, PictureSize
 
@@ -75,6 +75,7 @@ class Options:
         "show the frame under way every so many rows, 0 for never", 0, non_negative_int
     )
     animation: str = shared.animation()
+    weights: str | None = shared.weights()
     device: shared.Device = group()
 
     def __post_init__(self) -> None:
@@ -95,6 +96,7 @@ def run(options: Options) -> None:
     folder, device = own_folder(options.output), options.device
     content = Codes.load(options.resume) if options.resume else None
     device.start()
+    from emu3 import runtime
     from emu3.mllm.defaults import CheckpointDefaults
 
     checkpoint = CheckpointDefaults.from_pretrained(options.model)
@@ -108,8 +110,17 @@ def run(options: Options) -> None:
     shared.notice_of_clips(checkpoint)
     shared.notice_of_words(options.prompt or [], checkpoint)
     vision = read_configs(options.model, options.vq_model)[1]
-    grids = [] if content else plan(options, settings, checkpoint, vision)
-    models = load_models(options.model, options.vq_model, device.dtype, device.attn_implementation)
+    if content is None:
+        for said in options.clip.notices(vision.temporal_downsample_factor):
+            runtime.notice(said)
+    grids, weights = [], options.weights
+    if content is not None:
+        weights = weights or content.settings.get("weights")
+    elif options.extend is None:
+        grids, weights = plan(options, settings, checkpoint, vision)
+    models = load_models(
+        options.model, options.vq_model, device.dtype, device.attn_implementation, weights
+    )
     films = [begun(content, options)] if content else list(asked(options, models, grids))
     filming = TextToVideo(models.model, models.prompts)
     for reel in films:
@@ -131,7 +142,7 @@ def require_room(models, device, request) -> None:
         InputError: gives the estimate.
     """
     from emu3 import runtime
-    from emu3.estimate import Work, check_fits
+    from emu3.estimate import Work, check_fits, estimate
 
     frames, *grid = request.grid.shape(0)
     row = request.grid.vocabulary.row_start(*grid, grid[0])
@@ -142,25 +153,27 @@ def require_room(models, device, request) -> None:
         frames=frames - int(request.grid.done[0]) // row,
         scheme=request.settings.scheme,
         width=width_of(device.dtype),
+        weights=models.model.weights if runtime.device_target() == "CPU" else None,
     )
-    flags = "--frames, --piece or --model"
+    configs = models.model.config, models.codec.config
     available = runtime.available_memory_bytes()
-    check_fits(models.model.config, models.codec.config, work, available, flags)
+    if available is not None:
+        available += estimate(*configs, work).weights  # which are there already
+    check_fits(*configs, work, available, "--frames, --piece or --model")
 
 
-def plan(options: Options, settings: DrawSettings, checkpoint, vision) -> list[tuple[int, int]]:
-    """The grid of each clip of a prompt, before anything is loaded; none behind a given one.
+def plan(
+    options: Options, settings: DrawSettings, checkpoint, vision
+) -> tuple[list[tuple[int, int]], str | None]:
+    """The grid of each clip of a prompt, and the form for the model's matrices, before anything is
+    loaded.
 
     Raises:
         InputError: sizes that do not fit, or more memory than there is.
     """
     from emu3 import runtime
-    from emu3.estimate import Work, check_fits
+    from emu3.estimate import Work
 
-    for said in options.clip.notices(vision.temporal_downsample_factor):
-        runtime.notice(said)
-    if options.extend:
-        return []
     prompts = options.prompt or [checkpoint.video_prompt]
     factor = vision.spatial_scale_factor
     grids = options.size.grids(len(prompts), checkpoint.image_area, factor)
@@ -175,8 +188,8 @@ def plan(options: Options, settings: DrawSettings, checkpoint, vision) -> list[t
         scheme=settings.scheme,
         width=width_of(options.device.dtype),
     )
-    check_fits(config, vision, work, runtime.available_memory_bytes(), "--frames or --model")
-    return grids
+    flags = "--frames or --model"
+    return grids, chosen_weights(config, vision, work, options.weights, flags)
 
 
 class Studio:
@@ -186,7 +199,7 @@ class Studio:
         self, options: Options, settings: DrawSettings, filming: TextToVideo, models, folder: Path
     ) -> None:
         self.options, self.settings, self.filming = options, settings, filming
-        self.codec, self.folder = models.codec, folder
+        self.codec, self.folder, self.weights = models.codec, folder, models.model.weights
         self.saved_at = monotonic()
         self.finished: list[Path] = []
 
@@ -196,7 +209,7 @@ class Studio:
         Raises:
             shell.Interrupted: after Ctrl-C, once the codes are saved; says how to go on.
         """
-        reel.settings["draw"] = vars(self.settings)
+        reel.settings |= {"draw": vars(self.settings), "weights": self.weights}
         if reel.path is None:
             reel.path = new_file(self.folder, "clip", ".npz", reel.save_codes)
         try:
@@ -215,6 +228,8 @@ class Studio:
         """Fill in the codes, row by row."""
         made = reel.made.copy() if len(reel.made) else None
         for event in self.filming.run(reel.film, self.settings, self.options.device.jit, made):
+            if isinstance(event, PrefillPart):
+                progress.prompts.show(event)
             if not isinstance(event, RowDone):
                 continue
             reel.codes[event.frame, event.row] = event.codes

@@ -1,11 +1,11 @@
-"""Running steps: sizes of the cache, compilation, reading tokens back in blocks.
+"""Running steps: the cache, compilation, reading tokens back in blocks.
 
 Shapes: N sequences, R rows of the network, P prompt slots, S slots, V candidates, n new tokens.
 
     slot     0 ......... P-1 | P ...................... P+n-1 | spare
     holds    - - a a a a a a | new tokens in raster order     | a window's drafts, idle places
 
-A slot holds one token of every row. Sizes come in buckets, and a step that is compiled for one
+A slot holds one token of every row. Sizes come in buckets (`cache`); a step compiled for one
 serves every generation that fits it.
 """
 
@@ -19,6 +19,7 @@ from mindspore import Parameter, Tensor, ops
 
 from emu3 import runtime
 from emu3.mllm.generation.blocks import OneByOne
+from emu3.mllm.generation.cache import CACHE_BYTES_KEPT, cache_form, cache_slots, skips_unused
 from emu3.mllm.generation.prefill import Prefill, prefill
 from emu3.mllm.generation.sampling import uniforms
 from emu3.mllm.generation.schemes import part
@@ -30,40 +31,7 @@ from emu3.nn.masked import MASKED
 if TYPE_CHECKING:
     from emu3.mllm.generation.request import Request
 
-SMALLEST = 128
-FIRST_TOKENS = 8  # the first cache has room for, where more may follow
 STEPS_KEPT = 8
-CACHE_BYTES_KEPT = 2**28
-
-
-def bucket(slots: int) -> int:
-    """The smallest bucket with at least `slots` slots: 8 sizes per doubling, at most 1/8 waste."""
-    step = SMALLEST
-    while slots > 16 * step:
-        step *= 2
-    return -(-slots // step) * step
-
-
-def capacities(first: int, last: int, known: bool) -> list[int]:
-    """Cache sizes to go through, from one that holds `first` slots to one that holds `last`.
-
-    With `known` the last slot is sure to be reached: a short way needs one size only, and on
-    Ascend, where each size costs minutes of compiling, any way does. Otherwise sizes double, since
-    an answer may end at any time and unused slots cost reading time.
-    """
-    final = bucket(last)
-    sizes = [bucket(first)]
-    if known and (runtime.on_ascend() or final <= 8 * SMALLEST):
-        return [final]
-    while sizes[-1] < final:
-        sizes.append(min(2 * sizes[-1], final))
-    return sizes
-
-
-def cache_slots(prompt: int, new: int, spare: int, known: bool) -> list[int]:
-    """Cache sizes for a prompt, new tokens behind it and spare slots; `known`: see `capacities`."""
-    total = prompt + new + spare
-    return capacities(min(total, prompt + spare + FIRST_TOKENS), total, known)
 
 
 class Scalars(NamedTuple):
@@ -120,14 +88,17 @@ class StepStore:
                 return step
         return CompiledStep(self.model, self.weights, kind, jit)
 
-    def give(self, step: CompiledStep) -> None:
-        """Keep a step for the next generation, within a number and a size."""
+    def give(self, step: CompiledStep) -> bool:
+        """Keep a step for the next generation, within a number and a size; False for one that is
+        too large alone, since pixels may want its memory next."""
+        if step.step.cache_bytes > CACHE_BYTES_KEPT:
+            return False
         self.steps.append(step)
         while len(self.steps) > STEPS_KEPT or (
-            len(self.steps) > 1
-            and sum(kept.step.cache_bytes for kept in self.steps) > CACHE_BYTES_KEPT
+            sum(kept.step.cache_bytes for kept in self.steps) > CACHE_BYTES_KEPT
         ):
             self.steps.pop(0)
+        return True
 
     def refresh(self) -> None:
         """Bring joined weights up to date with the model."""
@@ -161,7 +132,11 @@ class Decoder:
         self.uniform = np.stack([uniforms(s, t, self.count, int(first)) for s, t, first in streams])
         self.prompt_slots = self.rows.slots
         known = request.grid is not None
-        self.capacities = cache_slots(self.prompt_slots, self.count, self.kind.spare, known)
+        stored = store.model.lm_head.stored is not None
+        slots = (self.prompt_slots, self.count, self.kind.spare)
+        self.capacities = cache_slots(*slots, known, skips_unused(stored))
+        form = cache_form(store.model.config, stored, self.kind.rows, self.capacities[-1])
+        self.kind = replace(self.kind, cache=form)
         self.tokens = np.zeros((self.kind.sequences, 0), np.int32)
         self.current: CompiledStep | None = None
         self.prompted: Prefill | None = None
@@ -209,8 +184,11 @@ class Decoder:
     def close(self) -> None:
         """Give the step back; the tokens made stay."""
         if self.current is not None:
-            self.store.give(self.current)
-            self.current = None
+            step, self.current = self.current, None
+            stays = self.store.give(step)
+            del step  # before what it was compiled to is forgotten: else its memory stays
+            if not stays:
+                runtime.forget_compiled()
 
     @property
     def counts(self) -> np.ndarray:

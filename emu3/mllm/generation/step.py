@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import mindspore as ms
 import numpy as np
-from mindspore import Tensor, nn, ops
+from mindspore import Parameter, ParameterTuple, Tensor, nn, ops
 
 from emu3.mllm.generation import ascend_step
 from emu3.mllm.generation.sampling import Sampler, SamplerKind
@@ -21,10 +21,11 @@ from emu3.mllm.generation.step_weights import StepWeights
 from emu3.mllm.rotary import rope_table_of_steps
 from emu3.nn import ascend
 from emu3.nn.attention import attend
-from emu3.nn.forms import Matrices
+from emu3.nn.forms import MOST_ROWS, NAMES, Matrices
 from emu3.nn.masked import MASKED
 from emu3.nn.parameters import table, zeros
-from emu3.nn.step_attention import step_attention
+from emu3.nn.step_kernels import step_attention, step_layer
+from emu3.tensorfile import from_bfloat16, to_bfloat16
 
 if TYPE_CHECKING:
     from emu3.mllm.generation.request import Request
@@ -42,6 +43,7 @@ class StepKind:
     sampler: SamplerKind
     scheme: "Scheme"
     window: int = 1  # places of each row that one run of the network takes
+    cache: str = "float32"  # what keys and values are stored as on CPU
     log_probs: bool = False  # mix log-probabilities, as logits processors expect of guidance
 
     @classmethod
@@ -91,15 +93,21 @@ class StepLayer(nn.Cell):
         self.head_dim, self.inner = config.head_dim, config.intermediate_size
         self.attention = layer.self_attn.attention
         self.input_norm, self.post_norm = layer.input_layernorm, layer.post_attention_layernorm
-        # With stored weights all of a step that is not a product is a kernel, too.
+        # With stored weights what is between the products is a kernel, too, or the whole layer is.
         stored = layer.mlp.down_proj.stored is not None
-        self.kernel = step_attention() if stored else None
+        self.kernel = step_attention(kind.cache) if stored else None
+        self.whole = None
+        if self.kernel is not None and self.rows * self.window <= MOST_ROWS:
+            self.whole = step_layer(NAMES[layer.mlp.down_proj.weight.dtype], kind.cache)
+        self.parts = ParameterTuple(_parts(layer)) if stored else ()
         self.project = Matrices(weights.qkv[index], stored)
         self.widen = Matrices(weights.gate_up[index], stored)
         self.output = Matrices([layer.self_attn.o_proj.parts()], stored)
         self.down = Matrices([layer.mlp.down_proj.parts()], stored)
         shape = (self.rows * self.groups * self.slots, self.head_dim)
         name, dtype = f"cache.{index}", self.input_norm.weight.dtype
+        if kind.cache != "float32":
+            dtype = ms.uint16  # the bits of bfloat16, which MindSpore's Assign does not take
         self.keys = zeros(f"{name}.keys", shape, dtype)
         self.values = zeros(f"{name}.values", shape, dtype)
         half = np.arange(self.head_dim // 2, dtype=np.int32)
@@ -111,9 +119,14 @@ class StepLayer(nn.Cell):
         """x (R*W, C), cos and sin (R*W, H+2G, D), bias (R, 1, W, S), places (R*W*G,) -> (R*W, C).
 
         cos and sin are `Geometry`'s: sin carries the sign of the turned half, and value heads have
-        cos 1, sin 0, so that all heads turn at once. The kernel takes one head's, (R*W, 1, D), and
-        writes the cache itself.
+        cos 1, sin 0, so that all heads turn at once. The kernels take one head's, (R*W, 1, D), and
+        write the cache themselves.
         """
+        if self.whole is not None:
+            cache, norms = (self.keys, self.values), (self.input_norm, self.post_norm)
+            eps = self.input_norm.eps_tensor
+            weights = (norms[0].weight, norms[1].weight, eps, *self.parts)
+            return self.whole(x, cos, sin, bias, places, *cache, *weights)
         heads = self.project(self.input_norm(x))
         if self.kernel is not None:
             x = x + self.output(self.kernel(heads, cos, sin, bias, places, self.keys, self.values))
@@ -155,6 +168,11 @@ class StepLayer(nn.Cell):
     def load(self, keys: Tensor, values: Tensor) -> None:
         """Fill the first slots from keys and values (R, G, T, D), T <= S."""
         for target, source in ((self.keys, keys), (self.values, values)):
+            if target.dtype == ms.uint16:
+                full = np.zeros((*source.shape[:2], self.slots, self.head_dim), np.uint16)
+                full[:, :, : source.shape[2]] = to_bfloat16(source.asnumpy())
+                ops.assign(target, Tensor(full.reshape(target.shape)))
+                continue
             rest = (*source.shape[:2], self.slots - source.shape[2], self.head_dim)
             full = ops.concat((source, Tensor(np.zeros(rest, np.float32), source.dtype)), 2)
             ops.assign(target, full.reshape(target.shape).astype(target.dtype))
@@ -162,7 +180,20 @@ class StepLayer(nn.Cell):
     def saved(self) -> tuple[Tensor, Tensor]:
         """Keys and values (R, G, S, D) as they stand."""
         shape = (self.rows, self.groups, self.slots, self.head_dim)
+        if self.keys.dtype == ms.uint16:
+            parts = (from_bfloat16(part.asnumpy()) for part in (self.keys, self.values))
+            return tuple(Tensor(part.reshape(shape)) for part in parts)
         return self.keys.value().reshape(shape), self.values.value().reshape(shape)
+
+
+def _parts(layer) -> list[Parameter]:
+    """A layer's stored matrices as the kernel for all of it takes them, then their scales."""
+    attention, mlp = layer.self_attn, layer.mlp
+    linears = (
+        *(attention.q_proj, attention.k_proj, attention.v_proj, attention.o_proj),
+        *(mlp.gate_proj, mlp.up_proj, mlp.down_proj),
+    )
+    return [part for kind in zip(*(linear.parts() for linear in linears)) for part in kind]
 
 
 class Geometry(nn.Cell):
@@ -212,7 +243,7 @@ class StepNetwork(nn.Cell):
         if self.fused:
             form, self.geometry = ascend_step.AscendLayer, ascend_step.AscendGeometry(config, kind)
         else:
-            whole = not (stored and step_attention() is not None)
+            whole = not (stored and step_attention(kind.cache) is not None)
             form, self.geometry = StepLayer, Geometry(config, kind, whole)
         layers = [
             form(layer, weights, i, config, kind) for i, layer in enumerate(model.model.layers)

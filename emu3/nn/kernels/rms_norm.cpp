@@ -1,47 +1,21 @@
-// x / rms(x) * weight for each row of x (N, C), and its slopes. Sums have one order whatever the
-// number of threads.
+// The norm's operator, and its slopes.
 
 #include <vector>
 
-#include "arithmetic.h"
-#include "team.h"
+#include "rms_norm.h"
 
 namespace {
 
-constexpr int64_t PIECE = 8192;      // numbers of x a thread takes at a time
 constexpr int64_t SUMMED_ROWS = 64;  // rows whose slopes by weight are summed together first
-
-// The sum of a[i] * b[i].
-float dot(const float *a, const float *b, int64_t count) {
-  Floats sum = {};
-  int64_t i = 0;
-  for (; i + LANES <= count; i += LANES) sum += load(a + i) * load(b + i);
-  if (i < count) sum += load_first(a + i, count - i) * load_first(b + i, count - i);
-  return total(sum);
-}
-
-float rate(const float *x, int64_t count, float eps) {
-  return 1.0f / std::sqrt(dot(x, x, count) / float(count) + eps);
-}
 
 }  // namespace
 
 // x (..., C), weight (C), eps (1) -> like x.
 extern "C" int rms_norm(int, void **data, int *axes, int64_t **shape, const char **, void *,
                         void *) {
-  const float *x = (const float *)data[0], *weight = (const float *)data[1];
-  const float eps = *(const float *)data[2];
-  float *out = (float *)data[3];
   const int64_t width = shape[1][0], rows = product_of(shape[0], axes[0]) / width;
-  const int64_t lines = std::max<int64_t>(1, PIECE / width);
-  Team::get().run((rows + lines - 1) / lines, [=](int64_t piece) {
-    const int64_t end = std::min(rows, (piece + 1) * lines);
-    for (int64_t row = piece * lines; row < end; ++row) {
-      const float *from = x + row * width;
-      const float scale = rate(from, width, eps);
-      for (int64_t i = 0; i < width; ++i) out[row * width + i] = from[i] * scale * weight[i];
-    }
-  });
+  normalise((const float *)data[0], (const float *)data[1], *(const float *)data[2], rows, width,
+            (float *)data[3]);
   return 0;
 }
 

@@ -63,11 +63,41 @@ inline Floats load_some(const Value *from, int64_t count) {
   return load(padded);
 }
 
+// Lane i of the result is a lane of a, or behind those of b: the first halves of their stretches of
+// 2 * half lanes, or with `second` the second ones.
+template <int half, bool second>
+inline Floats halves(Floats a, Floats b) {
+  Words place;
+  for (int i = 0; i < LANES; ++i) place[i] = i / half * 2 * half + i % half + (second ? half : 0);
+#if defined(__clang__)
+  Floats out;
+  for (int i = 0; i < LANES; ++i) out[i] = place[i] < LANES ? a[place[i]] : b[place[i] - LANES];
+  return out;
+#else
+  return __builtin_shuffle(a, b, place);
+#endif
+}
+
+// The sums of all lanes of each of `count` vectors, up to LANES of them, halves first.
+template <int count, int half = LANES / 2>
+inline void totals(const Floats *values, float *out) {
+  if constexpr (half == 0) {
+    std::memcpy(out, values, count * sizeof(float));
+  } else {
+    // After this step a vector holds twice as many sums, each in half as many lanes.
+    constexpr int together = LANES / 2 / half, vectors = (count + together - 1) / together;
+    Floats added[(vectors + 1) / 2];
+    for (int i = 0; i < vectors; i += 2) {
+      const Floats a = values[i], b = values[i + 1 < vectors ? i + 1 : i];
+      added[i / 2] = halves<half, false>(a, b) + halves<half, true>(a, b);
+    }
+    totals<count, half / 2>(added, out);
+  }
+}
+
 // The sum of all lanes, halves first.
 inline float total(Floats values) {
-  float lane[LANES];
-  std::memcpy(lane, &values, sizeof lane);
-  for (int half = LANES / 2; half > 0; half /= 2)
-    for (int i = 0; i < half; ++i) lane[i] += lane[i + half];
-  return lane[0];
+  float out;
+  totals<1>(&values, &out);
+  return out;
 }
