@@ -18,6 +18,7 @@ from playwright.sync_api import Page as Shown
 import emu3
 from emu3.cli import serve, web
 from emu3.cli.options import Device
+from emu3.facade import Emu3
 from emu3.web.desk import Limits
 from emu3.web.handlers import Page
 from emu3.web.tasks import Draw
@@ -50,7 +51,7 @@ def filming_url(tmp_path) -> Iterator[str]:
         yield address
 
 
-def shown(models: emu3.loading.Emu3, uploads: Path) -> served:
+def shown(models: Emu3, uploads: Path) -> served:
     """The page of models, answering while a block runs."""
     os.environ["GRADIO_TEMP_DIR"] = str(uploads)
     options = web.Options(serving=serve.Serving(), device=Device())
