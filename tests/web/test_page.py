@@ -39,7 +39,7 @@ def page_url(models, tmp_path_factory) -> Iterator[str]:
 
 
 @pytest.fixture
-def filming_url(tmp_path) -> Iterator[str]:
+def filming_url(tmp_path, monkeypatch) -> Iterator[str]:
     """The address of the page of a tiny checkpoint that states how it is asked for clips."""
     language, vision = write_tiny_checkpoint(tmp_path)
     config = language / "config.json"
@@ -47,6 +47,7 @@ def filming_url(tmp_path) -> Iterator[str]:
     config.write_text(json.dumps(json.loads(config.read_text()) | stated))
     uploads = tmp_path / "uploads"
     uploads.mkdir()
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(uploads))  # and the other page's afterwards
     with shown(emu3.load(language, vision, device="CPU"), uploads) as address:
         yield address
 
