@@ -29,6 +29,12 @@ def commands(page: str) -> list[str]:
     return [re.sub(r" +", " ", line) for line in found if TOLD.fullmatch(line)]
 
 
+def spans(page: str) -> list[str]:
+    """Everything that stands in code spans: flags, files, fields."""
+    prose = re.sub(r"```.*?```", "", text(page), flags=re.DOTALL)
+    return sorted(re.sub(r"\s+", " ", span) for span in re.findall(r"`([^`]+)`", prose))
+
+
 def tables(page: str) -> list[list[tuple]]:
     """Of each row of a page's tables: its cells' number, their code spans, and their numbers."""
     rows = re.findall(r"^\|(.*)\|$", text(page), re.MULTILINE)
@@ -49,7 +55,7 @@ def addresses(page: str) -> set[str]:
 
 
 @pytest.mark.parametrize(("english", "chinese"), PAIRS)
-@pytest.mark.parametrize("part", [headings, commands, tables, code, addresses])
+@pytest.mark.parametrize("part", [headings, commands, spans, tables, code, addresses])
 def test_a_chinese_page_keeps_step(english, chinese, part):
     assert part(chinese) == part(english)
 
