@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from emu3.errors import InputError
+from emu3.web.warmup import warm_up
 from emu3.web.worker import Failed, Full, Job, Worker
 
 
@@ -115,3 +116,22 @@ def test_a_batch_whose_clients_have_all_left_ends(worker):
     after = Echo("after")
     after.gate.set()
     assert heard(worker, after, "b")[2].wait(5)
+
+
+def test_warming_up_does_each_work_once(models):
+    begun, done = [], threading.Event()
+    working = Worker(models, watch=lambda task, size: begun.append(task.name))
+    warm_up(working, lambda seconds: done.set())
+    assert done.wait(120)
+    working.close()
+    assert begun == ["draw", "rebuild", "ask", "edit"]
+
+
+def test_warming_up_gives_way_to_who_waits(models):
+    first = Echo()
+    working = Worker(models, most_waiting=10)
+    warm_up(working, lambda seconds: None)
+    _, events, done = heard(working, first, "a")
+    first.gate.set()
+    assert done.wait(60) and events == ["a"]
+    working.close()
