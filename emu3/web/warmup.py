@@ -27,13 +27,14 @@ def warm_up(worker: Worker, done: Callable[[float], None]) -> None:
     def work() -> None:
         began = time.monotonic()
         for task, item in _pieces(worker.models):
-            _do(worker, task, item)
+            do_once(worker, task, item)
         done(time.monotonic() - began)
 
     threading.Thread(target=work, name="emu3-warm-up", daemon=True).start()
 
 
-def _do(worker: Worker, task: Task, item: Any) -> None:
+def do_once(worker: Worker, task: Task, item: Any) -> None:
+    """One piece of work, whole or up to the event at which it is too long or somebody waits."""
     ended, until = threading.Event(), time.monotonic() + LONGEST
 
     def listen(event: Any) -> None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from emu3.errors import InputError
-from emu3.web.warmup import warm_up
+from emu3.web.warmup import do_once, warm_up
 from emu3.web.worker import Failed, Full, Job, Worker
 
 
@@ -127,11 +127,10 @@ def test_warming_up_does_each_work_once(models):
     assert begun == ["draw", "rebuild", "ask", "edit"]
 
 
-def test_warming_up_gives_way_to_who_waits(models):
-    first = Echo()
-    working = Worker(models, most_waiting=10)
-    warm_up(working, lambda seconds: None)
-    _, events, done = heard(working, first, "a")
-    first.gate.set()
-    assert done.wait(60) and events == ["a"]
-    working.close()
+def test_a_piece_of_the_warm_up_ends_when_a_visitor_waits(worker):
+    endless, after = Echo(times=10**9), Echo("after")
+    endless.gate.set(), after.gate.set()
+    threading.Thread(target=do_once, args=(worker, endless, "piece"), daemon=True).start()
+    while not endless.batches:
+        pass
+    assert heard(worker, after, "b")[2].wait(5)
