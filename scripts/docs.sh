@@ -12,5 +12,5 @@ if [ "$(cat "$filled" 2>/dev/null)" != "$needed" ]; then
     "$python" -m pip install --quiet --disable-pip-version-check $needed
     echo "$needed" >"$filled"
 fi
-DISABLE_MKDOCS_2_WARNING=true "$python" -m mkdocs build --strict --quiet --clean "$@"
+"$python" -m mkdocs build --strict --clean "$@"  # --quiet would hide warnings from --strict, too
 echo "site/index.html"
