@@ -21,7 +21,7 @@ from emu3.cli.options import Device
 from emu3.facade import Emu3
 from emu3.web.desk import Limits
 from emu3.web.handlers import Page
-from emu3.web.tasks import Draw
+from emu3.web.tasks import Draw, Finished
 from tests.support import write_tiny_checkpoint
 from tests.web.conftest import served
 
@@ -103,12 +103,12 @@ def test_a_picture_is_seen_growing(page):
 
 
 def test_a_stopped_picture_stays_as_it_is(page, monkeypatch):
-    rows, run = [], Draw.run
+    events, run = [], Draw.run
 
     def slow(self, *arguments):
         for index, event in run(self, *arguments):
-            time.sleep(0.5)
-            rows.append(event)
+            time.sleep(0.7)
+            events.append(event)
             yield index, event
 
     monkeypatch.setattr(Draw, "run", slow)
@@ -116,10 +116,12 @@ def test_a_stopped_picture_stays_as_it_is(page, monkeypatch):
     picture = page.locator("#picture img")
     expect(picture).to_be_visible(timeout=WAIT)
     page.click("#stop")
-    page.wait_for_timeout(1500)
-    left, made = picture.get_attribute("src"), len(rows)
-    page.wait_for_timeout(4000)  # more than the rest would take
-    assert picture.get_attribute("src") == left and len(rows) == made
+    made = 0
+    while made < len(events):  # up to the end of it
+        made = len(events)
+        page.wait_for_timeout(2500)
+    assert not any(isinstance(event, Finished) for event in events)
+    expect(picture).to_be_visible()
     expect(page.locator("#status")).not_to_contain_text("done")
 
 
@@ -142,6 +144,7 @@ def test_a_page_reloaded_in_the_middle_draws_again(page):
 def test_a_question_is_answered(page):
     page.get_by_role("tab", name="Ask").click()
     page.set_input_files("#question input[type=file]", ROOT / "assets/demo.png")
+    expect(page.locator("#question .thumbnail-item")).to_have_count(1, timeout=WAIT)
     box = page.locator("#question textarea")
     box.fill("How many shapes are there?")
     box.press("Enter")
@@ -160,6 +163,7 @@ def test_a_conversation_goes_on_with_further_pictures(page, models, monkeypatch)
     box = page.locator("#question textarea")
     for number in (1, 2):
         page.set_input_files("#question input[type=file]", [ROOT / "assets/demo.png"] * number)
+        expect(page.locator("#question .thumbnail-item")).to_have_count(number, timeout=WAIT)
         box.fill("What is it?")
         while len(heard) < number:  # pressed while an answer streams it does nothing
             box.press("Enter")
