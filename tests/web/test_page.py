@@ -170,6 +170,7 @@ def test_a_conversation_goes_on_with_further_pictures(page, models, monkeypatch)
             page.wait_for_timeout(2000)
         answer = page.locator(".bot.message").nth(number - 1)
         expect(answer).to_have_text(re.compile(r"\w"), timeout=WAIT)
+        expect(page.locator("#question .stop-button")).to_have_count(0, timeout=WAIT)
     first = ("user", ["Coded", "Text"])
     assert heard == [[first], [first, ("assistant", ["Text"]), ("user", ["Coded"] * 2 + ["Text"])]]
 
