@@ -10,8 +10,9 @@ ASSETS = next(
     (folder for folder in (PACKAGE / "assets", PACKAGE.parent / "assets") if folder.is_dir()),
     PACKAGE / "assets",
 )
-MINI_LANGUAGE = ASSETS / "emu3-mini" / "language"
-MINI_VISION = ASSETS / "emu3-mini" / "vision"
+MINI = "emu3-mini"
+MINI_LANGUAGE = ASSETS / MINI / "language"
+MINI_VISION = ASSETS / MINI / "vision"
 DEMO_IMAGE = ASSETS / "demo.png"
 DEMO_CLIP = ASSETS / "demo_clip"
 EXAMPLE_RECORDS = ASSETS / "training"  # for train/, so only in a checkout

@@ -138,7 +138,7 @@ class Emu3:
         factor = self.codec.config.spatial_scale_factor
         (grid,) = size.grids(1, self.defaults.image_area, factor)
         asked = ClipOptions(frames, fps, piece, context)
-        film = asked.film(prompt, grid, seed, self._frames_a_code, self.defaults)
+        film = asked.film(prompt, grid, seed, self.frames_a_code, self.defaults)
         return self._filmed(film, settings)
 
     def extend(
@@ -163,7 +163,7 @@ class Emu3:
         clip, rate = _clip(clip)
         codes, added = given_codes(clip, self.codec, self.defaults.clip_frames)
         asked, grid = ClipOptions(frames, fps, piece, context), codes.shape[1:]
-        film = asked.film(prompt, grid, seed, self._frames_a_code, self.defaults, codes, rate)
+        film = asked.film(prompt, grid, seed, self.frames_a_code, self.defaults, codes, rate)
         return self._filmed(film, settings, added)
 
     def edit(
@@ -210,14 +210,19 @@ class Emu3:
         return rebuild.image(rebuild.encode_image(_picture(image))[0])
 
     @property
-    def _frames_a_code(self) -> int:
+    def frames_a_code(self) -> int:
+        """Frames of a latent frame."""
         return self.codec.config.temporal_downsample_factor
 
     def _filmed(self, film: Film, settings: dict[str, Any], added: int = 0) -> Clip:
         """The frames of a film but the first `added` ones, which were put before a clip given."""
         asked = _settings(DrawSettings, settings).filled(self.defaults)
         codes = TextToVideo(self.model, self.prompts).codes(film, asked)
-        count = film.begun * self._frames_a_code + film.frames
+        return self.clip_of(film, codes, added)
+
+    def clip_of(self, film: Film, codes: np.ndarray, added: int = 0) -> Clip:
+        """The frames of a film's codes (t, h, w) but the first `added` ones."""
+        count = film.begun * self.frames_a_code + film.frames
         chunks = self.codec.frames(codes, self.defaults.clip_frames, count)
         return Clip([frame for chunk in chunks for frame in chunk][added:], film.fps)
 

@@ -36,13 +36,15 @@ VIDEO_MAGIC = (b"\x1aE\xdf\xa3", b"RIFF", b"\x00\x00\x01\xba", b"\x00\x00\x01\xb
 MP4_BOXES = (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip")
 
 
-def open_image(path: str | Path, flag: str = "--image") -> "Image.Image":
+def open_image(
+    path: str | Path, flag: str = "--image", most_pixels: int = MAX_PIXELS
+) -> "Image.Image":
     """The picture in `path`, upright, as an RGB PIL image.
 
     Raises:
         InputError: no such file, no picture, one too large, or an animation; names `flag`.
     """
-    with _opened(path, flag) as image:
+    with _opened(path, flag, most_pixels) as image:
         return _still(image, str(path), flag)
 
 
@@ -136,12 +138,16 @@ def eight_bits(values: "np.ndarray") -> "np.ndarray":
 class FrameSource:
     """The frames of a folder of pictures, an animation or a video, as often as they are asked for.
 
+    None of them may have more than `most_pixels`.
+
     Raises:
         InputError: no such path, no frames, or a video file without PyAV to read it.
     """
 
-    def __init__(self, path: str | Path, flag: str = "--input") -> None:
-        self.path, self.flag = Path(path), flag
+    def __init__(
+        self, path: str | Path, flag: str = "--input", most_pixels: int = MAX_PIXELS
+    ) -> None:
+        self.path, self.flag, self.most_pixels = Path(path), flag, most_pixels
         self.files = []
         if os.path.isdir(self.path):  # unlike Path's, never fails
             named = sorted(self.path.iterdir(), key=natural_order)
@@ -164,7 +170,7 @@ class FrameSource:
     def frames(self) -> Iterator["Image.Image"]:
         """RGB PIL images in order."""
         if self.files:
-            return (open_image(file, self.flag) for file in self.files)
+            return (open_image(file, self.flag, self.most_pixels) for file in self.files)
         if self.animation:
             return self._animation_frames()
         return self._video().frames()
@@ -182,12 +188,12 @@ class FrameSource:
     def _video(self):
         from emu3.videos import Video
 
-        return Video(self.path, MAX_PIXELS)
+        return Video(self.path, self.most_pixels)
 
     def _animation_frames(self) -> Iterator["Image.Image"]:
         from PIL import ImageSequence
 
-        with _opened(self.path, self.flag) as image:
+        with _opened(self.path, self.flag, self.most_pixels) as image:
             for frame in ImageSequence.Iterator(image):
                 yield upright_rgb(frame)
 
@@ -195,7 +201,7 @@ class FrameSource:
         """Frames a second by the mean time that frames are shown."""
         from PIL import ImageSequence
 
-        with _opened(self.path, self.flag) as image:
+        with _opened(self.path, self.flag, self.most_pixels) as image:
             times = []
             for frame in ImageSequence.Iterator(image):
                 frame.load()  # WebP tells a frame's time only then
@@ -210,9 +216,9 @@ def natural_order(path: Path) -> tuple:
 
 
 @contextmanager
-def _opened(path: str | Path, flag: str) -> Iterator["Image.Image"]:
+def _opened(path: str | Path, flag: str, most_pixels: int = MAX_PIXELS) -> Iterator["Image.Image"]:
     require_file(path, "image", flag)
-    with _decoded(path, str(path), flag, MAX_PIXELS) as image:
+    with _decoded(path, str(path), flag, most_pixels) as image:
         yield image
 
 

@@ -321,10 +321,22 @@ class Answers:
             InputError: a question and its picture are too long.
         """
         pairs = zip(questions, codes)
+        prompts = [self.prompts.understanding(question, item) for question, item in pairs]
+        return self.request_of(prompts, settings, seeds, jit, **more)
+
+    def request_of(
+        self,
+        prompts: list[list[int]],
+        settings: AskSettings,
+        seeds: Sequence[int] | None = None,
+        jit: bool | None = None,
+        **more: Any,
+    ) -> "Request":
+        """`request` of prompts as ids, such as conversations."""
         return self.model.request(
-            [self.prompts.understanding(question, item) for question, item in pairs],
+            prompts,
             max_new_tokens=settings.max_new_tokens,
-            seed=list(seeds or range(len(questions))),
+            seed=list(seeds or range(len(prompts))),
             jit=jit,
             **settings.arguments,
             **more,

@@ -123,8 +123,13 @@ def public_name(place: str) -> str:
     """A model or file as a picture's settings name it: as it was asked for, without the folders
     above it that may tell who asked."""
     if place in (str(bundled.MINI_LANGUAGE), str(bundled.MINI_VISION)):
-        return f"emu3-mini/{Path(place).name}"
+        return f"{bundled.MINI}/{Path(place).name}"
     return Path(place).name if os.path.isabs(place) else place
+
+
+def model_name(place: str) -> str:
+    """What clients of a server call its model."""
+    return bundled.MINI if place == str(bundled.MINI_LANGUAGE) else public_name(place)
 
 
 def notice_if_lossy(scheme: "Scheme") -> None:

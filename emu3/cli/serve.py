@@ -9,7 +9,6 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from emu3 import bundled
 from emu3.cli import options as shared
 from emu3.cli import shell
 from emu3.errors import InputError
@@ -63,7 +62,7 @@ def run(options: Options) -> None:
     require_installed(NEEDED)
     models = load(options)
     app = application(options, models)
-    listen(app, options, f"{model_name(options.model)} on {address(options.serving)}/v1")
+    listen(app, options, f"{shared.model_name(options.model)} on {address(options.serving)}/v1")
 
 
 def require_installed(needed: Sequence[str]) -> None:
@@ -97,7 +96,7 @@ def application(options: Options, models):
     from emu3.web.server import make_app
 
     return make_app(
-        models, model_name(options.model), limits_of(options.serving), options.serving.key
+        models, shared.model_name(options.model), limits_of(options.serving), options.serving.key
     )
 
 
@@ -119,12 +118,17 @@ def listen(app, options: Options, what: str) -> None:
     import uvicorn
 
     from emu3 import runtime
+    from emu3.web.warmup import warm_up
 
     serving = options.serving
     if not is_loopback(serving.host):
         who = "whoever has the key" if serving.key else "everybody who reaches it: there is no key"
         runtime.notice(f"--host {serving.host} opens this machine to {who}")
-    print(f"emu3: {what}", flush=True)
+    print(f"emu3: {what}; compiling for the first request ...", flush=True)
+    warm_up(
+        app.state.worker,
+        lambda seconds: print(f"emu3: compiled within {seconds:.1f} s", flush=True),
+    )
     uvicorn.run(app, host=serving.host, port=serving.port, log_level="warning")
 
 
@@ -132,11 +136,6 @@ def address(serving: Serving) -> str:
     """The URL of a server."""
     host = f"[{serving.host}]" if ":" in serving.host else serving.host
     return f"http://{host}:{serving.port}"
-
-
-def model_name(place: str) -> str:
-    """What clients call the model."""
-    return "emu3-mini" if place == str(bundled.MINI_LANGUAGE) else shared.public_name(place)
 
 
 def is_loopback(host: str) -> bool:

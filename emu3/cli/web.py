@@ -9,6 +9,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from emu3.cli import options as shared
 from emu3.cli import serve, shell
 from emu3.files import own_folder
 from emu3.options import option, path_text
@@ -36,23 +37,24 @@ def run(options: Options) -> None:
     with tempfile.TemporaryDirectory(prefix="emu3-web-") as folder:
         os.environ["GRADIO_TEMP_DIR"] = folder  # where uploads lie while they are used
         app = serve.application(options, serve.load(options))
-        mounted = mount(app, options, save)
+        mounted = mount(app, options, Path(folder), save)
         serve.listen(mounted, options, f"the page is at {serve.address(options.serving)}")
 
 
-def mount(app, options: Options, save: Path | None):
-    """The application with the page at its root."""
+def mount(app, options: Options, uploads: Path, save: Path | None):
+    """The application with the page at its root; what visitors send lies in `uploads`."""
     import gradio as gr
 
-    from emu3.web.page import Page, make_page
+    from emu3.web.handlers import Page
+    from emu3.web.page import make_page
     from emu3.web.words import WORDS
 
     serving, words = options.serving, gr.I18n(**WORDS)
     limits = serve.limits_of(serving)
-    page = Page(app.state.models, app.state.worker, limits, save)
+    page = Page(app.state.models, app.state.worker, limits, uploads, save)
     return gr.mount_gradio_app(
         app,
-        make_page(page, serve.model_name(options.model), words),
+        make_page(page, shared.model_name(options.model), words),
         path="/",
         auth=(USER, serving.key) if serving.key else None,
         max_file_size=limits.body,

@@ -49,8 +49,8 @@ class Emu3Processor:
         image_processor: an Emu3VisionVQImageProcessor.
         vision_tokenizer: an Emu3VisionVQModel.
         tokenizer: an Emu3Tokenizer; with padding_side "left" for batches to generate from.
-        chat_template, prefix_template, visual_template, allow_special_tokens,
-            video_prefix_template: see PromptBuilder.
+        chat_template, prefix_template, visual_template: see PromptBuilder.
+        allow_special_tokens, video_prefix_template: see PromptBuilder.
         image_area: pixels of a picture for which a call says nothing.
         clip_frames: frames of a clip coded together; by default those of one latent frame.
     """

@@ -118,30 +118,46 @@ class PromptBuilder:
             raise InputError("an Open stands before the end; allowed: as the last part alone")
         return self._joined([[self.vocabulary.bos], *self._pieces(parts)])
 
-    def conversation(self, messages: Sequence[Message], answer: Open | None = None) -> list[int]:
+    def conversation(
+        self, messages: Sequence[Message], answer: Open | None = None, opening: str | None = None
+    ) -> list[int]:
         """What a conversation whose last message is the user's goes on from.
 
-        With `answer` the assistant's answer is that picture or clip.
+        With `answer` the assistant's answer is that picture or clip; `opening` stands in place of
+        the chat template's own, as what a system says.
 
         Raises:
-            InputError: messages that do not take turns, or end with the assistant's.
+            InputError: messages that do not take turns, or end with the assistant's; an opening for
+                a template without one.
         """
         check_turns(messages, "user")
-        ids: list[int] = []
-        for number, message in enumerate(messages):
+        ids = self.user_turn(messages[0].parts, True, opening)
+        for message in messages[1:]:
             user = message.role == "user"
-            ids += self.user_turn(message.parts, not number) if user else self.answer(message.parts)
+            ids += self.user_turn(message.parts, False) if user else self.answer(message.parts)
         return ids if answer is None else [*ids, *self.ids_of([answer])]
 
-    def user_turn(self, parts: Sequence[Given], first: bool) -> list[int]:
+    def user_turn(
+        self, parts: Sequence[Given], first: bool, opening: str | None = None
+    ) -> list[int]:
         """The chat template around what the user says, from bos on, or after an answer and its eos.
 
-        Later turns leave out the template's opening.
+        Later turns leave out the template's opening; in the first `opening` replaces it.
         """
-        if first:
-            return self._joined([[self.vocabulary.bos], *self._filled(self.chat_template, parts)])
-        turn = self.chat_template[opening_length(self.chat_template) :]
-        return self._joined(self._filled(turn, parts))
+        place = opening_length(self.chat_template)
+        own, turn = self.chat_template[:place], self.chat_template[place:]
+        if not first:
+            return self._joined(self._filled(turn, parts))
+        if opening is None:
+            said = self._split(own)
+        elif not own:
+            raise InputError(
+                f"system {shown(opening)}: the chat template {shown(turn)} has no place for it; "
+                "leave the system message out"
+            )
+        else:
+            said = self._user(opening + own[len(own.rstrip()) :])
+        return self._joined([[self.vocabulary.bos], *said, *self._filled(turn, parts)])
 
     def answer(self, parts: Sequence[Given]) -> list[int]:
         """What the assistant said, and eos."""

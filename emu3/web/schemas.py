@@ -6,15 +6,24 @@ Fields that we do not know are refused by name, as an option is: nothing is sile
 import base64
 import binascii
 import re
-from typing import Annotated, Any, Literal
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
+from starlette.datastructures import UploadFile
 
 from emu3.errors import InputError, shown
+from emu3.mllm import parts
+from emu3.mllm.prompts import check_turns
 from emu3.options import LONGEST_TEXT
 from emu3.pipeline import AskSettings, DrawSettings, PictureSize
 
-MOST_PICTURES = 16
+if TYPE_CHECKING:
+    from PIL import Image
+
+MOST_PICTURES, MOST_FIELDS = 16, 32
+IMAGE_FIELDS = ("image", "image[]")
+SYSTEM = ("system", "developer")  # who opens a conversation, by older and newer clients
 MOST_SEED = 2**63 - 1
 DATA_URL = re.compile(r"data:image/[a-z0-9.+-]+;base64,(.+)", re.DOTALL)
 Text = Annotated[str, Field(max_length=LONGEST_TEXT)]
@@ -33,7 +42,7 @@ class Body(BaseModel):
 
 
 class ImageBody(Body):
-    """POST /v1/images/generations."""
+    """POST /v1/images/generations, and the fields of a form for /v1/images/edits."""
 
     prompt: Text
     n: int = Field(1, ge=1, le=MOST_PICTURES)
@@ -90,15 +99,68 @@ class ChatBody(Body):
         longest = self.max_completion_tokens or self.max_tokens or AskSettings.max_new_tokens
         return AskSettings(self.temperature or 0.0, self.top_k, self.top_p, longest)
 
+    def conversation(
+        self, read: "Callable[[bytes], Image.Image]"
+    ) -> tuple[str | None, list[parts.Message]]:
+        """What the system says, if it does, and the turns; `read` makes bytes a picture.
+
+        Raises:
+            InputError: turns out of order, a system message that is none, or no picture.
+        """
+        system = self.messages[0].system
+        rest = self.messages if system is None else self.messages[1:]
+        turns = [turn.as_message(read) for turn in rest]
+        check_turns(turns, "user")
+        return system, turns
+
 
 class Message(BaseModel):
-    """One turn: who speaks, and a text or parts."""
+    """One turn: who speaks, and a text or parts. Answers of ours hold the last fields."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
-    role: Literal["user", "assistant"]
+    role: Literal["system", "developer", "user", "assistant"]
     content: "Text | list[Part]"
     name: str | None = None
     refusal: None = None
+    annotations: None = None
+    audio: None = None
+    function_call: None = None
+    tool_calls: None = None
+
+    @property
+    def system(self) -> str | None:
+        """The text of a system message; None for other ones."""
+        if self.role not in SYSTEM:
+            return None
+        if isinstance(self.content, str):
+            return self.content
+        if any(part.type != "text" for part in self.content):
+            raise InputError(f"a picture in a {self.role} message; allowed: text; move it")
+        return " ".join(part.text or "" for part in self.content)
+
+    def as_message(self, read: "Callable[[bytes], Image.Image]") -> parts.Message:
+        """The turn; pictures that end it go before its text, where models expect them.
+
+        Raises:
+            InputError: a system message, which stands first alone, or no picture.
+        """
+        if self.role in SYSTEM:
+            raise InputError(f"a {self.role} message in the middle; allowed: as the first one")
+        if isinstance(self.content, str):
+            return parts.Message(self.role, (parts.Text(self.content),))
+        said: list[parts.Given] = []
+        for part in self.content:
+            if part.type == "image_url":
+                if part.image_url is None:
+                    raise InputError("an image_url part without image_url; give its picture")
+                said.append(parts.Image(read(part.image_url.data)))
+            elif said and isinstance(said[-1], parts.Text):
+                said[-1] = parts.Text(f"{said[-1].text} {part.text or ''}")
+            else:
+                said.append(parts.Text(part.text or ""))
+        if said and sum(isinstance(part, parts.Text) for part in said) == 1:
+            said.sort(key=lambda part: isinstance(part, parts.Text))
+        return parts.Message(self.role, tuple(said))
 
 
 class Part(BaseModel):
@@ -131,6 +193,28 @@ class ImageUrl(BaseModel):
                 "picture itself, this server fetches nothing"
             )
         return from_base64(found[1])
+
+
+def read_form(fields: Iterable[tuple[str, str | UploadFile]]) -> tuple[ImageBody, list[UploadFile]]:
+    """The fields and the pictures of a form.
+
+    Raises:
+        InputError: no picture, a file or field that is none of ours, or one given twice.
+        pydantic.ValidationError: a value that cannot be.
+    """
+    files, values = [], {}
+    for name, value in fields:
+        if isinstance(value, str):
+            if name in values:
+                raise InputError(f"{shown(name)} is given twice; allowed: once")
+            values[name] = value
+        elif name in IMAGE_FIELDS:
+            files.append(value)
+        else:
+            raise InputError(f"file {shown(name)}; allowed: {', '.join(IMAGE_FIELDS)}")
+    if not files:
+        raise InputError("image: no picture; allowed: one or several files; give image")
+    return ImageBody.model_validate_strings(values), files
 
 
 def from_base64(text: str) -> bytes:

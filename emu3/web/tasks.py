@@ -1,4 +1,5 @@
-"""Kinds of work a worker does for a batch: pictures from text, answers, pictures rebuilt.
+"""Kinds of work a worker does for a batch: pictures and clips from text, edits, answers,
+pictures rebuilt.
 
 Jobs of equal tasks share a batch; a task's items differ freely. `run` yields (index of the item,
 event); an item's last event is a `Finished`.
@@ -10,13 +11,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from emu3 import films, talks
+from emu3.mllm import parts
 from emu3.mllm.generation.events import RowDone, TextPiece
+from emu3.mllm.parts import Clip, Given, Message
 from emu3.pipeline import (
     Answers,
     AskSettings,
     DrawSettings,
     Picture,
-    Reconstruction,
     TextToImage,
 )
 from emu3.tokenizer.codes import NOT_MADE
@@ -25,6 +28,7 @@ if TYPE_CHECKING:
     from PIL import Image
 
     from emu3.loading import Emu3
+    from emu3.mllm.generation.request import Request
 
 SIZES = (1, 2, 4, 8, 16, 32, 64)  # of batches: each is compiled once
 
@@ -47,9 +51,9 @@ class Piece:
 
 @dataclass(frozen=True)
 class Finished:
-    """The end of an item: a picture or a text, and the tokens of its prompt and its answer."""
+    """The end of an item: what it became, and the tokens of its prompt and its answer."""
 
-    result: "Image.Image | str | tuple[Image.Image, Image.Image]"
+    result: "Image.Image | Clip | str | tuple[Image.Image, Image.Image] | tuple[Clip, Clip]"
     prompt_tokens: int
     tokens: int
     ended: bool = True  # False for an answer that was cut at its longest
@@ -66,24 +70,82 @@ class Draw:
         """Rows of each picture as they are made, then the picture."""
         drawing = TextToImage(models.model, models.prompts)
         request = drawing.request(filled_up(pictures), self.settings)
-        codes = [np.full(picture.size, NOT_MADE, np.int32) for picture in pictures]
-        for event in drawing.run(request):
-            if isinstance(event, RowDone) and event.sequence < len(pictures):
-                index, made = event.sequence, codes[event.sequence]
-                made[event.row] = event.codes
-                yield index, Rows(made, event.row + 1)
-                if event.row + 1 == len(made):
-                    prompt = int(request.rows.lengths[index])
-                    yield index, Finished(models.codec.picture(made), prompt, made.size)
+        yield from _grown(models, request, [picture.size for picture in pictures])
+
+
+@dataclass(frozen=True, eq=False)
+class Change:
+    """What is to be done with pictures; `size` (h, w) in codes is the last one's if it is None."""
+
+    prompt: str
+    images: "Sequence[Image.Image]"
+    size: tuple[int, int] | None = None
+    seed: int = 0
 
 
 @dataclass(frozen=True)
-class Question:
-    """What is asked about pixel values (3, h, w) of a picture, or about nothing but words."""
+class Edit:
+    """Pictures changed with equal settings, which are `filled`."""
 
-    text: str
-    pixels: np.ndarray | None
+    settings: DrawSettings
+    name = "edit"
+
+    def run(self, models: "Emu3", changes: Sequence[Change]) -> Iterator[tuple[int, Any]]:
+        """Rows of each new picture as they are made, then the picture."""
+        edits = [self._edit(models, change) for change in changes]
+        request = talks.Edits(models.model, models.prompts).request(filled_up(edits), self.settings)
+        yield from _grown(models, request, [edit.size for edit in edits])
+
+    def _edit(self, models: "Emu3", change: Change) -> talks.Edit:
+        codes = [models.coded(image).codes for image in change.images]
+        return talks.Edit(change.prompt, codes, change.size or codes[-1].shape, change.seed)
+
+
+def _grown(
+    models: "Emu3", request: "Request", sizes: Sequence[tuple[int, int]]
+) -> Iterator[tuple[int, Any]]:
+    """Rows of the pictures that a request begins with, and each one when it is whole."""
+    codes = [np.full(size, NOT_MADE, np.int32) for size in sizes]
+    for event in models.model.run(request):
+        if isinstance(event, RowDone) and event.sequence < len(sizes):
+            index, made = event.sequence, codes[event.sequence]
+            made[event.row] = event.codes
+            yield index, Rows(made, event.row + 1)
+            if event.row + 1 == len(made):
+                prompt = int(request.rows.lengths[index])
+                yield index, Finished(models.codec.picture(made), prompt, made.size)
+
+
+@dataclass(frozen=True)
+class Film:
+    """Clips from text with equal settings, which are `filled`, one after the other."""
+
+    settings: DrawSettings
+    name = "film"
+
+    def run(self, models: "Emu3", wanted: Sequence[films.Film]) -> Iterator[tuple[int, Any]]:
+        """Rows of each frame as they are made, then the clip."""
+        filming = films.TextToVideo(models.model, models.prompts)
+        for index, film in enumerate(wanted):
+            codes = np.full(film.size, NOT_MADE, np.int32)
+            for event in filming.run(film, self.settings):
+                if isinstance(event, RowDone):
+                    codes[event.frame, event.row] = event.codes
+                    yield index, Rows(codes[event.frame], event.row + 1)
+            prompt = len(models.prompts.tokenizer.encode_ordinary(film.prompt))
+            yield index, Finished(models.clip_of(film, codes), prompt, codes.size)
+
+
+@dataclass(frozen=True, eq=False)
+class Question:
+    """A conversation that ends with what the user asks, pictures in it as they are.
+
+    `system` stands in place of the opening of the model's own chat template.
+    """
+
+    messages: Sequence[Message]
     seed: int = 0
+    system: str | None = None
 
 
 @dataclass(frozen=True)
@@ -96,14 +158,10 @@ class Ask:
     def run(self, models: "Emu3", questions: Sequence[Question]) -> Iterator[tuple[int, Any]]:
         """Pieces of each answer as they come, then the whole."""
         answers = Answers(models.model, models.prompts)
-        codes = [
-            None if q.pixels is None else models.codec.encode(q.pixels[None])[0] for q in questions
-        ]
-        request = answers.request(
-            filled_up([q.text for q in questions]),
-            filled_up(codes),
+        request = answers.request_of(
+            filled_up([self._prompt(models, question) for question in questions]),
             self.settings,
-            filled_up([q.seed for q in questions]),
+            filled_up([question.seed for question in questions]),
         )
         ids: list[list[int]] = [[] for _ in questions]
         texts = ["" for _ in questions]
@@ -119,22 +177,39 @@ class Ask:
             prompt, ended = int(request.rows.lengths[index]), len(made) < request.forced.shape[1]
             yield index, Finished(answers.text(made), prompt, len(made), ended)
 
+    def _prompt(self, models: "Emu3", question: Question) -> list[int]:
+        def coded(part: Given) -> Given:
+            return models.coded(part.image) if isinstance(part, parts.Image) else part
+
+        said = [Message(m.role, tuple(map(coded, m.parts))) for m in question.messages]
+        return models.prompts.conversation(said, opening=question.system)
+
 
 @dataclass(frozen=True)
 class Rebuild:
-    """Pictures to codes and back."""
+    """Pictures and clips to codes and back."""
 
     name = "rebuild"
 
-    def run(self, models: "Emu3", pixels: Sequence[np.ndarray]) -> Iterator[tuple[int, Any]]:
-        """For each picture of values (3, h, w): as the model is shown it, and rebuilt."""
-        rebuild = Reconstruction(models.codec)
-        for index, item in enumerate(pixels):
-            codes, seen = rebuild.encode_pixels(item)
-            yield index, Finished((seen, rebuild.image(codes)), 0, codes.size)
+    def run(
+        self, models: "Emu3", items: "Sequence[Image.Image | Clip]"
+    ) -> Iterator[tuple[int, Any]]:
+        """For each picture or clip: as the model is shown it, and rebuilt."""
+        codec = models.codec
+        for index, item in enumerate(items):
+            frames = item.frames if isinstance(item, Clip) else [item]
+            pixels = np.stack(list(codec.frame_pixels(frames)))
+            codes = models.coded(item).codes
+            if not isinstance(item, Clip):
+                result = codec.seen(pixels)[0], codec.picture(codes)
+            else:
+                chunks = codec.frames(codes, models.defaults.clip_frames, len(frames))
+                rebuilt = [frame for chunk in chunks for frame in chunk]
+                result = Clip(codec.seen(pixels), item.fps), Clip(rebuilt, item.fps)
+            yield index, Finished(result, 0, codes.size)
 
 
-Task = Draw | Ask | Rebuild
+Task = Draw | Edit | Film | Ask | Rebuild
 
 
 def whole_characters(text: str) -> str:

@@ -3,6 +3,8 @@
 import numpy as np
 import pytest
 
+from emu3.errors import InputError
+from emu3.mllm.parts import Message, Text
 from emu3.mllm.prompts import PromptBuilder
 
 CODES = np.arange(6, dtype=np.int32).reshape(2, 3)
@@ -45,3 +47,18 @@ def test_a_follow_up_repeats_the_template_without_opening_and_image(
 ):
     builder = PromptBuilder(tiny_tokenizer, template)
     assert text(builder, builder.follow_up("Why?")) == expected
+
+
+def test_what_the_system_says_replaces_the_templates_opening(tiny_tokenizer):
+    builder, asked = PromptBuilder(tiny_tokenizer, "chat"), [Message("user", (Text("Why?"),))]
+    own = "You are a helpful assistant."
+    assert builder.conversation(asked, opening=own) == builder.conversation(asked)
+    ids = builder.conversation(asked, opening="Be <|endoftext|> brief.")
+    assert text(builder, ids[1:]) == "Be <|endoftext|> brief. USER: Why?. ASSISTANT:"
+    assert builder.vocabulary.bos not in ids[1:]
+
+
+def test_a_template_without_an_opening_takes_no_words_of_the_system(tiny_tokenizer):
+    builder = PromptBuilder(tiny_tokenizer, "stage1")
+    with pytest.raises(InputError, match="leave the system message out"):
+        builder.conversation([Message("user", (Text("Why?"),))], opening="Be brief.")

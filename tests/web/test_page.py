@@ -1,17 +1,28 @@
-"""The page in a real browser: it draws, answers, rebuilds, refuses, and serves two at once."""
+"""The page in a real browser: it draws, answers, edits, rebuilds, refuses, serves two at once."""
 
+import io
+import json
 import os
 import re
 import shutil
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import gradio as gr
 import pytest
 from PIL import Image
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, expect, sync_playwright
+from playwright.sync_api import Page as Shown
 
+import emu3
 from emu3.cli import serve, web
 from emu3.cli.options import Device
+from emu3.facade import Emu3
+from emu3.web.desk import Limits
+from emu3.web.handlers import Page
+from emu3.web.tasks import Draw, Finished
+from tests.support import write_tiny_checkpoint
 from tests.web.conftest import served
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -23,11 +34,29 @@ WAIT = 60_000  # ms
 @pytest.fixture(scope="session")
 def page_url(models, tmp_path_factory) -> Iterator[str]:
     """The address of the page, which keeps pictures in `kept`."""
-    os.environ["GRADIO_TEMP_DIR"] = str(tmp_path_factory.mktemp("uploads"))
-    options = web.Options(serving=serve.Serving(), device=Device())
-    app = web.mount(serve.application(options, models), options, None)
-    with served(app) as address:
+    with shown(models, tmp_path_factory.mktemp("uploads")) as address:
         yield address
+
+
+@pytest.fixture
+def filming_url(tmp_path, monkeypatch) -> Iterator[str]:
+    """The address of the page of a tiny checkpoint that states how it is asked for clips."""
+    language, vision = write_tiny_checkpoint(tmp_path)
+    config = language / "config.json"
+    stated = {"video_prefix_template": "{H}*{W}*{T}*{F}", "video_frames": 8}
+    config.write_text(json.dumps(json.loads(config.read_text()) | stated))
+    uploads = tmp_path / "uploads"
+    uploads.mkdir()
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(uploads))  # and the other page's afterwards
+    with shown(emu3.load(language, vision, device="CPU"), uploads) as address:
+        yield address
+
+
+def shown(models: Emu3, uploads: Path) -> served:
+    """The page of models, answering while a block runs."""
+    os.environ["GRADIO_TEMP_DIR"] = str(uploads)
+    options = web.Options(serving=serve.Serving(), device=Device())
+    return served(web.mount(serve.application(options, models), options, uploads, None))
 
 
 @pytest.fixture(scope="session")
@@ -42,14 +71,14 @@ def browser() -> Iterator[Browser]:
 
 
 @pytest.fixture
-def page(browser, page_url) -> Iterator[Page]:
+def page(browser, page_url) -> Iterator[Shown]:
     """The page, freshly loaded."""
     with_page = opened(browser, page_url)
     yield with_page
     with_page.close()
 
 
-def opened(browser: Browser, url: str, locale: str = "en") -> Page:
+def opened(browser: Browser, url: str, locale: str = "en") -> Shown:
     page = browser.new_page(locale=locale)
     page.set_default_timeout(WAIT)
     page.goto(url)
@@ -57,7 +86,7 @@ def opened(browser: Browser, url: str, locale: str = "en") -> Page:
     return page
 
 
-def sources(page: Page) -> set[str]:
+def sources(page: Shown) -> set[str]:
     """Addresses of the pictures shown while one is drawn, the finished one included."""
     found: set[str] = set()
     page.click("#draw")
@@ -73,13 +102,27 @@ def test_a_picture_is_seen_growing(page):
     expect(page.locator("#status")).to_contain_text("tokens/s")
 
 
-def test_a_stopped_picture_stays(page):
+def test_a_stopped_picture_stays_as_it_is(page, monkeypatch):
+    events, run = [], Draw.run
+
+    def slow(self, *arguments):
+        for index, event in run(self, *arguments):
+            events.append(event)
+            time.sleep(2)
+            yield index, event
+
+    monkeypatch.setattr(Draw, "run", slow)
     page.click("#draw")
     picture = page.locator("#picture img")
     expect(picture).to_be_visible(timeout=WAIT)
     page.click("#stop")
-    page.wait_for_timeout(500)
+    made = 0
+    while made < len(events):  # up to the end of it
+        made = len(events)
+        page.wait_for_timeout(3000)
+    assert not any(isinstance(event, Finished) for event in events)
     expect(picture).to_be_visible()
+    expect(page.locator("#status")).not_to_contain_text("done")
 
 
 def test_two_visitors_at_once_get_each_a_picture(browser, page_url):
@@ -101,10 +144,63 @@ def test_a_page_reloaded_in_the_middle_draws_again(page):
 def test_a_question_is_answered(page):
     page.get_by_role("tab", name="Ask").click()
     page.set_input_files("#question input[type=file]", ROOT / "assets/demo.png")
+    expect(page.locator("#question .thumbnail-item")).to_have_count(1, timeout=WAIT)
     box = page.locator("#question textarea")
     box.fill("How many shapes are there?")
     box.press("Enter")
     expect(page.locator(".bot.message")).to_have_text(re.compile(r"\w"), timeout=WAIT)
+
+
+def test_a_conversation_goes_on_with_further_pictures(page, models, monkeypatch):
+    heard, conversation = [], models.prompts.conversation
+
+    def listening(messages, *more, **named):
+        heard.append([(m.role, [type(part).__name__ for part in m.parts]) for m in messages])
+        return conversation(messages, *more, **named)
+
+    monkeypatch.setattr(models.prompts, "conversation", listening)
+    page.get_by_role("tab", name="Ask").click()
+    box = page.locator("#question textarea")
+    for number in (1, 2):
+        page.set_input_files("#question input[type=file]", [ROOT / "assets/demo.png"] * number)
+        expect(page.locator("#question .thumbnail-item")).to_have_count(number, timeout=WAIT)
+        box.fill("What is it?")
+        box.press("Enter")
+        while len(heard) < number:
+            page.wait_for_timeout(100)
+        expect(page.get_by_label("Retry")).to_be_visible(timeout=WAIT)  # once an answer is whole
+    first = ("user", ["Coded", "Text"])
+    assert heard == [[first], [first, ("assistant", ["Text"]), ("user", ["Coded"] * 2 + ["Text"])]]
+
+
+def test_a_picture_is_edited(page):
+    page.get_by_role("tab", name="Edit").click()
+    page.set_input_files("#pictures input[type=file]", ROOT / "assets/demo.png")
+    page.locator("#change textarea").fill("make it blue")
+    page.click("#apply")
+    expect(page.locator("#edit_status")).to_contain_text("done", timeout=WAIT)
+    expect(page.locator("#edited img")).to_be_visible()
+
+
+def test_a_clip_is_made_and_one_is_rebuilt(browser, filming_url, tmp_path):
+    page = opened(browser, filming_url)
+    page.locator("#frames input[type=number]").fill("8")
+    page.click("#draw")
+    expect(page.locator("#status")).to_contain_text("done", timeout=WAIT)
+    drawn = page.locator("#picture img").get_attribute("src")
+    assert Image.open(io.BytesIO(page.request.get(drawn).body())).n_frames == 8
+    frames = [Image.new("RGB", (16, 16), colour) for colour in ("red", "green", "blue")]
+    frames[0].save(tmp_path / "clip.gif", save_all=True, append_images=frames[1:])
+    page.get_by_role("tab", name="Rebuild").click()
+    page.set_input_files("#original input[type=file]", tmp_path / "clip.gif")
+    expect(page.locator("#lost")).to_contain_text("dB", timeout=WAIT)
+    rebuilt = page.locator("#rebuilt img").get_attribute("src")
+    assert Image.open(io.BytesIO(page.request.get(rebuilt).body())).n_frames == 3
+    page.close()
+
+
+def test_clips_are_shown_where_the_checkpoint_makes_them_alone(page):
+    expect(page.locator("#frames")).to_have_count(0)
 
 
 def test_a_picture_is_rebuilt_and_its_loss_told(page):
@@ -142,6 +238,12 @@ def test_chinese_browsers_see_chinese(browser, page_url):
     page = opened(browser, page_url, "zh-CN")
     expect(page.locator("#draw")).to_have_text("开始")
     page.close()
+
+
+def test_a_handler_reads_what_was_sent_alone(models, tmp_path):
+    page = Page(models, None, Limits(), tmp_path)
+    with pytest.raises(gr.Error, match="not sent to this page"):
+        page.rebuild(str(ROOT / "assets/demo.png"))
 
 
 @pytest.mark.parametrize("path", [str(SECRET), "/etc/passwd", "../setup.cfg"])

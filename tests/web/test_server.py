@@ -1,5 +1,6 @@
 """The common interface, with its own client: right answers, refusals, many at once."""
 
+import io
 import re
 import socket
 from concurrent.futures import ThreadPoolExecutor
@@ -62,6 +63,121 @@ def test_a_streamed_answer_is_the_whole_one_in_pieces(client, draw):
     chunks = list(client.chat.completions.create(**asked, stream=True))
     assert "".join(chunk.choices[0].delta.content or "" for chunk in chunks) == whole
     assert chunks[-1].choices[0].finish_reason == "stop"
+
+
+def turn(role: str, *parts: str | Image.Image) -> dict:
+    """A message of texts and pictures."""
+    content = [
+        {"type": "text", "text": part}
+        if isinstance(part, str)
+        else {"type": "image_url", "image_url": {"url": data_url(part)}}
+        for part in parts
+    ]
+    return {"role": role, "content": content}
+
+
+def test_a_conversation_of_several_turns_and_pictures_goes_on_as_chat_does(client, models, draw):
+    pictures = [draw("a red star"), draw("a blue circle")]
+    talk, asked = models.chat(max_new_tokens=20), []
+    for picture in pictures:
+        asked.append(turn("user", picture, "What colour is it?"))
+        done = client.chat.completions.create(
+            model="emu3-mini", messages=asked, max_tokens=20, temperature=0
+        )
+        asked.append(done.choices[0].message)
+        assert done.choices[0].message.content == talk.say(picture, "What colour is it?").text
+
+
+def test_a_picture_behind_its_question_is_shown_before_it(client, draw):
+    picture = draw("a red star")
+    answers = [
+        client.chat.completions.create(model="emu3-mini", messages=[turn("user", *parts)])
+        for parts in ((picture, "What is it?"), ("What is it?", picture))
+    ]
+    assert answers[0].choices == answers[1].choices
+
+
+@pytest.mark.parametrize("role", ["system", "developer"])
+def test_the_system_speaks_in_place_of_the_templates_opening(client, draw, role):
+    picture = draw("a red star")
+    used = [
+        client.chat.completions.create(
+            model="emu3-mini", messages=[*said, turn("user", picture, "What is it?")]
+        ).usage.prompt_tokens
+        for said in (
+            [],
+            [{"role": role, "content": "You are a helpful assistant."}],
+            [turn(role, "You are a helpful assistant.", "Be brief.")],
+        )
+    ]
+    assert used[0] == used[1] < used[2]
+
+
+@pytest.mark.parametrize(
+    ("messages", "named"),
+    [
+        ([turn("user", "a"), turn("user", "b")], "user, user; allowed: user and assistant in turn"),
+        ([turn("user", "a"), turn("assistant", "b")], "allowed: user and assistant in turn"),
+        ([turn("user", "a"), turn("system", "b")], "system message in the middle"),
+        ([turn("system", Image.new("RGB", (64, 64))), turn("user", "b")], "a picture in a system"),
+        ([turn("system", "b")], "nobody"),
+        ([turn("user", *[Image.new("RGB", (112, 112))] * 16)], "tokens; allowed: up to"),
+    ],
+)
+def test_a_conversation_that_cannot_be_is_refused(client, messages, named):
+    with pytest.raises(openai.BadRequestError, match=named):
+        client.chat.completions.create(model="emu3-mini", messages=messages)
+
+
+def as_file(image: Image.Image, name: str = "picture.png") -> tuple[str, io.BytesIO]:
+    """A picture as a file to send."""
+    file = io.BytesIO()
+    image.save(file, format="PNG")
+    return name, io.BytesIO(file.getvalue())
+
+
+def test_an_edit_is_that_of_its_seed(client, models, draw):
+    picture = draw("a red star")
+    done = client.images.edit(
+        image=as_file(picture), prompt="make it blue", n=2, extra_body={"seed": 3}
+    )
+    assert [picture_of(one.b64_json).tobytes() for one in done.data] == [
+        models.edit("make it blue", picture, seed=seed).tobytes() for seed in (3, 4)
+    ]
+
+
+def test_an_edit_of_two_pictures_is_as_large_as_asked_for(client, models, draw):
+    pictures = [draw("a red star"), draw("a blue circle", size="128x64")]
+    files = [as_file(picture) for picture in pictures]
+    for size, wanted in (("auto", (128, 64)), ("64x64", (64, 64))):
+        done = client.images.edit(image=files, prompt="both", size=size, response_format="b64_json")
+        assert picture_of(done.data[0].b64_json).size == wanted
+
+
+@pytest.mark.parametrize(
+    ("fields", "files", "named"),
+    [
+        ({"prompt": "a"}, [], "no picture"),
+        ({}, ["image"], "prompt"),
+        ({"prompt": "a", "n": "two"}, ["image"], "n:"),
+        ({"prompt": "a", "quality": "hd"}, ["image"], "quality"),
+        ({"prompt": "a", "guidance": "-1"}, ["image"], "guidance"),
+        ({"prompt": "a"}, ["image", "mask"], "mask"),
+        ({"prompt": "a"}, ["image[]"] * 17, "files"),
+        ({"prompt": ["a", "b"]}, ["image"], "twice"),
+    ],
+)
+def test_a_form_that_cannot_be_is_refused_by_name(url, fields, files, named):
+    sent = [(name, ("a.png", as_file(Image.new("RGB", (64, 64)))[1])) for name in files]
+    answer = httpx.post(f"{url}/v1/images/edits", data=fields, files=sent, headers=HEADERS)
+    assert answer.status_code == 400 and named in answer.json()["error"]["message"]
+
+
+def test_an_edit_of_what_is_no_picture_is_refused(client):
+    with pytest.raises(openai.BadRequestError, match=r"a\.png cannot be read"):
+        client.images.edit(image=("a.png", b"no picture"), prompt="a")
+    with pytest.raises(openai.BadRequestError, match="10000x5000 pixels"):
+        client.images.edit(image=as_file(Image.new("1", (10000, 5000))), prompt="a")
 
 
 def test_an_answer_cut_at_its_longest_says_so(client, draw):

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from emu3.errors import InputError
+from emu3.web.warmup import do_once, warm_up
 from emu3.web.worker import Failed, Full, Job, Worker
 
 
@@ -114,4 +115,22 @@ def test_a_batch_whose_clients_have_all_left_ends(worker):
     job.cancelled.set()
     after = Echo("after")
     after.gate.set()
+    assert heard(worker, after, "b")[2].wait(5)
+
+
+def test_warming_up_does_each_work_once(models):
+    begun, done = [], threading.Event()
+    working = Worker(models, watch=lambda task, size: begun.append(task.name))
+    warm_up(working, lambda seconds: done.set())
+    assert done.wait(120)
+    working.close()
+    assert begun == ["draw", "rebuild", "ask", "edit"]
+
+
+def test_a_piece_of_the_warm_up_ends_when_a_visitor_waits(worker):
+    endless, after = Echo(times=10**9), Echo("after")
+    endless.gate.set(), after.gate.set()
+    threading.Thread(target=do_once, args=(worker, endless, "piece"), daemon=True).start()
+    while not endless.batches:
+        pass
     assert heard(worker, after, "b")[2].wait(5)
