@@ -165,12 +165,16 @@ class Desk:
         Raises:
             Refused: it failed, took too long, or the client has left.
         """
+        looked = time.monotonic()
         try:
             while True:
+                # However fast events follow each other.
+                if time.monotonic() - looked >= SECONDS_BETWEEN_LOOKS:
+                    await self._look(order, request)
+                    looked = time.monotonic()
                 try:
                     event = await asyncio.wait_for(order.events.get(), SECONDS_BETWEEN_LOOKS)
                 except TimeoutError:
-                    await self._look(order, request)
                     continue
                 if isinstance(event, Failed):
                     kind = "invalid_request_error" if event.bad_input else "server_error"

@@ -97,21 +97,28 @@ def sources(page: Shown) -> set[str]:
     return found | {picture.get_attribute("src") or ""}
 
 
-def test_a_picture_is_seen_growing(page):
-    assert len(sources(page)) > 1
-    expect(page.locator("#status")).to_contain_text("tokens/s")
-
-
-def test_a_stopped_picture_stays_as_it_is(page, monkeypatch):
+def slowed(monkeypatch, seconds: float) -> list:
+    """Drawing that rests after each event, so that it can be watched; the events so far."""
     events, run = [], Draw.run
 
     def slow(self, *arguments):
         for index, event in run(self, *arguments):
             events.append(event)
-            time.sleep(2)
+            time.sleep(seconds)
             yield index, event
 
     monkeypatch.setattr(Draw, "run", slow)
+    return events
+
+
+def test_a_picture_is_seen_growing(page, monkeypatch):
+    slowed(monkeypatch, 0.5)
+    assert len(sources(page)) > 1
+    expect(page.locator("#status")).to_contain_text("tokens/s")
+
+
+def test_a_stopped_picture_stays_as_it_is(page, monkeypatch):
+    events = slowed(monkeypatch, 2)
     page.click("#draw")
     picture = page.locator("#picture img")
     expect(picture).to_be_visible(timeout=WAIT)
@@ -169,6 +176,8 @@ def test_a_conversation_goes_on_with_further_pictures(page, models, monkeypatch)
         while len(heard) < number:
             page.wait_for_timeout(100)
         expect(page.get_by_label("Retry")).to_be_visible(timeout=WAIT)  # once an answer is whole
+        expect(page.locator("#question .submit-button")).to_be_visible(timeout=WAIT)
+        page.wait_for_timeout(1000)  # until the box has been given back
     first = ("user", ["Coded", "Text"])
     assert heard == [[first], [first, ("assistant", ["Text"]), ("user", ["Coded"] * 2 + ["Text"])]]
 
