@@ -12,7 +12,7 @@ from itertools import pairwise
 from emu3.configfields import GROUP
 from emu3.errors import InputError, gib
 from emu3.mllm.configuration_emu3 import Emu3Config
-from emu3.mllm.generation.cache import (
+from emu3.mllm.generation.decoder import (
     CACHE_BYTES_KEPT,
     cache_bytes,
     cache_form,

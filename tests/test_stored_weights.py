@@ -12,7 +12,7 @@ from emu3.arrays import as_numpy
 from emu3.cli import quantize
 from emu3.errors import InputError
 from emu3.mllm import Emu3ForCausalLM
-from emu3.mllm.generation import cache, step
+from emu3.mllm.generation import decoder, step
 from emu3.nn import forms
 from emu3.tensorfile import from_bfloat16, to_bfloat16
 from tests.support import randomised, tiny_config, write_tokenizer
@@ -53,7 +53,7 @@ def no_kernels(monkeypatch):
 def without_kernels(monkeypatch) -> None:
     for name in ("product_kernel", "widen_kernel", "lines_kernel"):
         monkeypatch.setattr(forms, name, lambda form: None)
-    for place in (step, cache):
+    for place in (step, decoder):
         monkeypatch.setattr(place, "step_attention", lambda cache: None)
 
 

@@ -4,7 +4,7 @@ import itertools
 
 import pytest
 
-from emu3.mllm.generation.cache import bucket, cache_slots, capacities
+from emu3.mllm.generation.decoder import bucket, cache_slots, capacities
 
 
 @pytest.mark.parametrize("slots", [1, 128, 129, 200, 1000, 2049, 8253, 40000])

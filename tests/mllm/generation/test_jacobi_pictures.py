@@ -76,7 +76,7 @@ def test_the_cache_grows_without_changing_a_token(model, option, monkeypatch):
     options = {"image_size": [[4, 12]], "seed": 3, **SAMPLED, **option}
     whole = new_ids(model, **options)
     sizes = [24, 34, 48, 80]
-    monkeypatch.setattr("emu3.mllm.generation.cache.capacities", lambda *_: sizes)
+    monkeypatch.setattr("emu3.mllm.generation.decoder.capacities", lambda *_: sizes)
     assert np.array_equal(new_ids(model, **options), whole)
     assert not sizes
 

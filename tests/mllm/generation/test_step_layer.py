@@ -9,7 +9,7 @@ from mindspore import Tensor
 
 from emu3.arrays import as_numpy
 from emu3.mllm import Emu3ForCausalLM
-from emu3.mllm.generation import cache, decoder
+from emu3.mllm.generation import decoder
 from emu3.mllm.generation.sampling import SamplerKind
 from emu3.mllm.generation.schemes import Plain
 from emu3.mllm.generation.step import StepKind, StepLayer
@@ -79,9 +79,9 @@ def test_a_cache_in_bfloat16_holds_rounded_numbers_and_computes_with_them():
 
 
 def test_a_large_cache_of_stored_weights_is_kept_in_bfloat16(monkeypatch):
-    monkeypatch.setattr(cache, "LARGEST_WIDE", 0)
+    monkeypatch.setattr(decoder, "LARGEST_WIDE", 0)
     model = randomised(Emu3ForCausalLM(tiny_config()), 0).set_train(False)
-    assert cache.cache_form(model.config, False, 2, 128) == "float32"
+    assert decoder.cache_form(model.config, False, 2, 128) == "float32"
     model.convert("bfloat16")
     prompt = np.full((1, 5), model.config.img_token_id, np.int32)
     made = model.generate(prompt, image_size=(3, 4), guidance_scale=1.0, do_sample=False)
