@@ -71,10 +71,10 @@ class Attention(nn.Cell):
         super().__init__()
         width, sigma = config.hidden_size, config.initializer_range
         self.head_dim = config.head_dim
-        self.dropout = config.attention_dropout
         self.exchange = None  # set by emu3.parallel.sequence.share_sequence
         self.attention = runtime.resolve_attention(config._attn_implementation)
-        self.rotary, self.attend = Rotary(), Attend(self.attention)
+        self.rotary = Rotary()
+        self.attend = Attend(self.attention, config.attention_dropout)
         groups = config.num_key_value_heads * config.head_dim
         self.q_proj = Linear(width, width, sigma=sigma)
         self.k_proj = Linear(width, groups, sigma=sigma)
@@ -103,10 +103,9 @@ class Attention(nn.Cell):
         if past_key is not None:
             key = ops.cat((past_key, key), 2)
             value = ops.cat((past_value, value), 2)
-        dropout = self.dropout if self.training else 0.0
         if self.exchange is not None:
             query, key, value = self.exchange.to_heads(query, key, value)
-        out = self.attend(query, key, value, bias, dropout)
+        out = self.attend(query, key, value, bias)
         if self.exchange is not None:
             out = self.exchange.to_sequence(out)
         return self.o_proj(out), key, value

@@ -7,6 +7,7 @@ D head width.
 import mindspore as ms
 from mindspore import Tensor, nn, ops
 
+from emu3.nn.dropout import drop_settings
 from emu3.nn.kernels.operators import on_cpu, operator
 from emu3.nn.masked import dropped
 
@@ -25,19 +26,25 @@ class Rotary(nn.Cell):
 
 
 class Attend(nn.Cell):
-    """`attend`, for many rows at a time, by a kernel of ours where there is one."""
+    """`attend`, for many rows at a time, by a kernel of ours where there is one.
 
-    def __init__(self, attention: str) -> None:
+    In training a share `dropout` of the weights is dropped.
+    """
+
+    def __init__(self, attention: str, dropout: float) -> None:
         super().__init__()
-        self.attention = attention
+        self.attention, self.dropout = attention, dropout
         self.kernel = attention_kernel() if attention == "eager" else None
+        self.dropping = dropped_attention_kernel() if self.kernel and dropout > 0 else None
+        self.settings = drop_settings(dropout)
 
-    def construct(
-        self, query: Tensor, key: Tensor, value: Tensor, bias: Tensor, dropout: float
-    ) -> Tensor:
+    def construct(self, query: Tensor, key: Tensor, value: Tensor, bias: Tensor) -> Tensor:
         """As `attend`; the kernel gives 0 where a row sees nothing."""
-        if self.kernel is None or dropout > 0 or query.dtype != ms.float32:
+        dropout = self.dropout if self.training else 0.0
+        if self.kernel is None or query.dtype != ms.float32:
             return attend(query, key, value, bias, self.attention, dropout)
+        if dropout > 0:
+            return self.dropping(query, key, value, bias, self.settings)[0]
         return self.kernel(query, key, value, bias)
 
 
@@ -111,3 +118,20 @@ def attention_kernel() -> ops.Custom | None:
         return by_query, by_key, by_value, ops.zeros_like(bias)
 
     return operator("attention", lambda q, *_: (q[0], q[2], q[1] * q[3]), lambda q, *_: q, bprop)
+
+
+@on_cpu
+def dropped_attention_kernel() -> ops.Custom | None:
+    """The same that drops weights; gives the seed, too."""
+    back = operator(
+        "dropped_attention_grad", lambda q, k, v, *_: (q, k, v), lambda q, k, v, *_: (q, k, v)
+    )
+
+    def bprop(query, key, value, bias, settings, out, dout):
+        by_query, by_key, by_value = back(query, key, value, bias, settings, out[1], dout[0])
+        return by_query, by_key, by_value, ops.zeros_like(bias), ops.zeros_like(settings)
+
+    def shapes(q, k, v, bias, settings):
+        return (q[0], q[2], q[1] * q[3]), settings[:1]
+
+    return operator("dropped_attention", shapes, lambda q, k, v, b, s: (q, s), bprop)

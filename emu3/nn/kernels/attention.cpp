@@ -5,10 +5,12 @@
 //
 // Rows of queries are taken BLOCK_ROWS at a time, each with all weights it needs, so that softmax
 // is the ordinary one. A row from which everything is hidden gives 0. Matrices of keys and values
-// stand turned in panels of PANEL keys, see tiles.h.
+// stand turned in panels of PANEL keys, see tiles.h. In training a share of the weights may be
+// dropped, see drop.h.
 
 #include <vector>
 
+#include "drop.h"
 #include "team.h"
 #include "tiles.h"
 
@@ -31,13 +33,15 @@ Shape shape_of(int64_t **of) {
 // Rows first..first+rows-1 of one head, and where they stand.
 struct Block {
   int64_t number, first, rows, group, table;
-  int64_t query;  // place in q
-  int64_t out;    // place in the output
+  int64_t query;   // place in q
+  int64_t out;     // place in the output
+  int64_t weight;  // place among all weights (B, H, T, S)
   Block(const Shape &size, int64_t b, int64_t h, int64_t block)
       : number(block), first(block * BLOCK_ROWS), rows(std::min(BLOCK_ROWS, size.rows - first)),
         group(b * size.groups + h / (size.heads / size.groups)), table(size.biases == 1 ? 0 : b),
         query(((b * size.heads + h) * size.rows + first) * size.width),
-        out(((b * size.rows + first) * size.heads + h) * size.width) {}
+        out(((b * size.rows + first) * size.heads + h) * size.width),
+        weight(((b * size.heads + h) * size.rows + first) * size.keys) {}
 };
 
 // Panels from..to-1 hold all that a block sees; `end` is the last of their keys, plus one.
@@ -150,15 +154,22 @@ void through_softmax(const float *weights, float *slopes, const char *seen, cons
                                           : Floats{});
 }
 
+// The same factors for the weights of a block and for their slopes.
+void drop_some(const Drop *drop, const Shape &size, const Block &block, const Span &span,
+               float *weights) {
+  const int64_t start = span.from * PANEL, line = size.panels() * PANEL;
+  for (int64_t row = 0; drop && row < block.rows; ++row)
+    drop->row(weights + row * line + start, span.to * PANEL - start,
+              block.weight + row * size.keys + start);
+}
+
 void copy_rows(const float *from, int64_t line, int64_t rows, int64_t width, float *to) {
   for (int64_t i = 0; i < rows; ++i) std::copy_n(from + i * line, width, to + i * width);
 }
 
-}  // namespace
-
-extern "C" int attention(int, void **data, int *, int64_t **shape, const char **, void *, void *) {
+// data: q, k, v, bias.
+void attend(const Shape &size, void **data, const Drop *drop, float *to) {
   const float *v = (const float *)data[2];
-  const Shape size = shape_of(shape);
   const Seen seen(size, (const float *)data[3]);
   const Scratch keys = turned(size, (const float *)data[1]);
   const int64_t d = size.width, line = size.panels() * PANEL, all = size.batch * size.heads;
@@ -169,26 +180,24 @@ extern "C" int attention(int, void **data, int *, int64_t **shape, const char **
     Scratch room(BLOCK_ROWS * (line + d));
     float *weights = room.get(), *query = weights + BLOCK_ROWS * line;
     const Span span = seen.weigh(block, (const float *)data[0], keys.get(), query, weights);
+    drop_some(drop, size, block, span, weights);
     const int64_t start = span.from * PANEL;
     const float *value = v + (block.group * size.keys + start) * d;
-    float *out = (float *)data[4] + block.out;
+    float *out = to + block.out;
     for (int64_t c = 0; c < d; c += PANEL)
       rows_by_panel(block.rows, weights + start, line, value + c, d, span.end - start, out + c,
                     size.heads * d, std::min<int64_t>(PANEL, d - c));
   });
-  return 0;
 }
 
-// q, k, v, bias, slope of out (B, T, H * D) -> slopes of q, k and v. A thread takes a group of
-// heads, so that what their keys gather has one order.
-extern "C" int attention_grad(int, void **data, int *, int64_t **shape, const char **, void *,
-                              void *) {
+// data: q, k, v, bias; to: slopes of q, k and v. A thread takes a group of heads, so that what
+// their keys gather has one order.
+void attend_back(const Shape &size, void **data, const float *slope, const Drop *drop, void **to) {
   const float *k = (const float *)data[1], *v = (const float *)data[2];
-  const Shape size = shape_of(shape);
   const Seen seen(size, (const float *)data[3]);
   const Scratch keys = turned(size, k), values = turned(size, v);
   const int64_t d = size.width, line = size.panels() * PANEL, shared = size.heads / size.groups;
-  float *by_q = (float *)data[5], *by_k = (float *)data[6], *by_v = (float *)data[7];
+  float *by_q = (float *)to[0], *by_k = (float *)to[1], *by_v = (float *)to[2];
   Team::get().run(size.batch * size.groups, [&](int64_t group) {
     const int64_t b = group / size.groups, own = group * size.keys * d;
     std::fill(by_k + own, by_k + own + size.keys * d, 0.0f);
@@ -200,26 +209,62 @@ extern "C" int attention_grad(int, void **data, int *, int64_t **shape, const ch
       const int64_t h = group % size.groups * shared + i / size.blocks();
       const Block block(size, b, h, i % size.blocks());
       const Span span = seen.weigh(block, (const float *)data[0], keys.get(), query, weights);
-      copy_rows((const float *)data[4] + block.out, size.heads * d, block.rows, d, down);
+      copy_rows(slope + block.out, size.heads * d, block.rows, d, down);
       for (int64_t panel = span.from; panel < span.to; ++panel)
         if (seen.panels(block)[panel])
           rows_by_panel(block.rows, down, d, values.get() + (group * size.panels() + panel) * d * PANEL,
                         PANEL, d, slopes + panel * PANEL, line, PANEL);
+      drop_some(drop, size, block, span, slopes);
       for (int64_t row = 0; row < block.rows; ++row)
         through_softmax(weights + row * line, slopes + row * line, seen.panels(block), span);
+      drop_some(drop, size, block, span, weights);
       const int64_t start = span.from * PANEL, count = span.end - start;
       const int64_t place = own + start * d;
-      float *to = by_q + block.query;
+      float *by_query = by_q + block.query;
       for (int64_t c = 0; c < d; c += PANEL) {
         const int64_t width = std::min<int64_t>(PANEL, d - c);
-        rows_by_panel(block.rows, slopes + start, line, k + place + c, d, count, to + c, d, width);
+        rows_by_panel(block.rows, slopes + start, line, k + place + c, d, count, by_query + c, d,
+                      width);
         columns_by_panel(count, weights + start, line, down + c, d, block.rows, by_v + place + c, d,
                          width);
         columns_by_panel(count, slopes + start, line, query + c, d, block.rows, by_k + place + c, d,
                          width);
       }
-      for (int64_t j = 0; j < block.rows * d; ++j) to[j] *= size.scale();
+      for (int64_t j = 0; j < block.rows * d; ++j) by_query[j] *= size.scale();
     }
   });
+}
+
+}  // namespace
+
+// q, k, v, bias -> out (B, T, H * D).
+extern "C" int attention(int, void **data, int *, int64_t **shape, const char **, void *, void *) {
+  attend(shape_of(shape), data, nullptr, (float *)data[4]);
+  return 0;
+}
+
+// q, k, v, bias, slope of out -> slopes of q, k and v.
+extern "C" int attention_grad(int, void **data, int *, int64_t **shape, const char **, void *,
+                              void *) {
+  attend_back(shape_of(shape), data, (const float *)data[4], nullptr, data + 5);
+  return 0;
+}
+
+// q, k, v, bias, settings (threshold, seed) -> out, and the seed that was used (1).
+extern "C" int dropped_attention(int, void **data, int *, int64_t **shape, const char **, void *,
+                                 void *) {
+  const uint32_t *settings = (const uint32_t *)data[4];
+  uint32_t *seed = (uint32_t *)data[6];
+  *seed = seed_of((const float *)data[0], product_of(shape[0], 4), settings[1]);
+  const Drop drop(settings[0], *seed);
+  attend(shape_of(shape), data, &drop, (float *)data[5]);
+  return 0;
+}
+
+// q, k, v, bias, settings, the seed that was used, slope of out -> slopes of q, k and v.
+extern "C" int dropped_attention_grad(int, void **data, int *, int64_t **shape, const char **,
+                                      void *, void *) {
+  const Drop drop(*(const uint32_t *)data[4], *(const uint32_t *)data[5]);
+  attend_back(shape_of(shape), data, (const float *)data[6], &drop, data + 7);
   return 0;
 }

@@ -148,6 +148,26 @@ def test_dropout_has_an_effect(folder, whole):
     assert losses(output)[0] != losses(whole)[0]
 
 
+def test_what_is_dropped_is_dropped_again_where_layers_are_computed_again(folder):
+    wet = ["--attention_dropout", "0.3", "--max_steps", "2"]
+    plain = weights(train(folder, "wet", *wet) / "checkpoint-2")
+    again = train(folder, "wet_again", *wet, "--gradient_checkpointing")
+    for name, tensor in weights(again / "checkpoint-2").items():
+        np.testing.assert_allclose(tensor, plain[name], atol=1e-5, err_msg=name)
+
+
+def test_a_resumed_run_drops_what_an_uninterrupted_one_does(folder):
+    wet = ["--attention_dropout", "0.3"]
+    whole, other = train(folder, "wet_whole", *wet), folder / "wet_resumed"
+    other.mkdir()
+    shutil.copytree(whole / "checkpoint-2", other / "checkpoint-2")
+    shutil.copy(whole / "log.csv", other / "log.csv")
+    train(folder, "wet_resumed", *wet)
+    expected = weights(whole / "checkpoint-4")
+    for name, tensor in weights(other / "checkpoint-4").items():
+        np.testing.assert_array_equal(tensor, expected[name], err_msg=name, strict=True)
+
+
 def test_every_held_back_label_is_evaluated_and_recorded(folder, whole):
     ((step, loss),) = rows_of(whole / "evaluation.csv")
     other = train(
