@@ -12,7 +12,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from emu3.benchmarks import measure, nets
-from emu3.benchmarks.peer import Peer, PeerOptions
+from emu3.benchmarks.peer import NetPeerOptions, Peer
 from emu3.benchmarks.table import Row, show
 from emu3.cli.options import Device
 from emu3.errors import InputError
@@ -23,9 +23,12 @@ if TYPE_CHECKING:
     from emu3.mllm import Emu3ForCausalLM
 
 WAYS = {
-    "reference": "torch, reference's way: two passes, growing cache, allowed-token callback",
-    "batched": "torch, rows in one batch, growing cache, sliced head",
-    "static": "torch, rows in one batch, static cache, sliced head",
+    "torch": {
+        "reference": "torch, reference's way: two passes, growing cache, allowed-token callback",
+        "batched": "torch, rows in one batch, growing cache, sliced head",
+        "static": "torch, rows in one batch, static cache, sliced head",
+    },
+    "llama-cpp": {"batched": "llama.cpp, rows in one batch, whole head"},
 }
 NARROW = "-bfloat16"  # behind a way: weights, cache and arithmetic in bfloat16
 
@@ -54,10 +57,10 @@ class DecodeOptions:
         None,
         choices=WEIGHTS,
     )
-    against: PeerOptions = group()
-    peer_ways: str = option(
-        f"how the peer decodes, of {', '.join(WAYS)}, each also with {NARROW} behind it",
-        "reference,batched,static",
+    against: NetPeerOptions = group()
+    peer_ways: str | None = option(
+        f"how the peer decodes, of {', '.join(WAYS['torch'])} (llama-cpp: batched), each also with "
+        f"{NARROW} behind it (default: all without it)",
     )
     device: Device = group()
 
@@ -71,11 +74,12 @@ class DecodeOptions:
         Raises:
             InputError: an unknown name.
         """
-        ways = self.peer_ways.split(",")
+        known = WAYS[self.against.peer or "torch"]
+        ways = list(known) if self.peer_ways is None else self.peer_ways.split(",")
         for way in ways:
-            if way.removesuffix(NARROW) not in WAYS:
+            if way.removesuffix(NARROW) not in known:
                 raise InputError(
-                    f"way {way!r}; allowed: {', '.join(WAYS)}, with {NARROW} behind them or not; "
+                    f"way {way!r}; allowed: {', '.join(known)}, with {NARROW} behind them or not; "
                     "change --peer-ways"
                 )
         return ways if self.against.peer else []
@@ -96,7 +100,7 @@ class PrefillOptions:
     repeats: int = option(
         "times measured, after one that is not", 5, whole(1, measure.MOST_REPEATS)
     )
-    against: PeerOptions = group()
+    against: NetPeerOptions = group()
     device: Device = group()
 
 
@@ -156,6 +160,7 @@ def run_decode(options: DecodeOptions) -> None:
                         f"decode_{way.removesuffix(NARROW)}",
                         peer_settings(options, prefix) | {"dtype": precision_of(way)},
                         next(iter(models.values())),
+                        kind=options.against.peer,
                     )
                 )
                 runs[way] = lambda peer=peer, steps=columns + 1: peer.seconds() / steps
@@ -203,7 +208,7 @@ def decode_rows(
         )
     peers = [
         Row(
-            WAYS[way.removesuffix(NARROW)],
+            WAYS[options.against.peer][way.removesuffix(NARROW)],
             timing,
             precision=precision_of(way),
             rate=options.sequences,
@@ -287,8 +292,8 @@ def run_prefill(options: PrefillOptions) -> None:
         runs = {"emu3": ours}
         if against.peer:
             settings = shared_settings(options, options.prefix)
-            peer = Peer(against.peer_python, "prefill", settings, model)
-            runs["torch"] = stack.enter_context(peer).seconds
+            peer = Peer(against.peer_python, "prefill", settings, model, kind=against.peer)
+            runs["peer"] = stack.enter_context(peer).seconds
         timings = measure.take_turns(runs, options.repeats)
     mode = "graph" if options.device.mode == "graph" else "pynative"
     cells = {
@@ -298,5 +303,6 @@ def run_prefill(options: PrefillOptions) -> None:
     }
     rows = [Row("emu3 prefill", timings["emu3"], mode, str(model.dtype).lower(), **cells)]
     if against.peer:
-        rows.append(Row("torch prefill", timings["torch"], against=timings["emu3"], **cells))
+        name = f"{against.peer} prefill"
+        rows.append(Row(name, timings["peer"], against=timings["emu3"], **cells))
     show(rows)

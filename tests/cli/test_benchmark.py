@@ -54,12 +54,16 @@ def test_a_block_is_a_row_of_every_sequence():
     assert next(rows.events) == RowDone(0, 1, None)
 
 
-def test_peers_stand_in_the_table_with_their_ratio(capsys, monkeypatch):
+@pytest.fixture
+def stands(monkeypatch) -> list[tuple[str, str]]:
+    """Whose ways were started, of peers that answer at once."""
     import emu3.benchmarks.decode as module
 
+    started = []
+
     class Stand:
-        def __init__(self, python, way, settings, model):
-            self.way = way
+        def __init__(self, python, way, settings, model, kind):
+            started.append((kind, way))
 
         def seconds(self):
             return 1000.0
@@ -71,11 +75,23 @@ def test_peers_stand_in_the_table_with_their_ratio(capsys, monkeypatch):
             pass
 
     monkeypatch.setattr(module, "Peer", Stand)
+    return started
+
+
+def test_peers_stand_in_the_table_with_their_ratio(capsys, stands):
     peer = ["--peer=torch", "--peer-ways=reference,static"]
     out = printed(capsys, "decode", *NET, "--prefix=8", "--row=3", *peer)
     assert "reference's way" in out
     assert "static cache" in out
     assert "times emu3" in out
+
+
+def test_llama_cpp_is_a_peer_of_language_models(capsys, stands):
+    net = [*NET, "--prefix=8", "--peer=llama-cpp"]
+    out = printed(capsys, "decode", *net, "--row=3", "--peer-ways=batched,batched-bfloat16")
+    assert out.count("llama.cpp, rows in one batch") == 2
+    assert "llama-cpp prefill" in printed(capsys, "prefill", *net)
+    assert stands == [("llama-cpp", way) for way in ("decode_batched", "decode_batched", "prefill")]
 
 
 def test_prefill_prints_tokens_per_second(capsys):
@@ -121,6 +137,8 @@ def test_startup_reaches_a_first_token_in_a_fresh_process(tiny, capsys, monkeypa
         (["t2i", "--ratio=16x9"], "--ratio"),
         (["vq-image", "--height=2"], "--height"),
         (["decode", *NET, "--prefix=8", "--peer=torch", "--peer-python=/no/python"], "--peer-py"),
+        (["decode", "--peer=llama-cpp", "--peer-ways=static"], "--peer-ways"),
+        (["vq-image", "--peer=llama-cpp"], "--peer"),
     ],
 )
 def test_what_cannot_be_measured_is_named(arguments, flag, tiny, capsys):
