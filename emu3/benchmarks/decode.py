@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from emu3.benchmarks import measure, nets
+from emu3.benchmarks import measure, nets, passes
 from emu3.benchmarks.peer import NetPeerOptions, Peer
 from emu3.benchmarks.table import Row, show
 from emu3.cli.options import Device
@@ -57,6 +57,12 @@ class DecodeOptions:
         None,
         choices=WEIGHTS,
     )
+    window: list[int] | None = option(
+        "measure runs of the network that try so many places of each picture, beside one; may be "
+        "given several times",
+        None,
+        whole(2, 1024),
+    )
     against: NetPeerOptions = group()
     peer_ways: str | None = option(
         f"how the peer decodes, of {', '.join(WAYS['torch'])} (llama-cpp: batched), each also with "
@@ -66,6 +72,11 @@ class DecodeOptions:
 
     def __post_init__(self) -> None:
         self.ways  # noqa: B018 - a name that nobody knows is refused at once
+        if self.window and self.against.peer:
+            raise InputError(
+                f"--window {self.window[0]} with --peer {self.against.peer}; allowed: one of them, "
+                "as peers run one place; leave --peer out"
+            )
 
     @cached_property
     def ways(self) -> list[str]:
@@ -140,6 +151,9 @@ def run_decode(options: DecodeOptions) -> None:
     """Measure and print decoding."""
     options.device.start()
     prefixes = options.prefix or [512]
+    if options.window:
+        run_windows(options, prefixes)
+        return
     threads = options.device.threads or os.cpu_count()
     reads = [measure.read_bandwidth(threads)]
     rows, columns = options.grid
@@ -176,6 +190,19 @@ def run_decode(options: DecodeOptions) -> None:
     own = [row for row in rows if row.moved is not None and row.precision == first]
     for line in growth(own, prefixes):
         print(line)
+
+
+def run_windows(options: DecodeOptions, prefixes: list[int]) -> None:
+    """Measure and print what runs of several places cost."""
+    rows, columns = passes.grid(options)
+    positions = max(prefixes) + rows * (columns + 1) + max(options.window)
+    sizes, device = options.net.sizes, options.device
+    models = {
+        form: nets.random_model(sizes, positions, device, form)
+        for form in options.weights or ["float32"]
+    }
+    print(measure.machine())
+    show([row for prefix in prefixes for row in passes.measured(models, options, prefix)])
 
 
 def decode_rows(
