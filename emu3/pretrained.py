@@ -75,7 +75,8 @@ class PretrainedModel(nn.Cell):
         """Bring the float32 matrices into a form of emu3.nn.forms, rounding their values."""
         for _, cell in self.cells_and_names():
             if isinstance(cell, Weighted) and cell.takes(form):
-                parts, dtype = encoded(cell.weight.asnumpy(), form), cell.weight.dtype
+                array, dtype = cell.weight.asnumpy(), cell.weight.dtype
+                parts = encoded(array.astype(np.float32, copy=False), form)
                 cell.hold(form)
                 cell.fill(*parts, dtype=dtype)
 

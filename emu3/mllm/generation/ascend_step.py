@@ -59,10 +59,10 @@ class Times(nn.Cell):
         super().__init__(auto_prefix=False)
         self.weight, self.scale = parts if len(parts) > 1 else (*parts, None)
         self.matmul = ops.MatMul(False, True)
-        self.int8_product = ascend.Int8Product(GROUP)
+        self.int8_product = None if self.scale is None else ascend.Int8Product(GROUP)
 
     def construct(self, x: Tensor) -> Tensor:
-        if self.scale is None:
+        if self.int8_product is None:
             return self.matmul(x, self.weight)
         return self.int8_product(x, self.weight, self.scale)
 
