@@ -1,4 +1,4 @@
-"""Decoding steps and prefill on nets with random weights, PyTorch in turns with them if wanted.
+"""Decoding steps of nets with random weights, a peer in turns with them if wanted.
 
 A block is one row of a picture, which is what the command reads back at a time: `row` sampled
 tokens and the end of the line. Prompt and blocks go through the public `stream`.
@@ -12,7 +12,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from emu3.benchmarks import measure, nets, passes
-from emu3.benchmarks.peer import NetPeerOptions, Peer
+from emu3.benchmarks.peer import NetPeerOptions, Peer, shared_settings
 from emu3.benchmarks.table import Row, show
 from emu3.cli.options import Device
 from emu3.errors import InputError
@@ -99,20 +99,6 @@ class DecodeOptions:
     def grid(self) -> tuple[int, int]:
         """Rows and columns of the picture under way: rows timed, one that is not, one to spare."""
         return self.repeats + 2, self.row
-
-
-@dataclass(frozen=True)
-class PrefillOptions:
-    """Of `prefill`."""
-
-    net: nets.NetOptions = group()
-    prefix: int = option("tokens of each prompt", 512, whole(1, measure.MOST_TOKENS))
-    sequences: int = option("prompts together", 1, whole(1, measure.MOST_TOGETHER))
-    repeats: int = option(
-        "times measured, after one that is not", 5, whole(1, measure.MOST_REPEATS)
-    )
-    against: NetPeerOptions = group()
-    device: Device = group()
 
 
 class OurRows:
@@ -280,16 +266,9 @@ def growth(rows: list[Row], prefixes: list[int]) -> Iterator[str]:
         )
 
 
-def shared_settings(options: DecodeOptions | PrefillOptions, prefix: int) -> dict:
-    """What the peer has to know for the same net and prompts."""
-    net = options.net.sizes
-    prompts = nets.random_prompts(net, options.sequences, prefix).tolist()
-    return vars(net) | {"prompts": prompts, "threads": options.device.threads}
-
-
 def peer_settings(options: DecodeOptions, prefix: int) -> dict:
     """What the peer has to know for the same rows."""
-    settings = shared_settings(options, prefix)
+    settings = shared_settings(options.net.sizes, options.sequences, prefix, options.device)
     rows, columns = options.grid
     return settings | {
         "negative": settings["prompts"][:1],
@@ -299,37 +278,3 @@ def peer_settings(options: DecodeOptions, prefix: int) -> dict:
         "guidance": options.guidance,
         "eol": nets.EOL,
     }
-
-
-def run_prefill(options: PrefillOptions) -> None:
-    """Measure and print how fast prompts enter the cache."""
-    from emu3.mllm.generation import PrefillDone
-
-    options.device.start()
-    net, against = options.net.sizes, options.against
-    model = nets.random_model(net, options.prefix + 8, options.device)
-    prompts = nets.random_prompts(net, options.sequences, options.prefix)
-
-    def ours() -> float:
-        events = model.stream(prompts, max_new_tokens=1, jit=options.device.jit)
-        return next(event.seconds for event in events if isinstance(event, PrefillDone))
-
-    print(measure.machine())
-    with ExitStack() as stack:
-        runs = {"emu3": ours}
-        if against.peer:
-            settings = shared_settings(options, options.prefix)
-            peer = Peer(against.peer_python, "prefill", settings, model, kind=against.peer)
-            runs["peer"] = stack.enter_context(peer).seconds
-        timings = measure.take_turns(runs, options.repeats)
-    mode = "graph" if options.device.mode == "graph" else "pynative"
-    cells = {
-        "batch": options.sequences,
-        "resolution": f"{options.prefix} tokens",
-        "rate": prompts.size,
-    }
-    rows = [Row("emu3 prefill", timings["emu3"], mode, str(model.dtype).lower(), **cells)]
-    if against.peer:
-        name = f"{against.peer} prefill"
-        rows.append(Row(name, timings["peer"], against=timings["emu3"], **cells))
-    show(rows)

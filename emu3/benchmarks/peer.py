@@ -14,6 +14,8 @@ from pathlib import Path
 import numpy as np
 from safetensors.numpy import save_file
 
+from emu3.benchmarks.nets import Net, random_prompts
+from emu3.cli.options import Device
 from emu3.errors import InputError
 from emu3.options import option
 
@@ -157,6 +159,12 @@ class Peer:
     def __exit__(self, *exception: object) -> None:
         if not self.errors.closed:
             self.close()
+
+
+def shared_settings(net: Net, sequences: int, prefix: int, device: Device) -> dict:
+    """What a peer has to know for the same net and prompts."""
+    prompts = random_prompts(net, sequences, prefix).tolist()
+    return vars(net) | {"prompts": prompts, "threads": device.threads}
 
 
 START = """

@@ -78,7 +78,7 @@ def test_a_block_is_a_row_of_every_sequence():
 @pytest.fixture
 def stands(monkeypatch) -> list[tuple[str, str]]:
     """Whose ways were started, of peers that answer at once."""
-    import emu3.benchmarks.decode as module
+    from emu3.benchmarks import decode, prefill
 
     started = []
 
@@ -95,7 +95,8 @@ def stands(monkeypatch) -> list[tuple[str, str]]:
         def __exit__(self, *exception):
             pass
 
-    monkeypatch.setattr(module, "Peer", Stand)
+    for module in (decode, prefill):
+        monkeypatch.setattr(module, "Peer", Stand)
     return started
 
 
