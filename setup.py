@@ -5,17 +5,17 @@ from fnmatch import fnmatch
 from setuptools import find_packages, setup
 from setuptools.command.build_py import build_py
 
-# Benchmarks run these in a process of their own, from a checkout, with a Python that has torch.
-PEERS = "peer*_torch"
+# Benchmarks run these in a process of their own, from a checkout, with a Python that has them.
+PEERS = ("peer*_torch", "peer*_llama_cpp")
 
 
 class BuildPy(build_py):
-    """Leaves out the modules that need torch."""
+    """Leaves out the modules that need torch or llama.cpp."""
 
     def find_package_modules(self, package: str, package_dir: str) -> list[tuple[str, str, str]]:
         """(package, module, file) of what goes into the wheel."""
         found = super().find_package_modules(package, package_dir)
-        return [module for module in found if not fnmatch(module[1], PEERS)]
+        return [module for module in found if not any(fnmatch(module[1], peer) for peer in PEERS)]
 
 
 setup(

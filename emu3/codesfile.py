@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from emu3.errors import InputError
-from emu3.files import atomic_path, require_file
+from emu3.files import atomic_path, json_fault, require_file
 from emu3.tokenizer.codes import NOT_MADE, finished_rows
 
 MOST_CODES_BYTES = 2**29
@@ -82,7 +82,7 @@ class Codes:
             json.dumps(settings)  # what is nested too deep for a picture's metadata
         # zipfile, zlib, numpy and json raise nearly anything for a damaged file.
         except Exception as error:
-            reason = str(error) or type(error).__name__
+            reason = json_fault(error) or type(error).__name__
             raise InputError(
                 f"{path} is no codes file: {reason}; allowed: an .npz the commands saved"
             ) from None

@@ -50,7 +50,7 @@ class Work:
     `prompt` tokens come first; `scheme` says how many places are tried per step, of which
     `accepted` become tokens on average; `width` is bytes per number of weights, cache and
     activations; `weights` is the form of emu3.nn.forms that the language model's matrices have
-    instead, on CPU.
+    instead, with `layers_only` (on Ascend) those of its layers.
     """
 
     sequences: int = 1
@@ -63,6 +63,12 @@ class Work:
     accepted: float = 1.0
     width: int = 2
     weights: str | None = None
+    layers_only: bool = False
+
+    @property
+    def end_width(self) -> float:
+        """Bytes per number of embedding and head."""
+        return self.width if self.layers_only else self.matrix_width
 
     @property
     def matrix_width(self) -> float:
@@ -138,14 +144,15 @@ class Estimate:
 def estimate(config: Emu3Config, vision: Emu3VisionVQConfig, work: Work) -> Estimate:
     """The needs of `work` with a language model and a vision tokenizer of these sizes."""
     candidates = head_candidates(config, work)
-    step = block_matrices(config) + candidates * config.hidden_size
-    norms = language_norms(config)
-    matrices = language_parameters(config) - norms
+    norms, layers = language_norms(config), block_matrices(config)
+    ends = language_parameters(config) - norms - layers
+    layer_bytes = int(layers * work.matrix_width)
     filled = work.prompt + work.new_tokens / 2
     return Estimate(
         language_parameters=language_parameters(config),
         vision_parameters=vision_parameters(vision),
-        weights=int(matrices * work.matrix_width)
+        weights=layer_bytes
+        + int(ends * work.end_width)
         + (norms + vision_parameters(vision)) * work.width,
         copies=copied_bytes(config, work),
         cache=cache_peak(config, work),
@@ -154,7 +161,9 @@ def estimate(config: Emu3Config, vision: Emu3VisionVQConfig, work: Work) -> Esti
         prefill=prefill_bytes(config, work),
         decoding=decoding_bytes(config, work),
         picture=picture_bytes(vision, work),
-        step_weights=int(step * work.matrix_width) + norms * work.width,
+        step_weights=layer_bytes
+        + int(candidates * config.hidden_size * work.end_width)
+        + norms * work.width,
         step_cache=int(work.rows * filled * token_bytes(config, cache_width(config, work))),
         steps=work.steps,
     )
@@ -213,11 +222,11 @@ def copied_bytes(config: Emu3Config, work: Work) -> int:
     joined = width * (width + 2 * groups) + 2 * width * config.intermediate_size
     blocks = (block_parameters(config) - width) * work.width
     fused = blocks <= FUSE_BELOW_BYTES and work.matrix_width == work.width
-    copies = config.num_hidden_layers * joined if fused else 0
+    copies = config.num_hidden_layers * joined * work.width if fused else 0
     candidates = head_candidates(config, work)
     if candidates < config.vocab_size:
-        copies += candidates * width
-    return int(copies * work.matrix_width)
+        copies += candidates * width * work.end_width
+    return int(copies)
 
 
 def prefill_bytes(config: Emu3Config, work: Work) -> int:

@@ -177,12 +177,17 @@ def parse_object(content: bytes, what: object, remedy: str, unique: bool = False
         text = content.decode("utf-8")
         value = json.loads(text, parse_constant=_no_number, object_pairs_hook=pairs)
     except ValueError as error:
-        raise InputError(f"{what} is no JSON: {error}; {remedy}") from None
+        raise InputError(f"{what} is no JSON: {json_fault(error)}; {remedy}") from None
     except RecursionError:
         raise InputError(f"{what} is nested too deep; allowed: plain objects; {remedy}") from None
     if not isinstance(value, dict):
         raise InputError(f"{what} holds no JSON object; {remedy}")
     return value
+
+
+def json_fault(error: Exception) -> str:
+    """Why JSON text could not be read: of Python's words those that help here."""
+    return "nested too deep" if isinstance(error, RecursionError) else str(error).split(";")[0]
 
 
 def _no_number(name: str) -> None:

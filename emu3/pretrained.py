@@ -68,16 +68,17 @@ class PretrainedModel(nn.Cell):
     def hold(self, form: str) -> None:
         """Make room for matrices in a form of emu3.nn.forms, to be filled by loading."""
         for _, cell in self.cells_and_names():
-            if isinstance(cell, Weighted) and form != "float32":
+            if isinstance(cell, Weighted) and cell.takes(form):
                 cell.hold(form)
 
     def convert(self, form: str) -> None:
         """Bring the float32 matrices into a form of emu3.nn.forms, rounding their values."""
         for _, cell in self.cells_and_names():
-            if isinstance(cell, Weighted) and form != "float32":
-                parts = encoded(cell.weight.asnumpy(), form)
+            if isinstance(cell, Weighted) and cell.takes(form):
+                array, dtype = cell.weight.asnumpy(), cell.weight.dtype
+                parts = encoded(array.astype(np.float32, copy=False), form)
                 cell.hold(form)
-                cell.fill(*parts)
+                cell.fill(*parts, dtype=dtype)
 
     def _held(self) -> list[Weighted]:
         cells = (cell for _, cell in self.cells_and_names())
@@ -102,7 +103,8 @@ class PretrainedModel(nn.Cell):
             attn_implementation: "eager", "flash_attention_2" or "sdpa"; None is the device's best.
             weights: "float32", "bfloat16" or "int8" (approximate): what the language model's
                 matrices are stored as on CPU, while it computes in float32; None is the first of
-                these that fits into memory, and on other devices `mindspore_dtype`.
+                these that fits into memory. On Ascend None, for `mindspore_dtype`, or "int8" for
+                the layers' matrices.
             config_overrides: replace fields of config.json. `revision`, `cache_dir`,
                 `local_files_only`, `force_download` and `token` go to the hub; `subfolder` is
                 where the files lie below the folder or id.
@@ -135,7 +137,7 @@ class PretrainedModel(nn.Cell):
         stated = cls._read_generation(folder, config)
         with no_init_parameters():
             model = cls(config)
-        model.hold(choose_form(model, weights))
+        model.hold(choose_form(model, weights, dtype))
         load_weights(model, folder, dtype, entries)
         if stated is not None:
             model.generation_config, model.stated_settings = stated

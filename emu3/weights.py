@@ -17,7 +17,7 @@ from emu3.names import WEIGHTS as WEIGHTS_FORMS
 from emu3.names import check_name
 from emu3.nn.forms import encoded, form_bytes
 from emu3.nn.linear import Weighted
-from emu3.runtime import available_memory_bytes, device_target, notice
+from emu3.runtime import available_memory_bytes, notice, on_ascend
 from emu3.tensorfile import FLOATS, STORED, Entry, read_entries, write_tensors
 
 if TYPE_CHECKING:
@@ -43,8 +43,9 @@ def stored_tensors(folder: Path) -> dict[str, Entry]:
     return entries
 
 
-def choose_form(model: "PretrainedModel", asked: str | None) -> str:
-    """The form for the matrices of a model without values: the one asked for, or what fits.
+def choose_form(model: "PretrainedModel", asked: str | None, dtype: ms.Type) -> str:
+    """The form for the matrices of a model without values, which computes in `dtype`: the one
+    asked for, or what fits.
 
     Raises:
         InputError: there is no such form here, or memory cannot hold it; names one that fits.
@@ -52,13 +53,20 @@ def choose_form(model: "PretrainedModel", asked: str | None) -> str:
     flag = "change --weights"
     if asked is not None:
         check_name("weights", asked, WEIGHTS_FORMS, "--weights")
-    if device_target() != "CPU":
-        if asked in (None, "float32"):
-            return "float32"
-        raise InputError(f"weights {asked} are for CPU; allowed on Ascend: --dtype; {flag}")
-    forms = ("int8",) if getattr(model.config, "quantised", False) else model.forms
+    quantised = getattr(model.config, "quantised", False)
+    if on_ascend() and "int8" in model.forms:
+        form = ascend_form(quantised, asked)
+        if form == "int8" and not model.has_fused_step(dtype):
+            raise InputError(
+                "weights int8 on Ascend are for steps of fused operators; allowed: 16 bits, "
+                f"flash_attention_2, heads of a multiple of 16; {flag}"
+            )
+        return form
+    forms = ("int8",) if quantised else model.forms
     if asked not in (None, *forms):
         raise InputError(f"weights {asked}; allowed for this model: {', '.join(forms)}; {flag}")
+    if on_ascend():
+        return forms[0]
     available = available_memory_bytes()
     sizes = {form: stored_bytes(model, form) for form in forms}
     fitting = [form for form in forms if available is None or sizes[form] <= available]
@@ -77,6 +85,20 @@ def choose_form(model: "PretrainedModel", asked: str | None) -> str:
         f"weights in {smallest} need {gib(sizes[smallest])} of memory, {gib(available)} are free; "
         f"{allowed}"
     )
+
+
+def ascend_form(quantised: bool, asked: str | None) -> str:
+    """The form for matrices on Ascend: int8, of `quantised` checkpoints too, or "float32", which
+    there stands for the dtype that computes.
+
+    Raises:
+        InputError: another form is asked for.
+    """
+    allowed = ("int8",) if quantised else ("float32", "int8")
+    if asked not in (None, *allowed):
+        words = "int8" if quantised else "int8, or --dtype"
+        raise InputError(f"weights {asked}; allowed here on Ascend: {words}; change --weights")
+    return asked or allowed[0]
 
 
 def stored_bytes(model: nn.Cell, form: str) -> int:
@@ -109,18 +131,24 @@ def load_weights(
         if isinstance(cell, Weighted) and cell.form != "float32"
     }
     parameters = dict(model.parameters_and_names())
-    scales = {f"{name}_scale" for name in held}
+    cells = dict(model.cells_and_names()) if held else {}
+    matrices = {f"{n}.weight": cell for n, cell in cells.items() if isinstance(cell, Weighted)}
+    scales = {f"{name}_scale" for name in matrices}
     quantised = not scales.isdisjoint(entries)
     for name in [name for name in parameters if name.endswith(COUNTER) and name not in entries]:
         parameters.pop(name).set_data(Tensor(0, ms.int64))
-    _check_tensors(folder, entries, parameters, scales, quantised)
+    shapes = {name: tuple(parameter.shape) for name, parameter in parameters.items()}
+    for name, cell in matrices.items():
+        size, columns = shapes[name] = cell.shape
+        shapes[f"{name}_scale"] = (size, -(-columns // GROUP))
+    _check_tensors(folder, entries, parameters, shapes, scales, quantised)
     for name, parameter in parameters.items():
         if name in held:
-            held[name].fill(*_parts(entries, name, held[name].form))
+            held[name].fill(*_parts(entries, name, held[name].form), dtype=dtype)
         elif name not in scales:
             if parameter.is_floating_point():
                 parameter.set_dtype(dtype)
-            array = entries[name].read()
+            array = _plain(entries, name) if name in matrices else entries[name].read()
             _check_numbers(entries[name], name, array)
             if parameter.dtype == ms.float32:  # NumPy takes a fifth of MindSpore's time
                 array = array.astype(np.float32, copy=False)
@@ -159,6 +187,14 @@ def write_quantised(entries: dict[str, Entry], path: Path) -> dict[str, int]:
 
     write_tensors(path, kinds, read, list(kinds))
     return {n: math.prod(shape) * STORED[code].itemsize for n, (code, shape) in kinds.items()}
+
+
+def _plain(entries: dict[str, Entry], name: str) -> np.ndarray:
+    """The values of a matrix that may be stored in int8."""
+    if entries[name].code != "I8":
+        return entries[name].read()
+    weight, scale = _parts(entries, name, "int8")
+    return weight * scale.repeat(GROUP, 1)[:, : weight.shape[1]]
 
 
 def _parts(entries: dict[str, Entry], name: str, form: str) -> list[np.ndarray]:
@@ -234,11 +270,14 @@ def _check_tensors(
     folder: Path,
     entries: dict[str, Entry],
     parameters: dict[str, Parameter],
+    shapes: dict[str, tuple[int, ...]],
     scales: set[str],
     quantised: bool,
 ) -> None:
-    """Refuse files that are not this model's; without `quantised` weights no `scales` are there."""
-    wanted = [name for name in parameters if quantised or name not in scales]
+    """Refuse files that are not this model's, of published `shapes`; without `quantised` weights no
+    `scales` are there."""
+    wanted = [name for name in parameters if name not in scales]
+    wanted += sorted(scales) if quantised else []
     missing = [name for name in wanted if name not in entries]
     if missing:
         raise InputError(
@@ -246,22 +285,22 @@ def _check_tensors(
             "fetch or save it again"
         )
     for name in wanted:
-        parameter, entry = parameters[name], entries[name]
-        if entry.shape != tuple(parameter.shape):
+        entry = entries[name]
+        if entry.shape != shapes[name]:
             raise InputError(
-                f"{entry.path}: {name} has shape {entry.shape}; {CONFIG} asks for "
-                f"{tuple(parameter.shape)}"
+                f"{entry.path}: {name} has shape {entry.shape}; {CONFIG} asks for {shapes[name]}"
             )
         if f"{name}_scale" in scales:
             allowed = ("I8",) if quantised else FLOATS
         else:
-            allowed = FLOATS if parameter.is_floating_point() else INTEGERS
+            floating = name in scales or parameters[name].is_floating_point()
+            allowed = FLOATS if floating else INTEGERS
         if entry.code not in allowed:
             raise InputError(
                 f"{entry.path}: {name} is stored as {entry.code}; allowed: {', '.join(allowed)}; "
                 "quantised weights are read as `emu3 quantize` writes them: use a checkpoint with "
                 "plain ones"
             )
-    extra = [name for name in entries if name not in parameters]
+    extra = [name for name in entries if name not in parameters and name not in scales]
     if extra:
         notice(f"{folder} holds {len(extra)} tensors the model does not use, first {extra[0]}")

@@ -3,7 +3,8 @@
 #   bash scripts/benchmark.sh decode --net 300m
 #   PEER_PYTHON=torch-venv/bin/python bash scripts/benchmark.sh all
 # `all` runs every line of BENCHMARKS, a module and options, goes on after one that fails, and adds
-# further options to each. PEER_PYTHON is a Python with torch and transformers, for --peer.
+# further options to each. PEER_PYTHON is a Python with torch and transformers, for --peer torch;
+# LLAMA_PYTHON one with llama-cpp-python, gguf and safetensors, for --peer llama-cpp.
 set -euo pipefail
 source "$(dirname -- "$(readlink -f -- "${BASH_SOURCE[0]}")")/setup_env.sh"
 BENCHMARKS="${BENCHMARKS:-$ROOT/configs/benchmarks.txt}"
@@ -14,7 +15,9 @@ shift || true
 
 run() {
     local peer=()
-    if [[ " $* " == *" --peer "* ]]; then peer=(--peer-python "$PEER_PYTHON"); fi
+    if [[ " $* " == *" --peer llama-cpp "* ]]; then
+        peer=(--peer-python "${LLAMA_PYTHON:-$PYTHON}")
+    elif [[ " $* " == *" --peer "* ]]; then peer=(--peer-python "$PEER_PYTHON"); fi
     "${RUN[@]}" "$@" ${peer[@]+"${peer[@]}"}
 }
 

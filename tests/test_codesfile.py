@@ -34,6 +34,7 @@ def test_codes_outside_of_32_bits_are_refused(value, tmp_path):
     ("settings", "part"),
     [
         ("[1]", "settings that are a list"),
+        ("[" * 100_000, "nested too deep"),
         ('{"fps": "x"}', "fps 'x'; allowed: a number"),
         ('{"fps": true}', "fps 'True'; allowed: a number"),
         ('{"fps": NaN}', "fps 'nan'; allowed: a number"),

@@ -63,7 +63,7 @@ def test_the_wheel_holds_the_package_and_what_is_bundled(wheel):
     clip = {f"emu3/assets/demo_clip/frame_{number:02d}.png" for number in range(16)}
     assert mini and names >= mini | clip | {"emu3/assets/demo.png", "emu3/py.typed"}
     modules = {str(path.relative_to(ROOT)) for path in (ROOT / "emu3").rglob("*.py")}
-    peers = {name for name in modules if name.endswith("_torch.py")}
+    peers = {name for name in modules if name.endswith(("_torch.py", "_llama_cpp.py"))}
     assert {name for name in names if name.endswith(".py")} == modules - peers
     kernels = [path for path in (ROOT / "emu3").rglob("*") if path.suffix in (".cpp", ".h")]
     assert kernels and names >= {str(path.relative_to(ROOT)) for path in kernels}

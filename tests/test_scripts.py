@@ -69,6 +69,9 @@ def test_a_benchmark_is_run_by_the_module_that_measures_it(subject, module, tmp_
     assert found[1:] == ["-m", *module.split(), "--repeats", "1"]
     found = lines_of("benchmark", tmp_path, subject, "--peer", "torch", PEER_PYTHON="torch/python")
     assert found[-4:] == ["--peer", "torch", "--peer-python", "torch/python"]
+    peer = ("--peer", "llama-cpp")
+    found = lines_of("benchmark", tmp_path, subject, *peer, LLAMA_PYTHON="llama/python")
+    assert found[-4:] == [*peer, "--peer-python", "llama/python"]
 
 
 @pytest.mark.parametrize("task", ["t2i", "vqa", "text"])

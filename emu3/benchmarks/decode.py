@@ -1,4 +1,4 @@
-"""Decoding steps and prefill on nets with random weights, PyTorch in turns with them if wanted.
+"""Decoding steps of nets with random weights, a peer in turns with them if wanted.
 
 A block is one row of a picture, which is what the command reads back at a time: `row` sampled
 tokens and the end of the line. Prompt and blocks go through the public `stream`.
@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from emu3.benchmarks import measure, nets
-from emu3.benchmarks.peer import Peer, PeerOptions
+from emu3.benchmarks import measure, nets, passes
+from emu3.benchmarks.peer import NetPeerOptions, Peer, shared_settings
 from emu3.benchmarks.table import Row, show
 from emu3.cli.options import Device
 from emu3.errors import InputError
@@ -23,9 +23,12 @@ if TYPE_CHECKING:
     from emu3.mllm import Emu3ForCausalLM
 
 WAYS = {
-    "reference": "torch, reference's way: two passes, growing cache, allowed-token callback",
-    "batched": "torch, rows in one batch, growing cache, sliced head",
-    "static": "torch, rows in one batch, static cache, sliced head",
+    "torch": {
+        "reference": "torch, reference's way: two passes, growing cache, allowed-token callback",
+        "batched": "torch, rows in one batch, growing cache, sliced head",
+        "static": "torch, rows in one batch, static cache, sliced head",
+    },
+    "llama-cpp": {"batched": "llama.cpp, rows in one batch, whole head"},
 }
 NARROW = "-bfloat16"  # behind a way: weights, cache and arithmetic in bfloat16
 
@@ -54,15 +57,26 @@ class DecodeOptions:
         None,
         choices=WEIGHTS,
     )
-    against: PeerOptions = group()
-    peer_ways: str = option(
-        f"how the peer decodes, of {', '.join(WAYS)}, each also with {NARROW} behind it",
-        "reference,batched,static",
+    window: list[int] | None = option(
+        "measure runs of the network that try so many places of each picture, beside one; may be "
+        "given several times",
+        None,
+        whole(2, 1024),
+    )
+    against: NetPeerOptions = group()
+    peer_ways: str | None = option(
+        f"how the peer decodes, of {', '.join(WAYS['torch'])} (llama-cpp: batched), each also with "
+        f"{NARROW} behind it (default: all without it)",
     )
     device: Device = group()
 
     def __post_init__(self) -> None:
         self.ways  # noqa: B018 - a name that nobody knows is refused at once
+        if self.window and self.against.peer:
+            raise InputError(
+                f"--window {self.window[0]} with --peer {self.against.peer}; allowed: one of them, "
+                "as peers run one place; leave --peer out"
+            )
 
     @cached_property
     def ways(self) -> list[str]:
@@ -71,11 +85,12 @@ class DecodeOptions:
         Raises:
             InputError: an unknown name.
         """
-        ways = self.peer_ways.split(",")
+        known = WAYS[self.against.peer or "torch"]
+        ways = list(known) if self.peer_ways is None else self.peer_ways.split(",")
         for way in ways:
-            if way.removesuffix(NARROW) not in WAYS:
+            if way.removesuffix(NARROW) not in known:
                 raise InputError(
-                    f"way {way!r}; allowed: {', '.join(WAYS)}, with {NARROW} behind them or not; "
+                    f"way {way!r}; allowed: {', '.join(known)}, with {NARROW} behind them or not; "
                     "change --peer-ways"
                 )
         return ways if self.against.peer else []
@@ -84,20 +99,6 @@ class DecodeOptions:
     def grid(self) -> tuple[int, int]:
         """Rows and columns of the picture under way: rows timed, one that is not, one to spare."""
         return self.repeats + 2, self.row
-
-
-@dataclass(frozen=True)
-class PrefillOptions:
-    """Of `prefill`."""
-
-    net: nets.NetOptions = group()
-    prefix: int = option("tokens of each prompt", 512, whole(1, measure.MOST_TOKENS))
-    sequences: int = option("prompts together", 1, whole(1, measure.MOST_TOGETHER))
-    repeats: int = option(
-        "times measured, after one that is not", 5, whole(1, measure.MOST_REPEATS)
-    )
-    against: PeerOptions = group()
-    device: Device = group()
 
 
 class OurRows:
@@ -136,6 +137,9 @@ def run_decode(options: DecodeOptions) -> None:
     """Measure and print decoding."""
     options.device.start()
     prefixes = options.prefix or [512]
+    if options.window:
+        run_windows(options, prefixes)
+        return
     threads = options.device.threads or os.cpu_count()
     reads = [measure.read_bandwidth(threads)]
     rows, columns = options.grid
@@ -156,6 +160,7 @@ def run_decode(options: DecodeOptions) -> None:
                         f"decode_{way.removesuffix(NARROW)}",
                         peer_settings(options, prefix) | {"dtype": precision_of(way)},
                         next(iter(models.values())),
+                        kind=options.against.peer,
                     )
                 )
                 runs[way] = lambda peer=peer, steps=columns + 1: peer.seconds() / steps
@@ -171,6 +176,19 @@ def run_decode(options: DecodeOptions) -> None:
     own = [row for row in rows if row.moved is not None and row.precision == first]
     for line in growth(own, prefixes):
         print(line)
+
+
+def run_windows(options: DecodeOptions, prefixes: list[int]) -> None:
+    """Measure and print what runs of several places cost."""
+    rows, columns = passes.grid(options)
+    positions = max(prefixes) + rows * (columns + 1) + max(options.window)
+    sizes, device = options.net.sizes, options.device
+    models = {
+        form: nets.random_model(sizes, positions, device, form)
+        for form in options.weights or ["float32"]
+    }
+    print(measure.machine())
+    show([row for prefix in prefixes for row in passes.measured(models, options, prefix)])
 
 
 def decode_rows(
@@ -203,7 +221,7 @@ def decode_rows(
         )
     peers = [
         Row(
-            WAYS[way.removesuffix(NARROW)],
+            WAYS[options.against.peer][way.removesuffix(NARROW)],
             timing,
             precision=precision_of(way),
             rate=options.sequences,
@@ -248,16 +266,9 @@ def growth(rows: list[Row], prefixes: list[int]) -> Iterator[str]:
         )
 
 
-def shared_settings(options: DecodeOptions | PrefillOptions, prefix: int) -> dict:
-    """What the peer has to know for the same net and prompts."""
-    net = options.net.sizes
-    prompts = nets.random_prompts(net, options.sequences, prefix).tolist()
-    return vars(net) | {"prompts": prompts, "threads": options.device.threads}
-
-
 def peer_settings(options: DecodeOptions, prefix: int) -> dict:
     """What the peer has to know for the same rows."""
-    settings = shared_settings(options, prefix)
+    settings = shared_settings(options.net.sizes, options.sequences, prefix, options.device)
     rows, columns = options.grid
     return settings | {
         "negative": settings["prompts"][:1],
@@ -267,36 +278,3 @@ def peer_settings(options: DecodeOptions, prefix: int) -> dict:
         "guidance": options.guidance,
         "eol": nets.EOL,
     }
-
-
-def run_prefill(options: PrefillOptions) -> None:
-    """Measure and print how fast prompts enter the cache."""
-    from emu3.mllm.generation import PrefillDone
-
-    options.device.start()
-    net, against = options.net.sizes, options.against
-    model = nets.random_model(net, options.prefix + 8, options.device)
-    prompts = nets.random_prompts(net, options.sequences, options.prefix)
-
-    def ours() -> float:
-        events = model.stream(prompts, max_new_tokens=1, jit=options.device.jit)
-        return next(event.seconds for event in events if isinstance(event, PrefillDone))
-
-    print(measure.machine())
-    with ExitStack() as stack:
-        runs = {"emu3": ours}
-        if against.peer:
-            settings = shared_settings(options, options.prefix)
-            peer = Peer(against.peer_python, "prefill", settings, model)
-            runs["torch"] = stack.enter_context(peer).seconds
-        timings = measure.take_turns(runs, options.repeats)
-    mode = "graph" if options.device.mode == "graph" else "pynative"
-    cells = {
-        "batch": options.sequences,
-        "resolution": f"{options.prefix} tokens",
-        "rate": prompts.size,
-    }
-    rows = [Row("emu3 prefill", timings["emu3"], mode, str(model.dtype).lower(), **cells)]
-    if against.peer:
-        rows.append(Row("torch prefill", timings["torch"], against=timings["emu3"], **cells))
-    show(rows)

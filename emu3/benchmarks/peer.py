@@ -1,7 +1,7 @@
 """A peer in a process of its own: started with a folder of settings and weights, asked in turns.
 
-The peer answers each line it is sent with one line of JSON; `emu3.benchmarks.peers_torch` is the
-other end.
+The peer answers each line it is sent with one line of JSON; `emu3.benchmarks.peers_torch` and
+`peers_llama_cpp` are the other ends.
 """
 
 import json
@@ -14,16 +14,25 @@ from pathlib import Path
 import numpy as np
 from safetensors.numpy import save_file
 
+from emu3.benchmarks.nets import Net, random_prompts
+from emu3.cli.options import Device
 from emu3.errors import InputError
 from emu3.options import option
 
 ROOT = Path(__file__).resolve().parents[2]
-INSTALL = "pip install torch, or pip install -e .[torch-peer]"
+# What a peer's Python needs, and how that is installed there.
+NEEDS = {
+    "torch": ("torch and transformers", "pip install torch, or pip install -e .[torch-peer]"),
+    "llama-cpp": (
+        "llama_cpp, gguf and safetensors",
+        "pip install llama-cpp-python gguf safetensors, which compiles for some 10 minutes",
+    ),
+}
 
 
 @dataclass(frozen=True)
 class PeerOptions:
-    """Whom to compare with, None for nobody, and the Python that has it."""
+    """Whether to compare with PyTorch, None for nobody, and the Python that has it."""
 
     peer: str | None = option(
         "also run PyTorch on the same weights, in this same run (default: nobody)",
@@ -31,6 +40,22 @@ class PeerOptions:
     )
     peer_python: str = option(
         "the Python that has torch and transformers (default: this one)",
+        sys.executable,
+        metavar="PYTHON",
+    )
+
+
+@dataclass(frozen=True)
+class NetPeerOptions:
+    """As `PeerOptions`, for language models, which llama.cpp runs, too."""
+
+    peer: str | None = option(
+        "also run PyTorch or llama.cpp on the same weights, in this same run (default: nobody)",
+        choices=list(NEEDS),
+    )
+    peer_python: str = option(
+        "the Python that has torch and transformers, or llama-cpp-python and gguf (default: this "
+        "one)",
         sys.executable,
         metavar="PYTHON",
     )
@@ -45,6 +70,7 @@ class Peer:
         settings: numbers and texts for it.
         model: its weights go over under their published names.
         arrays: what else goes over, each as a file of its own.
+        kind: whose they are: "torch" or "llama-cpp".
 
     Raises:
         InputError: it cannot start; says how to install it.
@@ -57,13 +83,15 @@ class Peer:
         settings: dict,
         model,
         arrays: dict[str, np.ndarray] | None = None,
+        kind: str = "torch",
     ) -> None:
-        if not Path(__file__).with_name("peers_torch.py").exists():
+        module = f"peers_{kind.replace('-', '_')}"
+        if not Path(__file__).with_name(f"{module}.py").exists():
             raise InputError(
-                "--peer torch needs the peers, which an installed wheel leaves out; allowed: a "
+                f"--peer {kind} needs the peers, which an installed wheel leaves out; allowed: a "
                 "checkout of the repository; leave --peer out"
             )
-        self.python = python
+        self.python, self.kind = python, kind
         self.folder = tempfile.TemporaryDirectory()
         folder = Path(self.folder.name)
         model.save_pretrained(folder, "float32", max_shard_size=2**40)
@@ -71,7 +99,7 @@ class Peer:
             save_file({name: array}, folder / f"{name}.safetensors")
         (folder / "settings.json").write_text(json.dumps(settings | {"way": way}))
         self.errors = open(folder / "errors.txt", "w+", encoding="utf-8")  # noqa: SIM115
-        command = [python, "-c", START.format(root=str(ROOT)), str(folder)]
+        command = [python, "-c", START.format(root=str(ROOT), module=module), str(folder)]
         try:
             self.process = subprocess.Popen(
                 command,
@@ -111,9 +139,10 @@ class Peer:
         self.errors.seek(0)
         reason = (self.errors.read().strip().splitlines() or ["no message"])[-1]
         self.close()
+        needs, install = NEEDS[self.kind]
         raise InputError(
-            f"--peer torch failed in {self.python}: {reason}; allowed: a Python with torch and "
-            f"transformers ({INSTALL}); change --peer-python"
+            f"--peer {self.kind} failed in {self.python}: {reason}; allowed: a Python with {needs} "
+            f"({install}); change --peer-python"
         )
 
     def close(self) -> None:
@@ -132,9 +161,15 @@ class Peer:
             self.close()
 
 
+def shared_settings(net: Net, sequences: int, prefix: int, device: Device) -> dict:
+    """What a peer has to know for the same net and prompts."""
+    prompts = random_prompts(net, sequences, prefix).tolist()
+    return vars(net) | {"prompts": prompts, "threads": device.threads}
+
+
 START = """
 import sys
 sys.path.insert(0, {root!r})
-from emu3.benchmarks.peers_torch import serve
+from emu3.benchmarks.{module} import serve
 serve(sys.argv[1])
 """

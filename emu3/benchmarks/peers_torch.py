@@ -4,8 +4,6 @@ Runs in a process of its own, asked through `emu3.benchmarks.peer`. Nothing else
 Shapes: R rows, T tokens, V candidates.
 """
 
-import json
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -20,24 +18,14 @@ from transformers.generation.logits_process import (
     UnbatchedClassifierFreeGuidanceLogitsProcessor,
 )
 
-Turn = Callable[..., str]
+from emu3.benchmarks.turns import Turn, turns
 
 
 def serve(folder: str) -> None:
     """Run the way that the settings in `folder` name."""
-    out, sys.stdout = sys.stdout, sys.stderr  # stdout carries answers only
-    settings = json.loads((Path(folder) / "settings.json").read_text())
+    settings, turn = turns(Path(folder))
     if settings["threads"]:
         torch.set_num_threads(settings["threads"])
-
-    def turn(**answer: object) -> str:
-        """Hand over an answer and wait for the next word."""
-        print(json.dumps(answer), file=out, flush=True)
-        word = sys.stdin.readline().strip()
-        if not word:
-            raise SystemExit(0)
-        return word
-
     ways()[settings["way"]](settings, Path(folder), turn)
 
 

@@ -7,7 +7,7 @@ turns with ours, so that both see the same machine: read the ratio, not the seco
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-from emu3.benchmarks import decode, pictures, vision
+from emu3.benchmarks import decode, pictures, prefill, vision
 from emu3.cli import shell
 
 
@@ -23,7 +23,7 @@ SUBJECTS = {
     "decode": Subject(
         "decoding steps of a net with random weights", decode.DecodeOptions, decode.run_decode
     ),
-    "prefill": Subject("prompts into the cache", decode.PrefillOptions, decode.run_prefill),
+    "prefill": Subject("prompts into the cache", prefill.PrefillOptions, prefill.run_prefill),
     "t2i": Subject("whole pictures by batch size", pictures.PictureOptions, pictures.run_pictures),
     "vqa": Subject("answers by batch size", pictures.AnswerOptions, pictures.run_answers),
     "vq-image": Subject("a picture to codes and back", vision.Options, vision.run_image),

@@ -91,7 +91,8 @@ def weights() -> Any:
     """--weights."""
     return option(
         "what the language model's matrices are stored as on CPU, which computes in float32: "
-        "float32, bfloat16, or int8, approximate (default: the first that fits into memory)",
+        "float32, bfloat16, or int8, approximate (default: the first that fits into memory); on "
+        "Ascend int8 for those of its layers",
         None,
         choices=WEIGHTS,
     )

@@ -5,7 +5,8 @@ Legend: h w latent rows and columns.
 """
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 from emu3.errors import InputError
 
@@ -77,25 +78,36 @@ def chosen_weights(
     flags: str = "--image-area or --model",
 ) -> str | None:
     """The form of emu3.nn.forms for the language model's matrices, which is said where it is not
-    float32; None off the CPU, where the dtype is theirs.
+    float32; that on Ascend stands for the dtype.
 
     Raises:
         InputError: `work` does not fit into memory, or not with what was asked for.
     """
     from emu3 import runtime
     from emu3.estimate import check_fits, fitting_weights
+    from emu3.weights import ascend_form
 
     available = runtime.available_memory_bytes()
     if runtime.device_target() != "CPU":
-        if asked not in (None, "float32"):
-            raise InputError(f"weights {asked} are for CPU; use --dtype here; change --weights")
-        check_fits(config, vision, work, available, flags)
-        return None
-    form = fitting_weights(config, vision, work, available, asked, flags)
+        form, computes = ascend_form(config.quantised, asked), "16 bits compute"
+        check_fits(config, vision, replace(work, **stored_as(form)), available, flags)
+    else:
+        form = fitting_weights(config, vision, work, available, asked, flags)
+        computes = "float32 computes"
     if form != "float32":
         approximate = ", which is approximate" if form == "int8" else ""
-        runtime.notice(f"weights are kept in {form}{approximate}; float32 computes")
+        runtime.notice(f"weights are kept in {form}{approximate}; {computes}")
     return form
+
+
+def stored_as(form: str) -> dict[str, Any]:
+    """What `Work` is told of weights in a form: on Ascend "float32" stands for the dtype, and
+    embedding and head keep it."""
+    from emu3 import runtime
+
+    if runtime.device_target() == "CPU":
+        return {"weights": form}
+    return {"weights": None if form == "float32" else form, "layers_only": True}
 
 
 def width_of(dtype: str | None) -> int:

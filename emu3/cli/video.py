@@ -22,7 +22,7 @@ from emu3.cli.outputs import (
     write_frames,
 )
 from emu3.cli.reels import Reel, asked, begun, stored_settings
-from emu3.cli.room import chosen_weights, width_of
+from emu3.cli.room import chosen_weights, stored_as, width_of
 from emu3.codesfile import Codes
 from emu3.errors import InputError
 from emu3.files import own_folder
@@ -153,7 +153,7 @@ def require_room(models, device, request) -> None:
         frames=frames - int(request.grid.done[0]) // row,
         scheme=request.settings.scheme,
         width=width_of(device.dtype),
-        weights=models.model.weights if runtime.device_target() == "CPU" else None,
+        **stored_as(models.model.weights),
     )
     configs = models.model.config, models.codec.config
     available = runtime.available_memory_bytes()

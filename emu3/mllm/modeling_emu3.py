@@ -27,6 +27,7 @@ from emu3.mllm.generation.settings import check_stated
 from emu3.mllm.rotary import causal_bias, positions_from_mask, rope_table
 from emu3.mllm.tokenization_emu3 import TOKENIZER_FILES
 from emu3.names import WEIGHTS
+from emu3.nn import ascend
 from emu3.nn.attention import Attend, Rotary, heads
 from emu3.nn.dropout import Dropout
 from emu3.nn.linear import Embedding, Linear
@@ -218,7 +219,14 @@ class Emu3ForCausalLM(GenerationMixin, PretrainedModel):
         super().__init__(config)
         self.model = Emu3Model(config)
         self.lm_head = Linear(config.hidden_size, config.vocab_size, sigma=config.initializer_range)
+        self.lm_head.by_lines = True  # a step takes those that can be sampled
         self.generation_config = GenerationConfig.from_model_config(config)
+
+    def has_fused_step(self, dtype: ms.Type) -> bool:
+        """Whether decoding in `dtype` runs Ascend's fused operators here."""
+        config, attention = self.config, self.model.layers[0].self_attn.attention
+        heads = (config.num_attention_heads, config.num_key_value_heads, config.head_dim)
+        return ascend.fits(dtype, attention, *heads)
 
     @classmethod
     def _read_generation(

@@ -15,6 +15,7 @@ from emu3 import runtime
 # A window's rows always see themselves, so no row needs correcting; the bit is for float16.
 HIGH_PRECISION = 0
 MOST_SHARED = 64  # query heads that a key head may serve
+WIDEST = 65535  # rows and columns of a matrix of 8 bits
 
 
 def fits(dtype: ms.Type, attention: str, heads: int, groups: int, width: int) -> bool:
@@ -104,7 +105,7 @@ class Int8Product(nn.Cell):
     """x (R, K) times a matrix of 8 bits -> (R, N) in x's dtype.
 
     weight (K, N) int8, scales (K / group, N) of x's dtype: weight[k, n] * scales[k // group, n];
-    K and N at most 65535, group a multiple of 32 below K. Not transposed, as CANN recommends.
+    K and N at most WIDEST, group a multiple of 32 below K. Not transposed, as CANN recommends.
     """
 
     def __init__(self, group: int) -> None:

@@ -21,6 +21,7 @@ from types import BuiltinFunctionType, FunctionType, MethodType
 import mindspore as ms
 import numpy as np
 from mindspore import Parameter, Tensor, nn, ops
+from mindspore.common import api
 
 from emu3 import runtime
 from emu3.errors import InputError
@@ -68,7 +69,7 @@ def _copied(folder: Path) -> str | None:
 
 
 def _folder(cell: nn.Cell, arguments: tuple[Tensor, ...]) -> Path | None:
-    if not os.path.isfile(sys.argv[0]):  # MindSpore reads it
+    if not os.path.isfile(_script()):  # MindSpore reads it
         return None
     try:
         home = cache_folder() / "graphs"
@@ -113,11 +114,16 @@ def name_of(cell: nn.Cell, arguments: tuple[Tensor, ...]) -> str:
     return digest.hexdigest()[:24]
 
 
+def _script() -> str:
+    """The script that ran when MindSpore was imported, which it takes for the program's."""
+    return getattr(api, "entry_script_path", None) or os.path.realpath(sys.argv[0])
+
+
 @cache
 def _versions() -> tuple[str, ...]:
     sources = sorted(PACKAGE.rglob("*.py"))
     digest = hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()
-    return ms.__version__, sys.version, digest, os.path.realpath(sys.argv[0])
+    return ms.__version__, sys.version, digest, _script()
 
 
 @cache

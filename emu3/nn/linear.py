@@ -10,7 +10,9 @@ from mindspore import Parameter, Tensor, nn, ops
 from mindspore.common.initializer import Initializer, Normal, initializer
 from mindspore.nn.utils import no_init_parameters
 
-from emu3.nn import forms
+from emu3 import runtime
+from emu3.errors import InputError
+from emu3.nn import ascend, forms
 
 
 class PaddedNormal(Initializer):
@@ -37,9 +39,22 @@ class Weighted(nn.Cell):
         self.form = "float32"  # of the weight's values
         self.stored = None  # set by `hold`: computes with a weight of 16 or 8 bits
         self.weight_scale = None  # of 8 bits, see emu3.nn.forms
+        self.by_lines = False  # set where single lines of the weight are taken
+        self.turned = False  # whether weight and scales are held transposed
+
+    def takes(self, form: str) -> bool:
+        """Whether the weight can be of a form: on Ascend not where single lines are taken."""
+        return form != "float32" and not (runtime.on_ascend() and self.by_lines)
 
     def hold(self, form: str) -> None:
-        """Make the weight one of a form of `emu3.nn.forms`, to be filled by `fill`."""
+        """Make the weight one of a form of `emu3.nn.forms`, to be filled by `fill`.
+
+        Raises:
+            InputError: on Ascend, a weight too large or too narrow for its operator.
+        """
+        if runtime.on_ascend():
+            self._hold_turned()
+            return
         size, columns = self.weight.shape
         self.form = form
         kept = self.kept(form)
@@ -50,12 +65,37 @@ class Weighted(nn.Cell):
             shape = (size, -(-columns // forms.GROUP))
             self.weight_scale = _empty(shape, ms.float32, f"{self.weight.name}_scale")
 
-    def fill(self, *parts: np.ndarray) -> None:
-        """Take the values of the form held: the weight, and scales of int8."""
+    def _hold_turned(self) -> None:
+        """As `hold` in int8, as Ascend's operator wants it: weight and scales transposed."""
+        size, columns = self.weight.shape
+        if not forms.GROUP < columns <= ascend.WIDEST or size > ascend.WIDEST:
+            raise InputError(
+                f"weights int8: {self.weight.name} is ({size}, {columns}); allowed on Ascend: up "
+                f"to {ascend.WIDEST} each, more than {forms.GROUP} columns; change --weights"
+            )
+        self.form, self.turned = "int8", True
+        self.weight = _empty((columns, size), ms.int8, self.weight.name)
+        shape = (-(-columns // forms.GROUP), size)
+        self.weight_scale = _empty(shape, ms.float32, f"{self.weight.name}_scale")
+        self.stored = ascend.Int8Product(forms.GROUP)
+
+    def fill(self, *parts: np.ndarray, dtype: ms.Type = ms.float32) -> None:
+        """Take the values of the form held: the weight, and scales (on Ascend in `dtype`)."""
+        if self.turned:
+            weight, scale = (Tensor.from_numpy(part.T.copy()) for part in parts)
+            self.weight.set_data(weight)
+            self.weight_scale.set_dtype(dtype)
+            self.weight_scale.set_data(scale.astype(dtype))
+            return
         if self.weight.dtype == ms.float32 and parts[0].dtype == forms.bfloat16:
             parts = (parts[0].astype(np.float32),)
         for parameter, part in zip(self.parts(), parts):
             parameter.set_data(Tensor.from_numpy(part))
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The weight's as it is published: (out or count, width)."""
+        return self.weight.shape[::-1] if self.turned else self.weight.shape
 
     def kept(self, form: str) -> str:
         """The form in which this process can hold values of `form`."""
@@ -124,6 +164,7 @@ class Embedding(Weighted):
     ) -> None:
         super().__init__()
         self.weight = Parameter(initializer(PaddedNormal(sigma, pad), (count, width), dtype))
+        self.by_lines = True
 
     def kept(self, form: str) -> str:
         """As `Weighted.kept`: without our kernel nothing takes single lines of bfloat16."""

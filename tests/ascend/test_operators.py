@@ -34,11 +34,15 @@ def ascend(monkeypatch):
     monkeypatch.setattr(runtime, "device_target", lambda: "Ascend")
 
 
-def make_model(layers: int = 1) -> Emu3ForCausalLM:
-    """A small network with heads of 16."""
+def make_model(layers: int = 1, form: str = "float32") -> Emu3ForCausalLM:
+    """A small network with heads of 16, its layers' matrices in a form."""
     sizes = {**SIZES, "hidden_size": 64, "num_hidden_layers": layers}
+    if form == "int8":  # which wants more columns than a group has
+        sizes |= {"hidden_size": 96, "num_attention_heads": 6, "intermediate_size": 144}
     ids = {f"{name}_token_id": value for name, value in MARKERS.items()}
-    return in_bfloat16(Emu3ForCausalLM(Emu3Config(**sizes, **ids)))
+    model = Emu3ForCausalLM(Emu3Config(**sizes, **ids))
+    model.convert(form)
+    return in_bfloat16(model)
 
 
 def floats(*shape: int, dtype: ms.Type = ms.bfloat16) -> Tensor:
@@ -50,9 +54,9 @@ def whole(*shape: int) -> Tensor:
 
 
 @functools.cache
-def step_operators(way: str, layers: int, joined: bool) -> list:
+def step_operators(way: str, layers: int, joined: bool, form: str = "float32") -> list:
     """What a guided step with top-k and top-p is made of."""
-    model = make_model(layers)
+    model = make_model(layers, form)
     request = model.request(
         [prompt(9)[0]],
         negative_prompt_ids=[prompt(5)[0]],
@@ -97,6 +101,14 @@ def test_a_step_that_joins_no_weights_has_few_kernels_a_layer_too():
     operators = [step_operators("plain", layers, False) for layers in (1, 2)]
     assert not refused(operators[1])
     assert len(operators[1]) - len(operators[0]) <= MOST_KERNELS - 1
+
+
+def test_a_step_of_int8_matrices_has_the_operator_for_them_and_no_kernel_more():
+    operators = [step_operators("plain", layers, False, "int8") for layers in (1, 2)]
+    assert not refused(operators[1])
+    assert len(operators[1]) - len(operators[0]) <= MOST_KERNELS - 1
+    products = [sum(each.name == "WeightQuantBatchMatmul" for each in all_) for all_ in operators]
+    assert products == [7, 14]
 
 
 def test_no_layer_of_a_step_launches_a_slow_kernel():

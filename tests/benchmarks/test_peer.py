@@ -35,17 +35,30 @@ def test_a_python_without_torch_is_told_how_to_get_it(torchless_python, model):
         Peer(torchless_python, "prefill", {}, model)
 
 
+def test_a_python_without_llama_cpp_is_told_how_to_get_it(torchless_python, model):
+    with pytest.raises(InputError, match=r"--peer llama-cpp failed.*pip install llama-cpp-python"):
+        Peer(torchless_python, "prefill", {}, model, kind="llama-cpp")
+
+
 def test_a_python_that_does_not_run_is_named(model):
     with pytest.raises(InputError, match="--peer-python"):
         Peer("/nowhere/python", "prefill", {}, model)
 
 
-def test_only_the_peers_own_modules_import_torch_when_they_are_imported():
+@pytest.mark.parametrize(
+    ("package", "modules"),
+    [
+        ("torch", {"peers_torch.py", "peer_vision_torch.py"}),
+        ("llama_cpp", {"peers_llama_cpp.py"}),
+        ("gguf", {"peers_llama_cpp.py"}),
+    ],
+)
+def test_only_the_peers_own_modules_import_them_when_they_are_imported(package, modules):
     importing = set()
     for path in (*ROOT.glob("emu3/**/*.py"), *ROOT.glob("train/**/*.py")):
         for node in ast.parse(path.read_text(encoding="utf-8")).body:
             names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
             names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
-            if any(name.split(".")[0] == "torch" for name in names):
+            if any(name.split(".")[0] == package for name in names):
                 importing.add(path.name)
-    assert importing == {"peers_torch.py", "peer_vision_torch.py"}
+    assert importing == modules

@@ -41,6 +41,27 @@ def test_two_prefixes_are_compared_by_time_and_bytes(capsys):
     assert "times the bytes" in out
 
 
+def test_windows_stand_beside_one_place(capsys):
+    windows = ["--window=2", "--window=5", "--weights=float32", "--weights=int8"]
+    out = printed(capsys, "decode", *NET, "--prefix=8", "--row=3", *windows)
+    for form in ("float32", "int8"):
+        lines = [line for line in out.splitlines() if f"| {form} |" in line]
+        assert [line.split(",")[2].split()[0] for line in lines] == ["1", "2", "5"]
+        assert lines[0].endswith("| 1.00 |")
+
+
+def test_a_run_of_several_places_begins_where_the_last_began():
+    from emu3.benchmarks import nets
+    from emu3.benchmarks.passes import Passes
+
+    parsed = benchmark.build_parser().parse_args(["decode", *NET, "--row=3", "--window=4"])
+    options = read_options(parsed.kind, parsed)
+    run = Passes(nets.random_model(options.net.sizes, 200, options.device), options, 8, 4)
+    slot, before = run.decoder.slot.copy(), run.decoder.forwards.max()
+    assert run.block() > 0 and run.block() > 0
+    assert (run.decoder.slot == slot).all() and run.decoder.forwards.max() > before + 1
+
+
 def test_a_block_is_a_row_of_every_sequence():
     from emu3.benchmarks import decode, nets
     from emu3.mllm.generation import RowDone
@@ -54,12 +75,16 @@ def test_a_block_is_a_row_of_every_sequence():
     assert next(rows.events) == RowDone(0, 1, None)
 
 
-def test_peers_stand_in_the_table_with_their_ratio(capsys, monkeypatch):
-    import emu3.benchmarks.decode as module
+@pytest.fixture
+def stands(monkeypatch) -> list[tuple[str, str]]:
+    """Whose ways were started, of peers that answer at once."""
+    from emu3.benchmarks import decode, prefill
+
+    started = []
 
     class Stand:
-        def __init__(self, python, way, settings, model):
-            self.way = way
+        def __init__(self, python, way, settings, model, kind):
+            started.append((kind, way))
 
         def seconds(self):
             return 1000.0
@@ -70,12 +95,31 @@ def test_peers_stand_in_the_table_with_their_ratio(capsys, monkeypatch):
         def __exit__(self, *exception):
             pass
 
-    monkeypatch.setattr(module, "Peer", Stand)
+    for module in (decode, prefill):
+        monkeypatch.setattr(module, "Peer", Stand)
+    return started
+
+
+def test_peers_stand_in_the_table_with_their_ratio(capsys, stands):
     peer = ["--peer=torch", "--peer-ways=reference,static"]
     out = printed(capsys, "decode", *NET, "--prefix=8", "--row=3", *peer)
     assert "reference's way" in out
     assert "static cache" in out
     assert "times emu3" in out
+
+
+def test_llama_cpp_is_a_peer_of_language_models(capsys, stands):
+    net = [*NET, "--prefix=8", "--peer=llama-cpp"]
+    out = printed(capsys, "decode", *net, "--row=3", "--peer-ways=batched,batched-bfloat16")
+    assert out.count("llama.cpp, rows in one batch") == 2
+    assert "llama-cpp prefill" in printed(capsys, "prefill", *net)
+    assert stands == [("llama-cpp", way) for way in ("decode_batched", "decode_batched", "prefill")]
+
+
+def test_llama_cpp_is_no_peer_of_the_vision_tokenizer(capsys):
+    with pytest.raises(SystemExit) as end:
+        benchmark.main(["vq-image", "--peer=llama-cpp"])
+    assert end.value.code == 2 and "'torch'" in capsys.readouterr().err
 
 
 def test_prefill_prints_tokens_per_second(capsys):
@@ -121,6 +165,8 @@ def test_startup_reaches_a_first_token_in_a_fresh_process(tiny, capsys, monkeypa
         (["t2i", "--ratio=16x9"], "--ratio"),
         (["vq-image", "--height=2"], "--height"),
         (["decode", *NET, "--prefix=8", "--peer=torch", "--peer-python=/no/python"], "--peer-py"),
+        (["decode", "--peer=llama-cpp", "--peer-ways=static"], "--peer-ways"),
+        (["decode", "--window=4", "--peer=torch"], "--window"),
     ],
 )
 def test_what_cannot_be_measured_is_named(arguments, flag, tiny, capsys):

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from emu3.errors import InputError
+from emu3.files import json_fault
 from train.data.features import Feature
 from train.data.layouts import image_of, shown, turns_and_image
 
@@ -179,7 +180,7 @@ def _lines(data: bytes) -> Iterator[tuple[int, object]]:
             try:
                 yield number, json.loads(line.decode("utf-8"))
             except (ValueError, RecursionError) as error:
-                yield number, InputError(f"no JSON: {error}")
+                yield number, InputError(f"no JSON: {json_fault(error)}")
 
 
 def _elements(path: Path, data: bytes) -> Iterator[tuple[int, object]]:
@@ -203,4 +204,5 @@ def _elements(path: Path, data: bytes) -> Iterator[tuple[int, object]]:
                 raise json.JSONDecodeError("Expecting , or ]", text, place)
     except (ValueError, RecursionError) as error:
         where = text.count("\n", 0, getattr(error, "pos", place)) + 1
-        raise InputError(f"{path}:{where} is no JSON: {error}; change --data-path") from None
+        fault = f"{path}:{where} is no JSON: {json_fault(error)}"
+        raise InputError(f"{fault}; change --data-path") from None

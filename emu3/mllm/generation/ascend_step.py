@@ -8,8 +8,9 @@ G key/value heads, D head width.
 """
 
 import numpy as np
-from mindspore import Tensor, nn, ops
+from mindspore import Parameter, Tensor, nn, ops
 
+from emu3.configfields import GROUP
 from emu3.mllm.generation.step_weights import StepWeights
 from emu3.mllm.rotary import rope_table_of_steps
 from emu3.nn import ascend
@@ -51,6 +52,21 @@ class AscendGeometry(nn.Cell):
         return self.rows + slots.reshape((-1,))
 
 
+class Times(nn.Cell):
+    """x (M, K) -> its product with a matrix (M, N): of (N, K) in x's dtype, or of 8 bits."""
+
+    def __init__(self, parts: tuple[Parameter, ...]) -> None:
+        super().__init__(auto_prefix=False)
+        self.weight, self.scale = parts if len(parts) > 1 else (*parts, None)
+        self.matmul = ops.MatMul(False, True)
+        self.int8_product = None if self.scale is None else ascend.Int8Product(GROUP)
+
+    def construct(self, x: Tensor) -> Tensor:
+        if self.int8_product is None:
+            return self.matmul(x, self.weight)
+        return self.int8_product(x, self.weight, self.scale)
+
+
 class AscendLayer(nn.Cell):
     """One decoder layer on the cache; its weights are the model's own Parameters or joined.
 
@@ -63,19 +79,19 @@ class AscendLayer(nn.Cell):
         self.heads, self.groups = config.num_attention_heads, config.num_key_value_heads
         self.head_dim, self.eps = config.head_dim, config.rms_norm_eps
         self.fused = weights.fused
+        attention, mlp = layer.self_attn, layer.mlp
         self.input_norm = layer.input_layernorm.weight
         self.post_norm = layer.post_attention_layernorm.weight
         if self.fused:
-            ((self.qkv,),), ((self.gate_up,),) = weights.qkv[index], weights.gate_up[index]
+            self.qkv, self.gate_up = Times(*weights.qkv[index]), Times(*weights.gate_up[index])
         else:
-            (self.query,), (self.key,), (self.value,) = weights.qkv[index]
-            (self.gate,), (self.up,) = weights.gate_up[index]
-        self.output, self.down = layer.self_attn.o_proj.weight, layer.mlp.down_proj.weight
+            self.query, self.key, self.value = (Times(parts) for parts in weights.qkv[index])
+            self.gate, self.up = (Times(parts) for parts in weights.gate_up[index])
+        self.output, self.down = Times(attention.o_proj.parts()), Times(mlp.down_proj.parts())
         shape = (self.rows, 1, self.slots, self.groups * self.head_dim)
-        name, dtype = f"cache.{index}", layer.self_attn.k_proj.weight.dtype
+        name, dtype = f"cache.{index}", self.input_norm.dtype
         self.keys = zeros(f"{name}.keys", shape, dtype)
         self.values = zeros(f"{name}.values", shape, dtype)
-        self.matmul = ops.MatMul(False, True)
         self.cache_write = ascend.CacheWrite(kind.scheme.consecutive)
 
     def construct(self, x: Tensor, cos: Tensor, sin: Tensor, drop: Tensor, places: Tensor):
@@ -85,23 +101,23 @@ class AscendLayer(nn.Cell):
         values = self._write(self.values, places, value)
         query = query.reshape((self.rows, self.window, -1))
         out = ascend.attend(query, keys, values, drop, self.heads, self.groups)
-        out = self.matmul(out.reshape((-1, self.heads * self.head_dim)), self.output)
+        out = self.output(out.reshape((-1, self.heads * self.head_dim)))
         normed, x = ascend.add_rms_norm(x, out, self.post_norm, self.eps)
-        return x + self.matmul(self._widen(normed), self.down)
+        return x + self.down(self._widen(normed))
 
     def _project(self, x: Tensor, cos: Tensor, sin: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """x (R*W, C) -> query (R, W, H, D) and key (R, W, G, D), turned, and value (R*W, G*D)."""
         heads, groups, width = self.heads, self.groups, self.head_dim
         if self.fused:
             sizes = ((heads + groups) * width, groups * width)
-            both, value = ascend.split(self.matmul(x, self.qkv), sizes, 1)
+            both, value = ascend.split(self.qkv(x), sizes, 1)
             both = ascend.rotate(self._as_heads(both, heads + groups), cos, sin)
             query, key = ascend.split(both, (heads, groups), 2)
         else:
-            query = self._as_heads(self.matmul(x, self.query), heads)
-            key = self._as_heads(self.matmul(x, self.key), groups)
+            query = self._as_heads(self.query(x), heads)
+            key = self._as_heads(self.key(x), groups)
             query, key = ascend.rotate(query, cos, sin), ascend.rotate(key, cos, sin)
-            value = self.matmul(x, self.value)
+            value = self.value(x)
         return query, key, value
 
     def _as_heads(self, x: Tensor, count: int) -> Tensor:
@@ -116,8 +132,8 @@ class AscendLayer(nn.Cell):
     def _widen(self, x: Tensor) -> Tensor:
         """x (R*W, C) -> silu(gate) * up (R*W, inner)."""
         if self.fused:
-            return ascend.swiglu(self.matmul(x, self.gate_up))
-        return ops.silu(self.matmul(x, self.gate)) * self.matmul(x, self.up)
+            return ascend.swiglu(self.gate_up(x))
+        return ops.silu(self.gate(x)) * self.up(x)
 
     def load(self, keys: Tensor, values: Tensor) -> None:
         """Fill the first slots from keys and values (R, G, T, D), T <= S."""

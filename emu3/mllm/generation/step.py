@@ -236,9 +236,7 @@ class StepNetwork(nn.Cell):
         self.embedding, self.norm = model.model.embed_tokens, model.model.norm
         stored = model.lm_head.stored is not None
         self.head = Matrices([weights.head(*kind.candidates)], stored)
-        heads = (config.num_attention_heads, config.num_key_value_heads, config.head_dim)
-        attention = model.model.layers[0].self_attn.attention
-        self.fused = ascend.fits(model.model.norm.weight.dtype, attention, *heads)
+        self.fused = model.has_fused_step(model.model.norm.weight.dtype)
         self.eps = config.rms_norm_eps
         if self.fused:
             form, self.geometry = ascend_step.AscendLayer, ascend_step.AscendGeometry(config, kind)

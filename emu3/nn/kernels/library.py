@@ -11,6 +11,7 @@ import platform
 import shlex
 import shutil
 import subprocess
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
@@ -43,8 +44,8 @@ def compiler() -> tuple[str, ...]:
     return (shutil.which(words[0]), *words[1:])
 
 
-def built(command: tuple[str, ...]) -> Path:
-    """The library as this compiler makes it, from the cache or new.
+def built(command: tuple[str, ...], compiling: Callable[[], None] = lambda: None) -> Path:
+    """The library as this compiler makes it, from the cache or new; new ones after `compiling()`.
 
     Raises:
         InputError: the compiler fails, or the cache folder cannot be written or is not ours.
@@ -58,6 +59,7 @@ def built(command: tuple[str, ...]) -> Path:
         digest.update(source.name.encode() + source.read_bytes())
     path = cache_folder() / f"kernels-{digest.hexdigest()[:20]}.so"
     if not (path.exists() and ours(path)):
+        compiling()
         with atomic_path(path) as temporary:
             inputs = [str(source) for source in sources if source.suffix == ".cpp"]
             compiled([*command, *flags, *inputs, "-o", str(temporary)])

@@ -18,6 +18,8 @@ from emu3 import runtime
 from emu3.errors import InputError
 from emu3.nn.kernels.library import built, compiler, loaded
 
+COMPILING = "compiling kernels for this processor; later commands find them ready"
+
 
 def on_cpu(make: Callable) -> Callable:
     """`make`, which makes a kernel, called once for the same arguments; off the CPU None."""
@@ -51,7 +53,7 @@ def operator(
 def library() -> Path | None:
     """The compiled library; None, after one notice, where there is no way to compile it."""
     try:
-        return built(compiler())
+        return built(compiler(), lambda: runtime.notice(COMPILING))
     except InputError as error:
         runtime.notice(f"{error}; computing with slower operators")
         return None

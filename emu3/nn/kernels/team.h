@@ -11,13 +11,14 @@
 #include <mutex>
 #include <thread>
 
+// Tells the processor that a thread only waits.
+inline void relax() {
 #if defined(__x86_64__) || defined(__i386__)
-#define EMU3_PAUSE() __builtin_ia32_pause()
+  __builtin_ia32_pause();
 #elif defined(__aarch64__)
-#define EMU3_PAUSE() asm volatile("yield")
-#else
-#define EMU3_PAUSE() ((void)0)
+  asm volatile("yield");
 #endif
+}
 
 class Team {
  public:
@@ -55,7 +56,7 @@ class Team {
     work();
     open_ = 0;
     for (int tries = 0; active_ != 0; ++tries)
-      tries < 10000 ? EMU3_PAUSE() : std::this_thread::yield();
+      tries < 10000 ? relax() : std::this_thread::yield();
   }
 
  private:
@@ -67,7 +68,7 @@ class Team {
 
   void wait_for_work(int number) {
     for (uint32_t seen = 0;;) {
-      for (int tries = 0; round_ == seen && tries < AWAKE; ++tries) EMU3_PAUSE();
+      for (int tries = 0; round_ == seen && tries < AWAKE; ++tries) relax();
       if (round_ == seen) {
         std::unique_lock<std::mutex> lock(sleep_);
         ++asleep_;

@@ -83,6 +83,12 @@ def test_only_what_was_asked_for_is_kept_and_once(monkeypatch):
     assert not runtime.keeps_graph()
 
 
+def test_nothing_is_kept_of_a_program_that_is_no_file_whatever_it_is_called_later(monkeypatch):
+    assert graphs._folder(Part(), ONE) is not None
+    monkeypatch.setattr(graphs.api, "entry_script_path", "/no/program")
+    assert graphs._folder(Part(), ONE) is None
+
+
 def test_the_longest_unused_go_first(tmp_path, monkeypatch):
     monkeypatch.setattr(graphs, "KEPT", 2)
     for age, name in enumerate(("new", "middle", "old")):
