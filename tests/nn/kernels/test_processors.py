@@ -95,6 +95,8 @@ def norm(*maps: tuple[int, ...]) -> list[np.ndarray]:
 
 
 TERMS = np.array([0.5, 1e-2, 0.9**3, 0.95**3, 0.1, 0.9, 0.95, 1e-6], np.float32)
+DROP = np.array([2**30, 7], np.int32)  # a quarter, and what the seed starts from
+SEED = np.zeros(1, np.int32)
 FORMS = ("float32", "bfloat16", "int8")
 MAPS = (2, 64, 3, 5), (2, 64, 3, 5)  # of scale and shift
 LINE, STEP_OUT = (HEADS + 2 * GROUPS) * WIDTH, (ROWS * PLACES, HEADS * WIDTH)
@@ -141,6 +143,12 @@ CALLS: dict[str, Callable[[], list[np.ndarray]]] = {
     ],
     "attention": lambda: [*attention(), *zeros((2, 37, 40))],
     "attention_grad": lambda: [*attention(), floats(2, 37, 40), *zeros(QUERY, KEYS, KEYS)],
+    "dropped_attention": lambda: [*attention(), DROP, *zeros((2, 37, 40)), SEED],
+    "dropped_attention_grad": lambda: (
+        [*attention(), DROP, SEED, floats(2, 37, 40), *zeros(QUERY, KEYS, KEYS)]
+    ),
+    "dropout": lambda: [floats(90, 101), DROP, *zeros((90, 101)), SEED],
+    "dropout_grad": lambda: [floats(90, 101), DROP, SEED, *zeros((90, 101))],
     **{
         f"step_attention_{cache}": lambda cache=cache: [*step(cache, LINE), *zeros(STEP_OUT)]
         for cache in FORMS[:2]
