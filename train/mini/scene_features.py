@@ -12,8 +12,9 @@ from mindspore import Tensor, nn
 from tqdm import tqdm
 
 from emu3.tokenizer import Emu3VisionVQModel
-from train.data.features import Feature, write_feature, write_list
+from train.data.features import Feature
 from train.data.folders import claim_folder, encoding_of, owned_folder
+from train.data.writing import FeatureWriter
 from train.mini.cells import cell_kinds
 from train.mini.drawing import draw_array
 from train.mini.language import captions, describe, questions
@@ -133,36 +134,48 @@ def prepare(options: SceneOptions) -> None:
         encode = Encode(vision)
     rng = np.random.default_rng((options.seed, 0))
     ratios = rng.choice(list(RATIOS), options.scenes, p=RATIO_SHARES)
-    files = [f"{i:06d}.ckpt" for i in range(options.scenes)]
+    names = [f"{i:06d}" for i in range(options.scenes)]
     for task in options.tasks:
         with owned_folder(Path(options.output) / task, "--output") as folder:
-            _write_task(folder, encode, ratios, options)
-            write_list(folder, "train", files[options.held_back :])
-            write_list(folder, "test", files[: options.held_back])
+            with FeatureWriter.open(folder, options.shard_size) as features:
+                _write_task(features, folder.name, encode, ratios, options)
+            features.write_list("train", names[options.held_back :])
+            features.write_list("test", names[: options.held_back])
 
 
 def _write_task(
-    folder: Path, encode: Encode | None, ratios: np.ndarray, options: SceneOptions
+    features: FeatureWriter,
+    task: str,
+    encode: Encode | None,
+    ratios: np.ndarray,
+    options: SceneOptions,
 ) -> None:
-    with tqdm(total=options.scenes, desc=folder.name) as bar:
+    with tqdm(total=options.scenes, desc=task) as bar:
         for ratio in RATIOS:
             numbers = np.flatnonzero(ratios == ratio)
             for start in range(0, len(numbers), options.batch):
                 some = numbers[start : start + options.batch]
-                _write_batch(folder, encode, some, ratio, options)
+                _write_batch(features, task, encode, some, ratio, options)
                 bar.update(len(some))
 
 
 def _write_batch(
-    folder: Path, encode: Encode | None, numbers: np.ndarray, ratio: str, options: SceneOptions
+    features: FeatureWriter,
+    task: str,
+    encode: Encode | None,
+    numbers: np.ndarray,
+    ratio: str,
+    options: SceneOptions,
 ) -> None:
     names = [f"{i:06d}" for i in numbers]
-    if all((folder / "feature" / f"{name}.ckpt").exists() for name in names):
+    if all(features.find(name) for name in names):
+        for name in names:
+            features.keep(name)
         return
-    stream = 1 + list(FEATURES).index(folder.name)
+    stream = 1 + list(FEATURES).index(task)
     generators = [np.random.default_rng((options.seed, stream, int(i))) for i in numbers]
-    for feature in FEATURES[folder.name](encode, names, generators, ratio, options):
-        write_feature(folder, feature)
+    for feature in FEATURES[task](encode, names, generators, ratio, options):
+        features.write(feature)
 
 
 def _codes(encode: Encode | None, scenes: Sequence[Scene], batch: int) -> Sequence[np.ndarray]:
