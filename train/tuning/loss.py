@@ -59,7 +59,7 @@ class HeadLoss(nn.Cell):
             part = self.matmul(slope, weight).expand_dims(0)
             by_hidden = ops.tensor_scatter_update(by_hidden, i.expand_dims(1), part)
             i = i + 1
-        return total, by_hidden.reshape(hidden.shape)[:count], by_weight
+        return total, by_hidden.reshape((-1, hidden.shape[1]))[:count], by_weight
 
     def _chunk(self, hidden: Tensor, weight: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """Loss of a chunk and its slope by the logits (n, V), in hidden's dtype."""
