@@ -184,6 +184,8 @@ def _fields(data: memoryview) -> Iterator[tuple[int, int | memoryview]]:
 
 def _varint(data: memoryview, place: int) -> tuple[int, int]:
     """The int64 at `place`, and where the next field begins."""
+    if place < len(data) and data[place] < 128:  # mostly
+        return data[place], place + 1
     number = shift = 0
     while place < len(data) and shift < 70:
         byte = data[place]

@@ -305,7 +305,11 @@ def list_files(list_path: str | Path, flag: str) -> list[Path]:
     missing = [
         file
         for file in files
-        if (file.name not in shards[file.parent] if file.parent in shards else not file.exists())
+        if (
+            file.name not in shards[file.parent]
+            if file.parent in shards
+            else not os.path.exists(file)
+        )
     ]
     if missing:
         name = str(missing[0])[:LONGEST_SHOWN]

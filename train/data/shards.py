@@ -14,6 +14,7 @@ from collections.abc import Iterable
 from functools import lru_cache
 from io import BytesIO
 from os import stat_result
+from os.path import isdir
 from pathlib import Path
 
 from emu3.errors import InputError
@@ -31,7 +32,7 @@ DAMAGED = (
 
 def in_shard(path: Path) -> bool:
     """Whether `path` names a member of a shard: what is above it is a zip file, no folder."""
-    return path.parent.suffix == SUFFIX and not path.parent.is_dir()
+    return path.parent.suffix == SUFFIX and not isdir(path.parent)
 
 
 def members(path: Path) -> dict[str, zipfile.ZipInfo]:

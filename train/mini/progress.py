@@ -18,7 +18,7 @@ from PIL import Image
 from emu3.cli.shell import command, leave
 from emu3.files import atomic_path
 from emu3.options import option
-from train.curves import curves
+from train.tuning.curves import curves
 
 if TYPE_CHECKING:
     from train.mini.exam.models import Models

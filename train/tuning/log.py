@@ -12,7 +12,7 @@ from typing import NamedTuple
 from emu3 import runtime
 from emu3.errors import InputError
 from emu3.files import atomic_path
-from train.curves import curves, read_columns
+from train.tuning.curves import curves, read_columns
 from train.tuning.reports import Report, finite
 
 COLUMNS = ("step", "loss", "grad_norm", "learning_rate", "tokens_per_second", "peak_mb")

@@ -15,7 +15,8 @@ import pytest
 from emu3.errors import InputError
 from tests.train.data.prepared import features as prepared
 from tests.train.data.prepared import prepare, write
-from train import check_data, pack_data, prepare_text_data
+from train import check_data, prepare_text_data
+from train.data import pack as pack_data
 from train.data import writing
 from train.data.features import Feature, list_files, read_feature, write_feature, write_list
 from train.data.shards import members, shard_bytes

@@ -1,8 +1,8 @@
 """The progress page shows what there is, from the first round on."""
 
-from train import curves
 from train.mini import progress
 from train.mini.progress import Options, run
+from train.tuning import curves
 
 
 def test_a_page_before_anything_is_trained_and_one_with_curves(tmp_path):

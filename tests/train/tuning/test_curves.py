@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from train.curves import PANEL, curve, curves, read_columns
+from train.tuning.curves import PANEL, curve, curves, read_columns
 
 HEAD = "step,loss,accuracy\n"
 
