@@ -73,6 +73,12 @@ def write_animation(frames: list[Path], path: Path, kind: str, fps: float) -> Pa
     return animations.write_animation(map(open_image, frames), path.with_suffix(f".{kind}"), fps)
 
 
+def with_prompts(files: Sequence[Path], prompts: Iterable[str]) -> Iterator[str]:
+    """A line for each file; where there are several, each with what it was made for."""
+    for path, prompt in zip(files, prompts):
+        yield f"{path}: {prompt}" if len(files) > 1 else str(path)
+
+
 def kept_message(kept: Sequence[Path], vq_model: str, finished: Sequence[Path] = ()) -> str:
     """What Ctrl-C leaves behind: codes to decode and how, and pictures that are finished."""
     if not kept and not finished:

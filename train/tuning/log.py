@@ -37,8 +37,9 @@ class Log:
     def __init__(
         self, output: Path, first: int, steps: int, reports: Sequence[Report] = ()
     ) -> None:
-        self.steps, self.first, self.begun = steps, first, time.monotonic()
-        self.last, self.reports = self.begun, reports
+        self.steps, self.first, self.reports = steps, first, reports
+        self.last = time.monotonic()
+        self.begun: float | None = None  # once the first step, which compiles, is over
         self.steps_path, self.evaluations = output / "log.csv", output / "evaluation.csv"
         self.curves = output / "curves.png"
         for path, columns in ((self.steps_path, COLUMNS), (self.evaluations, EVALUATED)):
@@ -55,11 +56,12 @@ class Log:
         values = (figures.loss, figures.grad_norm, rate, speed, memory)
         self._report(step, dict(zip(COLUMNS[1:], values)))
         if show:
-            left = (now - self.begun) / (step - self.first) * (self.steps - step)
             self.say(
                 f"step {step}/{self.steps} loss {row[1]} norm {row[2]} lr {row[3]} "
-                f"{speed:.0f} tokens/s {memory:.0f} MB, {_clock(left)} left"
+                f"{speed:.0f} tokens/s {memory:.0f} MB{self._left(step, now)}"
             )
+        if self.begun is None:
+            self.begun = now
 
     def add_evaluation(self, step: int, loss: float, accuracy: float) -> None:
         """Record the loss of the held-back labels, and the share that was the likeliest id."""
@@ -78,6 +80,13 @@ class Log:
                 sheet.save(path, "PNG")
         except OSError as error:
             raise _unwritten(self.curves, error) from None
+
+    def _left(self, step: int, now: float) -> str:
+        """How long the rest will take, by the steps after the first one."""
+        if self.begun is None:
+            return ""
+        left = (now - self.begun) / (step - self.first - 1) * (self.steps - step)
+        return f", {_clock(left)} left"
 
     def _report(self, step: int, figures: dict[str, float]) -> None:
         for report in self.reports:
