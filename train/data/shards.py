@@ -86,5 +86,6 @@ def _version(about: stat_result) -> tuple[int, int, int]:
 def _opened(path: Path, *version: int) -> zipfile.ZipFile:
     shard = zipfile.ZipFile(path)
     if len(shard.NameToInfo) < len(shard.filelist):
+        shard.close()
         raise ValueError("a name stands in it twice")
     return shard
