@@ -10,6 +10,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
+from os.path import isfile
 from pathlib import Path
 
 import numpy as np
@@ -135,8 +136,10 @@ def read_records(path: Path, images: Path) -> list[Record]:
             raise InputError(
                 f"{where}: needs answer, a text, or answers, a list of texts; change {FLAG}"
             )
-        if not (images / image).is_file():
-            raise InputError(f"{where}: no picture {images / image}; change --images or {FLAG}")
+        if not isfile(images / image):
+            raise InputError(
+                f"{where}: no picture {shown(image)} in {images}; change --images or {FLAG}"
+            )
         records.append(Record(len(records), images / image, question, wanted, about))
     return records
 
