@@ -17,7 +17,7 @@ import json
 import os
 import re
 import stat
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -301,17 +301,20 @@ def list_files(list_path: str | Path, flag: str) -> list[Path]:
             shard that is damaged.
     """
     files = list_entries(list_path, flag)
-    shards = {file.parent: members(file.parent) for file in files if in_shard(file)}
-    missing = [
-        file
-        for file in files
-        if (
-            file.name not in shards[file.parent]
-            if file.parent in shards
-            else not os.path.exists(file)
-        )
-    ]
-    if missing:
-        name = str(missing[0])[:LONGEST_SHOWN]
+    missing = next(_missing(files), None)
+    if missing is not None:
+        name = str(missing)[:LONGEST_SHOWN]
         raise InputError(f"{list_path} names {name}, which does not exist; change {flag}")
     return files
+
+
+def _missing(files: list[Path]) -> Iterator[Path]:
+    """Those files that are neither there nor in a shard."""
+    shards: dict[Path, Collection[str] | None] = {}
+    for file in files:
+        folder = file.parent
+        if folder not in shards:
+            shards[folder] = members(folder) if in_shard(file) else None
+        names = shards[folder]
+        if not os.path.exists(file) if names is None else file.name not in names:
+            yield file

@@ -41,7 +41,7 @@ class FeatureWriter:
         # Without damaged ones, whose features are made again. Later shards win: they hold what
         # was made again.
         self.shards = {path: set(found) for path in self._paths() if (found := _names(path))}
-        self.places = {name: path / name for path, names in self.shards.items() for name in names}
+        self.places = {name: path for path, names in self.shards.items() for name in names}
 
     @classmethod
     @contextmanager
@@ -58,7 +58,7 @@ class FeatureWriter:
         own = self.folder / f"{name}{ONE}"
         there = [own] if own.exists() else []
         if own.name in self.places:
-            there.insert(0 if self.size else 1, self.places[own.name])
+            there.insert(0 if self.size else 1, self.places[own.name] / own.name)
         return there[0] if there else None
 
     def found(self, name: str) -> Feature | None:
@@ -105,7 +105,7 @@ class FeatureWriter:
         path = self.folder / f"shard-{number:05d}{SUFFIX}"
         write_whole(path, shard_bytes(self.waiting.items()))
         self.shards[path] = set(self.waiting)
-        self.places |= {name: path / name for name in self.waiting}
+        self.places |= dict.fromkeys(self.waiting, path)
         self.waiting, self.bytes = {}, 0
 
     def write_list(self, split: str, names: Iterable[str]) -> Path:
@@ -117,7 +117,7 @@ class FeatureWriter:
             for name in files:
                 self.places.pop(name, None)
         else:
-            entries = [str(self.places[name].relative_to(self.folder)) for name in files]
+            entries = [f"{self.places[name].name}/{name}" for name in files]
             path = write_list(self.folder.parent, split, entries)
             for name in files:
                 (self.folder / name).unlink(missing_ok=True)
@@ -127,7 +127,7 @@ class FeatureWriter:
     def _remove_empty(self) -> None:
         """Remove shards all of whose features stand elsewhere."""
         for path, names in list(self.shards.items()):
-            if not any(self.places.get(name) == path / name for name in names):
+            if not any(self.places.get(name) == path for name in names):
                 path.unlink(missing_ok=True)
                 del self.shards[path]
 
