@@ -47,9 +47,9 @@ class Options:
         path_text,
         metavar="FILE",
     )
-    images: str = option(
+    images: str | None = option(
         "folder that images are relative to (default: the file's own)",
-        "",
+        None,
         path_text,
         metavar="FOLDER",
     )

@@ -47,12 +47,12 @@ class Options:
 
     model: str = shared.language_model()
     vq_model: str = shared.vision_model()
-    prompts: str = option(
-        "the suite's list of prompts (default: a few bundled ones)", "", path_text, metavar="PATH"
+    prompts: str | None = option(
+        "the suite's list of prompts (default: a few bundled ones)", None, path_text, metavar="PATH"
     )
-    output: str = option(
+    output: str | None = option(
         "folder to write or go on with (default: outputs/evaluation/ and the suite)",
-        "",
+        None,
         path_text,
         metavar="FOLDER",
     )

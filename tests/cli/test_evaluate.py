@@ -104,6 +104,14 @@ def test_bad_input_ends_with_2(tiny, tmp_path, capsys, more, told):
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize("subject", evaluate.SUBJECTS)
+def test_every_option_says_what_it_is_for_and_its_default(subject):
+    (subjects,) = (a for a in evaluate.build_parser()._actions if a.choices)
+    for action in subjects.choices[subject]._actions:
+        assert action.help, action.dest
+        assert "default" in action.help or action.dest in ("help", "height", "width"), action.dest
+
+
 # What each package's functions give, and what they were given, without torch.
 TORCH = """#!{python}
 import runpy, sys, types
