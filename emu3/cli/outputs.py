@@ -17,6 +17,7 @@ from emu3.images import open_image
 if TYPE_CHECKING:
     from emu3.mllm.generation.events import PrefillPart
 
+SETTLED = 0.5  # seconds after which a speed is worth showing
 PROMPT_BAR = "{desc}: {percentage:3.0f}%|{bar}| {elapsed}<{remaining}"
 
 
@@ -213,5 +214,6 @@ class Progress:
         else:
             self.counted += tokens
         self.bar.update(units)
-        if self.speed:
+        # The first rows of a batch come at one moment, which says nothing of its speed.
+        if self.speed and self.latest - self.start > SETTLED:
             self.bar.set_postfix_str(f"{self.speed:.1f} tokens/s", refresh=False)

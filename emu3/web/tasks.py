@@ -106,14 +106,31 @@ def _grown(
 ) -> Iterator[tuple[int, Any]]:
     """Rows of the pictures that a request begins with, and each one when it is whole."""
     codes = [np.full(size, NOT_MADE, np.int32) for size in sizes]
+    whole: list[int] = []  # pictures that a step ended: their pixels cost less together
     for event in models.model.run(request):
         if isinstance(event, RowDone) and event.sequence < len(sizes):
             index, made = event.sequence, codes[event.sequence]
+            last = event.row + 1 == len(made)
+            if not last:
+                yield from _shown(models, request, codes, whole)
+                whole = []
             made[event.row] = event.codes
             yield index, Rows(made, event.row + 1)
-            if event.row + 1 == len(made):
-                prompt = int(request.rows.lengths[index])
-                yield index, Finished(models.codec.picture(made), prompt, made.size)
+            if last:
+                whole.append(index)
+    yield from _shown(models, request, codes, whole)
+
+
+def _shown(
+    models: "Emu3", request: "Request", codes: Sequence[np.ndarray], whole: Sequence[int]
+) -> Iterator[tuple[int, Finished]]:
+    """Those pictures of a request that are whole, of equal sizes together."""
+    for shape in dict.fromkeys(codes[index].shape for index in whole):
+        same = [index for index in whole if codes[index].shape == shape]
+        pictures = models.codec.pictures(np.stack([codes[index] for index in same]))
+        for index, picture in zip(same, pictures):
+            prompt = int(request.rows.lengths[index])
+            yield index, Finished(picture, prompt, codes[index].size)
 
 
 @dataclass(frozen=True)

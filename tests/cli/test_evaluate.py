@@ -61,7 +61,7 @@ def test_the_same_command_draws_what_is_missing_and_it_is_what_it_was(
 
 
 def test_other_settings_are_refused_where_pictures_stand(tiny, geneval, capsys):
-    assert draw(tiny, "geneval", geneval, "--guidance", "2") == 2
+    assert draw(tiny, "geneval", geneval, "--guidance", "1.5") == 2
     assert "guidance" in capsys.readouterr().err
 
 
