@@ -109,8 +109,7 @@ def run_pictures(options: PictureOptions) -> None:
     def draw(batch: int) -> None:
         pictures = [Picture(prompt, (h, w), seed) for seed in range(batch)]
         codes, _ = drawing.codes(drawing.request(pictures, settings, options.device.jit))
-        for made in codes:
-            models.codec.pictures(made[None])
+        list(models.codec.pictures_each(codes))
 
     print(measure.machine())
     rows = []

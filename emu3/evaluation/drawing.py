@@ -185,7 +185,7 @@ class Studio:
             with Progress(len(missing) * self.size[0]) as progress:
                 for batch in batches:
                     made = drawn(drawing, request([w.picture for w in batch]), progress)
-                    for work, image in zip(batch, models.codec.pictures(np.stack(made))):
+                    for work, image in zip(batch, models.codec.pictures_each(made)):
                         self._save(work, image)
         except KeyboardInterrupt:
             raise Interrupted(

@@ -12,6 +12,7 @@ from mindspore import Tensor, int32
 
 from emu3.errors import InputError
 from emu3.tokenizer.codes import finished_rows
+from emu3.tokenizer.modeling_emu3visionvq import PIXELS_AT_ONCE
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -108,6 +109,17 @@ class VisionCodec:
     def pictures(self, codes: np.ndarray) -> "list[Image.Image]":
         """Pictures of whole codes (b, H, W)."""
         return self.seen(self.vision.decode(Tensor(codes, int32)))
+
+    def pictures_each(self, codes: Sequence[np.ndarray]) -> "Iterator[Image.Image]":
+        """The picture of each of several whole codes (H, W), in order.
+
+        Neighbours of one size are decoded together, as many as pass the 2-D nets at once: small
+        ones cost a fraction of what they would alone.
+        """
+        for (rows, columns), same in itertools.groupby(codes, key=lambda item: item.shape):
+            pixels = rows * columns * self.config.spatial_scale_factor**2
+            while some := list(itertools.islice(same, max(1, PIXELS_AT_ONCE // pixels))):
+                yield from self.pictures(np.stack(some))
 
     def picture(self, codes: np.ndarray) -> "Image.Image":
         """The picture of codes (H, W), at least one row of them made; what is not stays grey."""

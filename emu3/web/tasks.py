@@ -124,13 +124,10 @@ def _grown(
 def _shown(
     models: "Emu3", request: "Request", codes: Sequence[np.ndarray], whole: Sequence[int]
 ) -> Iterator[tuple[int, Finished]]:
-    """Those pictures of a request that are whole, of equal sizes together."""
-    for shape in dict.fromkeys(codes[index].shape for index in whole):
-        same = [index for index in whole if codes[index].shape == shape]
-        pictures = models.codec.pictures(np.stack([codes[index] for index in same]))
-        for index, picture in zip(same, pictures):
-            prompt = int(request.rows.lengths[index])
-            yield index, Finished(picture, prompt, codes[index].size)
+    """Those pictures of a request that are whole."""
+    pictures = models.codec.pictures_each([codes[index] for index in whole])
+    for index, picture in zip(whole, pictures):
+        yield index, Finished(picture, int(request.rows.lengths[index]), codes[index].size)
 
 
 @dataclass(frozen=True)
