@@ -56,10 +56,12 @@ class VisionCodec:
         return self.vision.encode(Tensor(pixels)).asnumpy()
 
     def encode_each(self, pixels: Sequence[np.ndarray]) -> list[np.ndarray]:
-        """Codes (H, W) of each of several pictures (3, h, w): of one size together, else alone."""
-        if len({item.shape for item in pixels}) == 1:
-            return list(self.encode(np.stack(pixels)))
-        return [self.encode(item[None])[0] for item in pixels]
+        """Codes (H, W) of each of several pictures (3, h, w), in order; of one size together."""
+        codes: dict[int, np.ndarray] = {}
+        for shape in dict.fromkeys(item.shape for item in pixels):
+            same = [number for number, item in enumerate(pixels) if item.shape == shape]
+            codes |= zip(same, self.encode(np.stack([pixels[number] for number in same])))
+        return [codes[number] for number in range(len(pixels))]
 
     def encode_clip(self, pixels: np.ndarray) -> np.ndarray:
         """Codes (T, H, W) of frames (t, 3, h, w), of which the last fills up a latent frame."""
