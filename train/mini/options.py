@@ -166,6 +166,9 @@ class SceneOptions:
     wordings: int = option("captions per picture", 6, whole(1, MOST_WORDINGS))
     batch: int = option("pictures encoded at once", 32, whole(1, MOST_ROWS))
     shard_size: int = shard_size(2000)
+    workers: int = option(
+        "processes that draw where nothing is encoded, 0 for one a core", 0, whole(0, 512)
+    )
 
     def __post_init__(self) -> None:
         if self.held_back >= self.scenes:

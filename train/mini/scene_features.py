@@ -4,50 +4,35 @@ Pictures with captions are drawn the way emu3-mini learnt to draw (`train.mini.t
 questions as chance has it.
 """
 
-from collections.abc import Sequence
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-from mindspore import Tensor, nn
 from tqdm import tqdm
 
-from emu3.tokenizer import Emu3VisionVQModel
 from train.data.features import Feature
 from train.data.folders import claim_folder, encoding_of, owned_folder
+from train.data.workers import processes
 from train.data.writing import FeatureWriter
 from train.mini.cells import cell_kinds
-from train.mini.drawing import draw_array
 from train.mini.language import captions, describe, questions
 from train.mini.options import SceneOptions
 from train.mini.scenes import RATIO_SHARES, RATIOS, Scene, held_out, random_new_scene, random_scene
 from train.mini.teacher import redrawn
+
+if TYPE_CHECKING:
+    from train.mini.scene_codes import Encode
 
 Generators = list[np.random.Generator]
 NEW_SHARE = 0.7
 # Shapes of captioned pictures begin sooner than the teacher's own: drawn pictures, unlike its
 # targets, teach chance as well, and the less there is of it, the fewer of them are needed.
 SHARPNESS = 3.0
-
-
-class Encode(nn.Cell):
-    """Pixels to codes in one compiled graph."""
-
-    def __init__(self, model: Emu3VisionVQModel) -> None:
-        super().__init__()
-        self.model = model
-
-    def construct(self, pixels: Tensor) -> Tensor:
-        """(b, 3, h, w) -> codes (b * H * W,)."""
-        latent = self.model.encode_latent(pixels)
-        vectors = latent.transpose(0, 2, 3, 4, 1).reshape(-1, latent.shape[1])
-        return self.model.quantize.nearest(vectors)
-
-
-def encode_scenes(encode: Encode, scenes: list[Scene]) -> np.ndarray:
-    """Codes int32 (n, rows, cols) of scenes of one size."""
-    pixels = np.stack([draw_array(scene) for scene in scenes]).transpose(0, 3, 1, 2)
-    codes = encode(Tensor(pixels.astype(np.float32) / 127.5 - 1)).asnumpy()
-    return codes.reshape(len(scenes), scenes[0].rows, scenes[0].cols)
+FEWEST_SHARED = 8  # batches of a process that are worth its start
 
 
 def draw_scene(rng: np.random.Generator, ratio: str, new: bool) -> Scene:
@@ -75,7 +60,7 @@ def captioned(
 
 
 def t2i_features(
-    encode: Encode | None,
+    encode: "Encode | None",
     names: list[str],
     generators: Generators,
     ratio: str,
@@ -89,7 +74,7 @@ def t2i_features(
 
 
 def vqa_features(
-    encode: Encode | None,
+    encode: "Encode | None",
     names: list[str],
     generators: Generators,
     ratio: str,
@@ -127,6 +112,9 @@ def prepare(options: SceneOptions) -> None:
     """Write the features that are missing, then the lists, a task at a time."""
     encode = None
     if options.codes == "encoded" and options.tasks != ["text"]:
+        from emu3.tokenizer import Emu3VisionVQModel
+        from train.mini.scene_codes import Encode
+
         vision = Emu3VisionVQModel.from_pretrained(options.vq_model).set_train(False)
         encoding = encoding_of(vision)
         for task in ("", *(task for task in options.tasks if task != "text")):
@@ -146,40 +134,59 @@ def prepare(options: SceneOptions) -> None:
 def _write_task(
     features: FeatureWriter,
     task: str,
-    encode: Encode | None,
+    encode: "Encode | None",
     ratios: np.ndarray,
     options: SceneOptions,
 ) -> None:
-    with tqdm(total=options.scenes, desc=task) as bar:
-        for ratio in RATIOS:
-            numbers = np.flatnonzero(ratios == ratio)
-            for start in range(0, len(numbers), options.batch):
-                some = numbers[start : start + options.batch]
-                _write_batch(features, task, encode, some, ratio, options)
-                bar.update(len(some))
+    batches = [
+        (ratio, numbers[start : start + options.batch])
+        for ratio in RATIOS
+        for numbers in [np.flatnonzero(ratios == ratio)]
+        for start in range(0, len(numbers), options.batch)
+    ]
+    todo = [batch for batch in batches if not _kept(features, batch[1])]
+    with tqdm(total=options.scenes, desc=task) as bar, _drawing(encode, len(todo), options) as draw:
+        bar.update(options.scenes - sum(len(numbers) for _, numbers in todo))
+        for made in draw(partial(_batch, task, encode, options), todo):
+            for feature in made:
+                features.write(feature)
+            bar.update(len(made))
 
 
-def _write_batch(
-    features: FeatureWriter,
-    task: str,
-    encode: Encode | None,
-    numbers: np.ndarray,
-    ratio: str,
-    options: SceneOptions,
-) -> None:
+def _kept(features: FeatureWriter, numbers: np.ndarray) -> bool:
+    """Whether a batch is there, in the form that is asked for."""
     names = [f"{i:06d}" for i in numbers]
-    if all(features.find(name) for name in names):
-        for name in names:
-            features.keep(name)
-        return
+    there = all(features.find(name) for name in names)
+    for name in names if there else ():
+        features.keep(name)
+    return there
+
+
+def _batch(
+    task: str, encode: "Encode | None", options: SceneOptions, batch: tuple[str, np.ndarray]
+) -> list[Feature]:
+    """The features of a batch: a ratio, and the numbers of its scenes."""
+    ratio, numbers = batch
     stream = 1 + list(FEATURES).index(task)
     generators = [np.random.default_rng((options.seed, stream, int(i))) for i in numbers]
-    for feature in FEATURES[task](encode, names, generators, ratio, options):
-        features.write(feature)
+    return FEATURES[task](encode, [f"{i:06d}" for i in numbers], generators, ratio, options)
 
 
-def _codes(encode: Encode | None, scenes: Sequence[Scene], batch: int) -> Sequence[np.ndarray]:
+@contextmanager
+def _drawing(encode: "Encode | None", batches: int, options: SceneOptions) -> Iterator[Callable]:
+    """`map` for the block, by processes where nothing but drawing is to be done and much of it."""
+    workers = options.workers or os.cpu_count() or 1
+    if encode is not None or workers == 1 or batches < FEWEST_SHARED * workers:
+        yield map
+        return
+    with processes(workers) as executor:
+        yield executor.map
+
+
+def _codes(encode: "Encode | None", scenes: Sequence[Scene], batch: int) -> Sequence[np.ndarray]:
     """Codes of scenes of one size, always `batch` at once: one shape, one compiled graph."""
     if encode is None:
         return [cell_kinds(scene) for scene in scenes]
+    from train.mini.scene_codes import encode_scenes
+
     return encode_scenes(encode, [*scenes, *[scenes[-1]] * (batch - len(scenes))])
