@@ -11,8 +11,7 @@ import numpy as np
 from mindspore import Tensor, int32
 
 from emu3.errors import InputError
-from emu3.tokenizer.codes import finished_rows
-from emu3.tokenizer.modeling_emu3visionvq import PIXELS_AT_ONCE
+from emu3.tokenizer.codes import PIXELS_AT_ONCE, finished_rows
 
 if TYPE_CHECKING:
     from PIL import Image

@@ -106,6 +106,7 @@ def test_answers_are_as_long_as_asked(tiny, image_file, capsys):
 
 
 def test_the_server_is_measured_with_many_clients_and_one(tiny, capsys):
+    pytest.importorskip("fastapi")
     models = ["--model", tiny[0], "--vq-model", tiny[1], "--repeats=1"]
     out = printed(capsys, "serve", *models, "--clients=3", "--batch-size=2")
     for what in (
@@ -118,6 +119,7 @@ def test_the_server_is_measured_with_many_clients_and_one(tiny, capsys):
 
 
 def test_pictures_that_depend_on_who_else_asks_are_told(tiny, capsys, monkeypatch):
+    pytest.importorskip("fastapi")
     pictures = iter("abcdefghijklmnopqrstuvwxyz")
     monkeypatch.setattr(serving, "picture", lambda address, prompt, seed: next(pictures))
     models = ["--model", tiny[0], "--vq-model", tiny[1], "--repeats=1", "--clients=2"]
