@@ -109,7 +109,8 @@ def run_pictures(options: PictureOptions) -> None:
     def draw(batch: int) -> None:
         pictures = [Picture(prompt, (h, w), seed) for seed in range(batch)]
         codes, _ = drawing.codes(drawing.request(pictures, settings, options.device.jit))
-        list(models.codec.pictures_each(codes))
+        for made in codes:
+            models.codec.pictures(made[None])
 
     print(measure.machine())
     rows = []

@@ -256,9 +256,8 @@ class Studio:
             self._sample(sheets, request, progress)
             for sheet in sheets:
                 sheet.save_codes()
-            images = self.codec.pictures_each([sheet.codes for sheet in sheets])
-            for sheet, image in zip(sheets, images):
-                self._finish(sheet, image)
+            for sheet in sheets:
+                self._decode(sheet)
         except BaseException as error:
             kept = keep_codes([s for s in sheets if s.path not in self._done()])
             if not isinstance(error, KeyboardInterrupt):
@@ -300,8 +299,9 @@ class Studio:
         if every and rows % every == 0 and rows < len(sheet.codes):
             save_picture(self.codec.picture(sheet.codes), sheet.settings, sheet.preview_path)
 
-    def _finish(self, sheet: Sheet, image) -> None:
+    def _decode(self, sheet: Sheet) -> None:
         """Write the finished picture in place of its preview."""
+        image = self.codec.picture(sheet.codes)
         sheet.preview_path.unlink(missing_ok=True)
         save_picture(image, sheet.settings, sheet.path.with_suffix(".png"))
         self.finished.append(sheet.path.with_suffix(".png"))

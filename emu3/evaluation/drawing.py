@@ -185,8 +185,8 @@ class Studio:
             with Progress(len(missing) * self.size[0]) as progress:
                 for batch in batches:
                     made = drawn(drawing, request([w.picture for w in batch]), progress)
-                    for work, image in zip(batch, models.codec.pictures_each(made)):
-                        self._save(work, image)
+                    for work, codes in zip(batch, made):
+                        self._save(work, models.codec.picture(codes))
         except KeyboardInterrupt:
             raise Interrupted(
                 f"interrupted; the pictures in {self.folder.parent} are kept, the same command "

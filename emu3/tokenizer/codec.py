@@ -11,7 +11,7 @@ import numpy as np
 from mindspore import Tensor, int32
 
 from emu3.errors import InputError
-from emu3.tokenizer.codes import PIXELS_AT_ONCE, finished_rows
+from emu3.tokenizer.codes import finished_rows
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -55,12 +55,10 @@ class VisionCodec:
         return self.vision.encode(Tensor(pixels)).asnumpy()
 
     def encode_each(self, pixels: Sequence[np.ndarray]) -> list[np.ndarray]:
-        """Codes (H, W) of each of several pictures (3, h, w), in order; of one size together."""
-        codes: dict[int, np.ndarray] = {}
-        for shape in dict.fromkeys(item.shape for item in pixels):
-            same = [number for number, item in enumerate(pixels) if item.shape == shape]
-            codes |= zip(same, self.encode(np.stack([pixels[number] for number in same])))
-        return [codes[number] for number in range(len(pixels))]
+        """Codes (H, W) of each of several pictures (3, h, w): of one size together, else alone."""
+        if len({item.shape for item in pixels}) == 1:
+            return list(self.encode(np.stack(pixels)))
+        return [self.encode(item[None])[0] for item in pixels]
 
     def encode_clip(self, pixels: np.ndarray) -> np.ndarray:
         """Codes (T, H, W) of frames (t, 3, h, w), of which the last fills up a latent frame."""
@@ -110,17 +108,6 @@ class VisionCodec:
     def pictures(self, codes: np.ndarray) -> "list[Image.Image]":
         """Pictures of whole codes (b, H, W)."""
         return self.seen(self.vision.decode(Tensor(codes, int32)))
-
-    def pictures_each(self, codes: Sequence[np.ndarray]) -> "Iterator[Image.Image]":
-        """The picture of each of several whole codes (H, W), in order.
-
-        Neighbours of one size are decoded together, as many as pass the 2-D nets at once: small
-        ones cost a fraction of what they would alone.
-        """
-        for (rows, columns), same in itertools.groupby(codes, key=lambda item: item.shape):
-            pixels = rows * columns * self.config.spatial_scale_factor**2
-            while some := list(itertools.islice(same, max(1, PIXELS_AT_ONCE // pixels))):
-                yield from self.pictures(np.stack(some))
 
     def picture(self, codes: np.ndarray) -> "Image.Image":
         """The picture of codes (H, W), at least one row of them made; what is not stays grey."""

@@ -2,7 +2,6 @@
 
 import numpy as np
 
-PIXELS_AT_ONCE = 2**18  # pixels that pass the 2-D nets together, if more than one frame
 NOT_MADE = -1
 
 

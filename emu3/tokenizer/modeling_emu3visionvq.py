@@ -14,7 +14,6 @@ from emu3.errors import InputError
 from emu3.nn.conv import CausalConv3d, Downsample, Upsample, conv2d
 from emu3.pretrained import PretrainedModel
 from emu3.runtime import ONE_AT_A_TIME
-from emu3.tokenizer.codes import PIXELS_AT_ONCE
 from emu3.tokenizer.configuration_emu3visionvq import Emu3VisionVQConfig
 from emu3.tokenizer.layers import (
     Level,
@@ -28,6 +27,7 @@ from emu3.tokenizer.layers import (
 from emu3.tokenizer.picture_options import PROCESSOR_FILE
 
 DISTANCES_AT_ONCE = 2**22  # 16 MB of float32: the quantiser never holds a larger matrix
+PIXELS_AT_ONCE = 2**18  # pixels that pass the 2-D nets together, if more than one frame
 
 
 class Encoder(nn.Cell):

@@ -92,12 +92,12 @@ class Edit:
 
     def run(self, models: "Emu3", changes: Sequence[Change]) -> Iterator[tuple[int, Any]]:
         """Rows of each new picture as they are made, then the picture."""
-        coded = coded_pictures(models, [image for change in changes for image in change.images])
-        edits = [self._edit(change, [next(coded) for _ in change.images]) for change in changes]
+        edits = [self._edit(models, change) for change in changes]
         request = talks.Edits(models.model, models.prompts).request(filled_up(edits), self.settings)
         yield from _grown(models, request, [edit.size for edit in edits])
 
-    def _edit(self, change: Change, codes: list[np.ndarray]) -> talks.Edit:
+    def _edit(self, models: "Emu3", change: Change) -> talks.Edit:
+        codes = [models.coded(image).codes for image in change.images]
         return talks.Edit(change.prompt, codes, change.size or codes[-1].shape, change.seed)
 
 
@@ -106,28 +106,14 @@ def _grown(
 ) -> Iterator[tuple[int, Any]]:
     """Rows of the pictures that a request begins with, and each one when it is whole."""
     codes = [np.full(size, NOT_MADE, np.int32) for size in sizes]
-    whole: list[int] = []  # pictures that a step ended: their pixels cost less together
     for event in models.model.run(request):
         if isinstance(event, RowDone) and event.sequence < len(sizes):
             index, made = event.sequence, codes[event.sequence]
-            last = event.row + 1 == len(made)
-            if not last:
-                yield from _shown(models, request, codes, whole)
-                whole = []
             made[event.row] = event.codes
             yield index, Rows(made, event.row + 1)
-            if last:
-                whole.append(index)
-    yield from _shown(models, request, codes, whole)
-
-
-def _shown(
-    models: "Emu3", request: "Request", codes: Sequence[np.ndarray], whole: Sequence[int]
-) -> Iterator[tuple[int, Finished]]:
-    """Those pictures of a request that are whole."""
-    pictures = models.codec.pictures_each([codes[index] for index in whole])
-    for index, picture in zip(whole, pictures):
-        yield index, Finished(picture, int(request.rows.lengths[index]), codes[index].size)
+            if event.row + 1 == len(made):
+                prompt = int(request.rows.lengths[index])
+                yield index, Finished(models.codec.picture(made), prompt, made.size)
 
 
 @dataclass(frozen=True)
@@ -172,11 +158,8 @@ class Ask:
     def run(self, models: "Emu3", questions: Sequence[Question]) -> Iterator[tuple[int, Any]]:
         """Pieces of each answer as they come, then the whole."""
         answers = Answers(models.model, models.prompts)
-        said = [part for q in questions for m in q.messages for part in m.parts]
-        images = [part.image for part in said if isinstance(part, parts.Image)]
-        coded = coded_pictures(models, images)
         request = answers.request_of(
-            filled_up([self._prompt(models, question, coded) for question in questions]),
+            filled_up([self._prompt(models, question) for question in questions]),
             self.settings,
             filled_up([question.seed for question in questions]),
         )
@@ -194,13 +177,11 @@ class Ask:
             prompt, ended = int(request.rows.lengths[index]), len(made) < request.forced.shape[1]
             yield index, Finished(answers.text(made), prompt, len(made), ended)
 
-    def _prompt(self, models: "Emu3", question: Question, coded: Iterator[np.ndarray]) -> list[int]:
-        """The prompt of a question, whose pictures are the next ones of `coded`."""
+    def _prompt(self, models: "Emu3", question: Question) -> list[int]:
+        def coded(part: Given) -> Given:
+            return models.coded(part.image) if isinstance(part, parts.Image) else part
 
-        def known(part: Given) -> Given:
-            return parts.Coded(next(coded)) if isinstance(part, parts.Image) else part
-
-        said = [Message(m.role, tuple(map(known, m.parts))) for m in question.messages]
+        said = [Message(m.role, tuple(map(coded, m.parts))) for m in question.messages]
         return models.prompts.conversation(said, opening=question.system)
 
 
@@ -229,11 +210,6 @@ class Rebuild:
 
 
 Task = Draw | Edit | Film | Ask | Rebuild
-
-
-def coded_pictures(models: "Emu3", images: "Sequence[Image.Image]") -> Iterator[np.ndarray]:
-    """The codes (h, w) of each of several pictures, which cost less together."""
-    return iter(models.codec.encode_each([models.codec.pixels(image) for image in images]))
 
 
 def whole_characters(text: str) -> str:
