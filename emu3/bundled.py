@@ -15,4 +15,7 @@ MINI_LANGUAGE = ASSETS / MINI / "language"
 MINI_VISION = ASSETS / MINI / "vision"
 DEMO_IMAGE = ASSETS / "demo.png"
 DEMO_CLIP = ASSETS / "demo_clip"
+EVALUATION = (
+    ASSETS / "evaluation"
+)  # a few prompts and questions of our own, as the suites list them
 EXAMPLE_RECORDS = ASSETS / "training"  # for train/, so only in a checkout

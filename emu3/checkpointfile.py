@@ -1,4 +1,4 @@
-"""MindSpore checkpoint files (`.ckpt`), read as plain texts and numpy arrays.
+"""MindSpore checkpoint files (`.ckpt`), read and written as plain texts and numpy arrays.
 
 MindSpore's own reader trusts the file: it copies as many bytes as the content has into a tensor
 of another size. Here every length is compared with what the file says before it is used.
@@ -12,7 +12,7 @@ A large tensor comes in several values of one tag. Texts are UTF-32; a scalar's 
 
 import binascii
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -40,6 +40,36 @@ def parse_checkpoint(data: bytes, wanted: frozenset[str]) -> dict[str, str | np.
     """
     stored = stored_values(memoryview(data))
     return {tag: value.read() for tag, value in stored.items() if tag in wanted}
+
+
+def checkpoint_bytes(values: Mapping[str, str | np.ndarray]) -> bytes:
+    """The checkpoint file of texts, and of arrays of `TYPES`; MindSpore reads it too."""
+    return b"".join(
+        _field(1, _field(1, tag.encode()) + _field(2, _tensor(value)))
+        for tag, value in values.items()
+    )
+
+
+def _tensor(value: str | np.ndarray) -> bytes:
+    if isinstance(value, str):
+        kind, dims, content = "str", (), value.encode("utf-32-le", "surrogatepass")
+    else:
+        kind = next(name for name, dtype in TYPES.items() if dtype == value.dtype)
+        dims, content = value.shape, value.tobytes()
+    sides = b"".join(b"\x08" + _number(side) for side in dims or (0,))
+    return sides + _field(2, kind.encode()) + _field(3, content)
+
+
+def _field(number: int, content: bytes) -> bytes:
+    return bytes([number << 3 | BYTES]) + _number(len(content)) + content
+
+
+def _number(value: int) -> bytes:
+    found = bytearray()
+    while value > 127:
+        found.append(value & 127 | 128)
+        value >>= 7
+    return bytes([*found, value])
 
 
 @dataclass(frozen=True)
@@ -154,6 +184,8 @@ def _fields(data: memoryview) -> Iterator[tuple[int, int | memoryview]]:
 
 def _varint(data: memoryview, place: int) -> tuple[int, int]:
     """The int64 at `place`, and where the next field begins."""
+    if place < len(data) and data[place] < 128:  # mostly
+        return data[place], place + 1
     number = shift = 0
     while place < len(data) and shift < 70:
         byte = data[place]

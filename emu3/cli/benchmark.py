@@ -7,7 +7,7 @@ turns with ours, so that both see the same machine: read the ratio, not the seco
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-from emu3.benchmarks import decode, pictures, prefill, vision
+from emu3.benchmarks import decode, pictures, prefill, serving, vision
 from emu3.cli import shell
 
 
@@ -28,6 +28,9 @@ SUBJECTS = {
     "vqa": Subject("answers by batch size", pictures.AnswerOptions, pictures.run_answers),
     "vq-image": Subject("a picture to codes and back", vision.Options, vision.run_image),
     "vq-clip": Subject("a clip of 4 frames to codes and back", vision.Options, vision.run_clip),
+    "serve": Subject(
+        "the HTTP server, many clients against one", serving.Options, serving.run_serving
+    ),
     "startup": Subject(
         "a fresh process up to its first token", pictures.StartupOptions, pictures.run_startup
     ),

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from emu3.cli import options as shared
 from emu3.cli import shell
 from emu3.cli.img_gen import Studio, picture_settings
-from emu3.cli.outputs import Progress, Stopwatch
+from emu3.cli.outputs import Progress, Stopwatch, with_prompts
 from emu3.cli.vqa import encoded
 from emu3.errors import InputError
 from emu3.files import own_folder
@@ -90,8 +90,8 @@ def run(options: Options) -> None:
     with Progress(sum(edit.size[0] for edit in edits)) as progress:
         for edit, request in zip(edits, requests):
             studio.make([edit], request, progress)
-    for path in studio.finished:
-        print(path)
+    for line in with_prompts(studio.finished, options.prompt):
+        print(line)
     print(watch.closing_line(f"{len(edits)} picture(s)", progress.speed))
 
 

@@ -16,7 +16,14 @@ import numpy as np
 
 from emu3.cli import options as shared
 from emu3.cli import shell
-from emu3.cli.outputs import Progress, Stopwatch, kept_message, new_file, save_picture
+from emu3.cli.outputs import (
+    Progress,
+    Stopwatch,
+    kept_message,
+    new_file,
+    save_picture,
+    with_prompts,
+)
 from emu3.cli.room import chosen_weights, width_of
 from emu3.codesfile import Codes
 from emu3.errors import InputError
@@ -145,13 +152,11 @@ def run(options: Options) -> None:
     with Progress(sum(picture.size[0] for picture in pictures)) as progress:
         for batch, request in zip(batches, requests):
             studio.make(batch, request, progress)
-    for path, picture in zip(studio.finished, pictures):
-        print(f"{path}: {picture.prompt}" if len(pictures) > 1 else path)
+    for line in with_prompts(studio.finished, [picture.prompt for picture in pictures]):
+        print(line)
     if settings.scheme.name != "plain":
-        print(
-            f"decoding {settings.scheme.label}: {studio.forwards / len(pictures):.1f} runs of the "
-            f"network a picture, {progress.tokens / max(studio.forwards, 1):.2f} tokens a run"
-        )
+        at_once = progress.tokens / max(studio.forwards, 1)
+        print(f"decoding {settings.scheme.label}: {at_once:.2f} tokens at once instead of one")
     print(watch.closing_line(f"{len(pictures)} picture(s)", progress.speed))
 
 

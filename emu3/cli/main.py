@@ -21,6 +21,7 @@ COMMANDS = {
     "convert": "turn the original port's checkpoints into folders that load",
     "estimate": "say what a generation needs in memory and time",
     "quantize": "write a checkpoint's matrices in int8",
+    "evaluate": "draw for GenEval, DPG-Bench, MJHQ; score reconstruction and answers",
     "benchmark": "measure speed",
     "web": "show the web page",
     "serve": "serve the common HTTP interface",

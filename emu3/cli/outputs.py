@@ -17,6 +17,7 @@ from emu3.images import open_image
 if TYPE_CHECKING:
     from emu3.mllm.generation.events import PrefillPart
 
+SETTLED = 0.5  # seconds after which a speed is worth showing
 PROMPT_BAR = "{desc}: {percentage:3.0f}%|{bar}| {elapsed}<{remaining}"
 
 
@@ -71,6 +72,12 @@ def write_animation(frames: list[Path], path: Path, kind: str, fps: float) -> Pa
     if kind == "none":
         return None
     return animations.write_animation(map(open_image, frames), path.with_suffix(f".{kind}"), fps)
+
+
+def with_prompts(files: Sequence[Path], prompts: Iterable[str]) -> Iterator[str]:
+    """A line for each file; where there are several, each with what it was made for."""
+    for path, prompt in zip(files, prompts):
+        yield f"{path}: {prompt}" if len(files) > 1 else str(path)
 
 
 def kept_message(kept: Sequence[Path], vq_model: str, finished: Sequence[Path] = ()) -> str:
@@ -207,5 +214,6 @@ class Progress:
         else:
             self.counted += tokens
         self.bar.update(units)
-        if self.speed:
+        # The first rows of a batch come at one moment, which says nothing of its speed.
+        if self.speed and self.latest - self.start > SETTLED:
             self.bar.set_postfix_str(f"{self.speed:.1f} tokens/s", refresh=False)

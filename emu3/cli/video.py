@@ -18,6 +18,7 @@ from emu3.cli.outputs import (
     new_file,
     resume_message,
     save_picture,
+    with_prompts,
     write_animation,
     write_frames,
 )
@@ -130,8 +131,8 @@ def run(options: Options) -> None:
     with Progress(sum(reel.rows_left for reel in films)) as progress:
         for reel in films:
             studio.make(reel, progress)
-    for path in studio.finished:
-        print(path)
+    for line in with_prompts(studio.finished, [reel.film.prompt for reel in films]):
+        print(line)
     print(watch.closing_line(f"{len(films)} clip(s)", progress.speed))
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from emu3.benchmarks import serving
 from emu3.cli import benchmark
 from emu3.cli.shell import read_options
 
@@ -146,6 +147,28 @@ def test_answers_are_as_long_as_asked(tiny, image_file, capsys):
     models = ["--model", tiny[0], "--vq-model", tiny[1], "--repeats=1", "--image", image_file]
     out = printed(capsys, "vqa", *models, "--batch-size=2", "--new-tokens=3")
     assert "prefill s" in out
+
+
+def test_the_server_is_measured_with_many_clients_and_one(tiny, capsys):
+    pytest.importorskip("fastapi")
+    models = ["--model", tiny[0], "--vq-model", tiny[1], "--repeats=1"]
+    out = printed(capsys, "serve", *models, "--clients=3", "--batch-size=2")
+    for what in (
+        "one client",
+        "3 clients at once, up to 2 together",
+        "pictures/s",
+        "times as many",
+    ):
+        assert what in out
+
+
+def test_pictures_that_depend_on_who_else_asks_are_told(tiny, capsys, monkeypatch):
+    pytest.importorskip("fastapi")
+    pictures = iter("abcdefghijklmnopqrstuvwxyz")
+    monkeypatch.setattr(serving, "picture", lambda address, prompt, seed: next(pictures))
+    models = ["--model", tiny[0], "--vq-model", tiny[1], "--repeats=1", "--clients=2"]
+    assert benchmark.main(["serve", *models]) == 2
+    assert "several pictures" in capsys.readouterr().err
 
 
 def test_startup_reaches_a_first_token_in_a_fresh_process(tiny, capsys, monkeypatch):

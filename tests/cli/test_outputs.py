@@ -6,7 +6,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from emu3.cli.outputs import Progress, Spoken, new_file, new_folder, save_picture
+from emu3.cli.outputs import (
+    Progress,
+    Spoken,
+    new_file,
+    new_folder,
+    save_picture,
+    with_prompts,
+)
 from emu3.codesfile import Codes
 from emu3.errors import InputError
 from emu3.files import atomic_path
@@ -127,3 +134,9 @@ def test_a_text_is_printed_as_it_grows_and_no_half_character(capsys):
     spoken.end()
     assert printed == ["> a", "", "", "\u4e00", "b"]
     assert capsys.readouterr().out == "\n"
+
+
+def test_several_files_are_named_with_their_prompts_and_one_alone(tmp_path):
+    a, b = tmp_path / "a.png", tmp_path / "b.png"
+    assert list(with_prompts([a], ["x"])) == [str(a)]
+    assert list(with_prompts([a, b], ["x", "y"])) == [f"{a}: x", f"{b}: y"]

@@ -22,6 +22,9 @@ from emu3.cli.img_gen import read_prompts
 from emu3.codesfile import Codes
 from emu3.configfile import read_config, read_generation_config
 from emu3.errors import InputError
+from emu3.evaluation.answering import read_records
+from emu3.evaluation.rebuilding import read_scores
+from emu3.evaluation.suites import SUITES
 from emu3.files import read_json
 from emu3.images import FrameSource, open_image
 from emu3.mllm import Emu3Config, Emu3ForCausalLM, Emu3Tokenizer
@@ -38,9 +41,12 @@ from tests.test_hflayout import write_tokenizer_json
 from tests.train.data.test_torch_file import zipped
 from train.data.features import Feature, list_files, read_feature, write_feature, write_list
 from train.data.records import caption_record, conversation_record, read_items, text_record
+from train.data.shards import members, shard_bytes
 from train.tuning.log import COLUMNS, forget_from
 from train.tuning.options import parse
 from train.tuning.statefile import open_state, write_state
+
+SCORES = b"picture,psnr,ssim\na.png,20.5,0.9\nb.png,30.5,0.95\n"
 
 
 class Good:
@@ -64,6 +70,7 @@ class Good:
             write_feature(features, feature)
         self.list = write_list(features, "train", ["a", "b"])
         self.feature = (features / "feature" / "a.ckpt").read_bytes()
+        self.shard = shard_bytes([("a.ckpt", self.feature), ("b.ckpt", self.feature)])
         sample = {"name": "7", "images": np.zeros((3, 4), np.int64), "texts": "red"}
         self.torch = zipped(pickle.dumps(sample, 2))
 
@@ -284,6 +291,36 @@ def test_features(good, data):
 def test_features_of_torch(good, data):
     content = data.draw(damaged_bytes(good.torch))
     answers(lambda: read_feature(put(good.folder, "feature.pth", content)))
+
+
+@given(data=st.data())
+def test_shards_of_features(good, data):
+    path = put(good.folder, "damaged.zip", data.draw(damaged_bytes(good.shard)))
+    answers(lambda: members(path))
+    answers(lambda: read_feature(path / "a.ckpt"))
+
+
+@given(data=st.data())
+def test_lists_of_prompts(good, data):
+    record = {"prompt": "a red star", "tag": "colors", "include": [{"class": "star"}]}
+    lines = json.dumps(record).encode() + b"\n"
+    path = put(
+        good.folder, "prompts", data.draw(st.one_of(damaged_json(record), damaged_bytes(lines)))
+    )
+    answers(lambda: SUITES["geneval"].read(path))
+    listed = {"a1": {"category": "people", "prompt": "a red star"}}
+    changed = st.one_of(damaged_json(listed), damaged_bytes(json.dumps(listed).encode()))
+    answers(lambda: SUITES["mjhq"].read(put(good.folder, "prompts", data.draw(changed))))
+
+
+@given(data=st.data())
+def test_questions_with_answers(good, data):
+    record = {"image": "a.png", "question": "Which colour?", "answers": ["red", "blue"]}
+    put(good.folder, "a.png", good.images["PNG"])
+    content = st.one_of(damaged_json(record), damaged_bytes(json.dumps(record).encode()))
+    path = put(good.folder, "questions", data.draw(content))
+    answers(lambda: read_records(path, good.folder))
+    answers(lambda: read_scores(put(good.folder, "scores.csv", data.draw(damaged_bytes(SCORES)))))
 
 
 @given(data=st.data())

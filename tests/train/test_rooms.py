@@ -21,7 +21,17 @@ from train import (
     prepare_vision_data,
     prepare_vqa_data,
 )
-from train.measure import activations, endurance, kills, memory, parity, request_path, step_time
+from train.data import pack
+from train.measure import (
+    activations,
+    endurance,
+    feature_files,
+    kills,
+    memory,
+    parity,
+    request_path,
+    step_time,
+)
 from train.mini import __main__ as mini
 from train.mini import evaluate, progress, rank_file, vision_tokenizer, windows
 from train.mini.exam import __main__ as exam
@@ -88,7 +98,7 @@ EVERY = pytest.mark.parametrize(
     [
         *(check_data, launch, prepare_scene_data, prepare_text_data, prepare_vision_data),
         *(prepare_vqa_data, activations, endurance, kills, memory, parity, request_path),
-        *(step_time,),
+        *(step_time, feature_files, pack),
         *(prepare_interleaved_data, prepare_video_data),
         *(mini, evaluate, rank_file, vision_tokenizer, windows, tuning),
         *(exam, lm, progress, tokenizer, vision),

@@ -1,6 +1,7 @@
 """What is wrong with a feature folder: each feature is read and made a sample, as in training."""
 
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,6 +19,7 @@ from train.data.features import Feature, list_entries, read_feature
 from train.data.inspection import marked_text
 from train.data.parts import flat
 from train.data.samples import Sample, feature_sample, fitted
+from train.data.shards import in_shard, members
 
 if TYPE_CHECKING:
     import numpy as np
@@ -63,7 +65,11 @@ class Checker:
             return findings
         doubled = [file for file, count in Counter(files).items() if count > 1]
         findings.problems += [f"{file} is listed more than once" for file in doubled]
+        damaged = dict(_damaged_shards(files))
+        findings.problems += damaged.values()
         for file in tqdm(files, desc=path.stem, unit="feature"):
+            if file.parent in damaged:
+                continue
             try:
                 self._count(findings, file)
             except InputError as error:
@@ -121,6 +127,16 @@ class Checker:
             written = [p for p in self.builder.tokenizer.split_specials(text) if p in special]
             problems += [f"{what} spells out {token}" for token in dict.fromkeys(written)]
         return problems
+
+
+def _damaged_shards(files: list[Path]) -> Iterator[tuple[Path, str]]:
+    """Shards that cannot be read, each with what is wrong and how many features it costs."""
+    inside = Counter(file.parent for file in files if in_shard(file))
+    for shard, count in inside.items():
+        try:
+            members(shard)
+        except InputError as error:
+            yield shard, f"{error}; {count} features are listed in it"
 
 
 def _positions(model: str) -> int:

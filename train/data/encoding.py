@@ -8,12 +8,9 @@ makes of it with both limits at that area. h, w are pixels; codes are (rows, col
 
 import hashlib
 import json
-import multiprocessing
 import os
-import signal
 from collections.abc import Callable, Iterator
-from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -27,6 +24,7 @@ from emu3.tokenizer import Emu3VisionVQImageProcessor
 from emu3.tokenizer.pictures import smart_resize
 from train.data.features import Feature
 from train.data.records import Item, Skipped
+from train.data.workers import processes
 
 RECORD = "its record"
 HEADERS_AT_ONCE = 1024  # waiting for a thread: bounds the memory of a million records
@@ -138,20 +136,11 @@ class ImageReader:
         Raises:
             InputError: a worker process died.
         """
-        if workers == 1:
-            executor = ThreadPoolExecutor(1)
-        else:
-            # A fork of a process in which MindSpore runs threads may hang.
-            context = multiprocessing.get_context("spawn")
-            executor = ProcessPoolExecutor(workers, context, initializer=_ignore_interrupts)
-        try:
-            yield cls(recipe, workers, executor)
-        except BrokenProcessPool:
-            raise InputError(
-                f"a worker process died, perhaps for lack of memory; lower --workers {workers}"
-            ) from None
-        finally:
-            executor.shutdown(cancel_futures=True)
+        with ThreadPoolExecutor(1) if workers == 1 else processes(workers) as executor:
+            try:
+                yield cls(recipe, workers, executor)
+            finally:
+                executor.shutdown(cancel_futures=True)
 
     def looks(self, items: list[Item], marked: Callable[[Item], bool]) -> Iterator[Look | Skipped]:
         """What the header of each image tells, with fingerprints of the `marked`, by threads."""
@@ -188,11 +177,6 @@ class ImageReader:
 
     def _submit(self, batch: list[Item]) -> list[Future]:
         return [self.executor.submit(_pixels, item, self.recipe) for item in batch]
-
-
-def _ignore_interrupts() -> None:
-    """Ctrl-C reaches every process of a terminal; the parent alone answers it."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _look(item: Item, recipe: Recipe, marked: bool) -> Look | Skipped:

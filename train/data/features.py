@@ -1,6 +1,7 @@
 """Feature folders: what training reads (one `.ckpt` or `.pth` a sample, and a list).
 
     DIR/feature/NAME.ckpt   name, images (int32 (h, w) codes, or False), texts, response (optional)
+                            or the same as a member of a shard: feature/shard-00000.zip/NAME.ckpt
     DIR/list/SPLIT.json     {"prefix": the feature folder, "path_list": file names,
                              "beside": the feature folder from the list's own (optional)}
 
@@ -16,18 +17,18 @@ import json
 import os
 import re
 import stat
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import mindspore as ms
 import numpy as np
 
-from emu3.checkpointfile import parse_checkpoint
+from emu3.checkpointfile import checkpoint_bytes, parse_checkpoint
 from emu3.errors import InputError
 from emu3.files import atomic_path, read_json
 from emu3.mllm.parts import Message
 from train.data.parts import Given, Said, Wanted, read, written
+from train.data.shards import in_shard, members, read_member
 
 __all__ = ["Feature", "Given", "Wanted", "read_feature", "write_feature"]
 KEYS = frozenset(
@@ -35,6 +36,7 @@ KEYS = frozenset(
 )
 MOST_BYTES = 2**28  # of a file: more than any sample has
 LONGEST_SHOWN = 500  # characters of a path
+ONE = ".ckpt"  # what a feature's own file is called behind its name
 TORCH_ZIP = b"PK\x03\x04"
 
 
@@ -73,38 +75,47 @@ class Feature:
         return [(self.texts, self.response)]
 
 
-def write_feature(folder: str | Path, feature: Feature) -> str:
-    """Write `folder/feature/NAME.ckpt`; returns the file's name.
-
-    Raises:
-        InputError: the folder cannot be written, or the disk is full.
-    """
-    values = {
-        "name": feature.name,
-        "images": False if feature.codes is None else ms.Tensor(feature.codes, ms.int32),
-        "texts": feature.texts,
-    }
+def feature_bytes(feature: Feature) -> bytes:
+    """A feature as the content of its file."""
+    codes = np.array(False) if feature.codes is None else feature.codes.astype(np.int32)
+    values = {"name": feature.name, "images": codes, "texts": feature.texts}
     if feature.response is not None:
         values["response"] = feature.response
     if feature.captions:
         values["captions"] = json.dumps(feature.captions, ensure_ascii=False)
     if feature.turns:
         values["turns"] = json.dumps(feature.turns, ensure_ascii=False)
-        values["independent"] = feature.independent
+        values["independent"] = np.array(feature.independent)
     if feature.inputs is not None:
         values["inputs"] = feature.inputs
     if feature.parts:
         values["parts"], codes = written(feature.parts)
-        values["codes"] = ms.Tensor(codes, ms.int32) if codes.size else False
-    path = Path(folder) / "feature" / f"{feature.name}.ckpt"
-    with atomic_path(path) as temporary:
-        try:
-            ms.save_checkpoint([], str(temporary), append_dict=values)
-        except OSError as error:
-            raise InputError(f"cannot write {path}: {error.strerror}; free the disk") from None
-        finally:
-            temporary.with_suffix(".tmp").unlink(missing_ok=True)  # MindSpore's own, on failure
+        values["codes"] = codes if codes.size else np.array(False)
+    return checkpoint_bytes(values)
+
+
+def write_feature(folder: str | Path, feature: Feature) -> str:
+    """Write `folder/feature/NAME.ckpt`; returns the file's name.
+
+    Raises:
+        InputError: the folder cannot be written, or the disk is full.
+    """
+    path = Path(folder) / "feature" / f"{feature.name}{ONE}"
+    write_whole(path, feature_bytes(feature))
     return path.name
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Write a file of a feature folder, whole or not at all.
+
+    Raises:
+        InputError: the folder cannot be written, or the disk is full.
+    """
+    try:
+        with atomic_path(path) as temporary:
+            temporary.write_bytes(content)
+    except OSError as error:
+        raise InputError(f"cannot write {path}: {error.strerror}; free the disk") from None
 
 
 def write_list(folder: str | Path, split: str, names: Iterable[str]) -> Path:
@@ -150,21 +161,39 @@ def read_feature(path: str | Path) -> Feature:
     return Feature(name, codes, texts, response, captions, turns, bool(independent), inputs, parts)
 
 
-def _load(path: Path) -> dict:
-    """The values of a feature file, by its content: of a checkpoint, or of `torch.save`."""
+def read_bytes(path: Path) -> bytes:
+    """The content of a feature's file, or of its place in a shard.
+
+    Raises:
+        InputError: it is missing, too large or damaged.
+    """
     try:
+        if in_shard(path):
+            return read_member(path, MOST_BYTES)
         about = path.stat()
         if not stat.S_ISREG(about.st_mode) or about.st_size > MOST_BYTES:
             raise ValueError(f"no regular file of up to {MOST_BYTES} bytes")
-        data = path.read_bytes()
+        return path.read_bytes()
+    except (OSError, ValueError) as error:
+        raise _unread(path, error) from None
+
+
+def _load(path: Path) -> dict:
+    """The values of a feature file, by its content: of a checkpoint, or of `torch.save`."""
+    data = read_bytes(path)
+    try:
         if data.startswith(TORCH_ZIP):
             from train.data.torch_file import parse_torch
 
             return parse_torch(data)
         return parse_checkpoint(data, KEYS)
     except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise InputError(f"cannot read feature {path}: {reason}") from None
+        raise _unread(path, error) from None
+
+
+def _unread(path: Path, error: Exception) -> InputError:
+    reason = getattr(error, "strerror", None) or error
+    return InputError(f"cannot read feature {path}: {reason}")
 
 
 def _parts(values: dict, path: str | Path) -> list[Said]:
@@ -268,11 +297,24 @@ def list_files(list_path: str | Path, flag: str) -> list[Path]:
     """The files a list names, as `list_entries` finds them.
 
     Raises:
-        InputError: the list is missing, no list, empty, or names a file that does not exist.
+        InputError: the list is missing, no list, empty, or names a file that does not exist or a
+            shard that is damaged.
     """
     files = list_entries(list_path, flag)
-    missing = [file for file in files if not os.path.exists(file)]
-    if missing:
-        name = str(missing[0])[:LONGEST_SHOWN]
+    missing = next(_missing(files), None)
+    if missing is not None:
+        name = str(missing)[:LONGEST_SHOWN]
         raise InputError(f"{list_path} names {name}, which does not exist; change {flag}")
     return files
+
+
+def _missing(files: list[Path]) -> Iterator[Path]:
+    """Those files that are neither there nor in a shard."""
+    shards: dict[Path, Collection[str] | None] = {}
+    for file in files:
+        folder = file.parent
+        if folder not in shards:
+            shards[folder] = members(folder) if in_shard(file) else None
+        names = shards[folder]
+        if not os.path.exists(file) if names is None else file.name not in names:
+            yield file

@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from emu3.errors import InputError
-from emu3.files import read_json, write_json
+from emu3.files import own_folder, read_json, write_json
 from emu3.locks import locked_folder
 
 if TYPE_CHECKING:
     from emu3.tokenizer import Emu3VisionVQModel
 
 ENCODING = "encoding.json"
-TEMPORARY = re.compile(r"\..+\.\w+\.(ckpt|json|txt|tmp)")  # names of `emu3.files.atomic_path`
+OLD_TEMPORARY = re.compile(r"\..+\.\w+\.(ckpt|json|txt|tmp)")  # as older versions named them
 
 
 @contextmanager
@@ -28,13 +28,13 @@ def owned_folder(path: str | Path, flag: str) -> Iterator[Path]:
     with locked_folder(path, flag) as folder:
         for place in (folder, folder / "feature", folder / "list"):
             if place.is_dir():
-                _remove_temporaries(place)
+                _remove_temporaries(own_folder(place, flag))
         yield folder
 
 
 def _remove_temporaries(folder: Path) -> None:
     for path in folder.glob(".*"):
-        if TEMPORARY.fullmatch(path.name):
+        if OLD_TEMPORARY.fullmatch(path.name):
             path.unlink(missing_ok=True)
 
 

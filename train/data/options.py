@@ -15,6 +15,7 @@ MOST_PIXELS = 2**26  # 8192x8192
 MOST_WORKERS = 512
 MOST_FRAMES = 2**14  # of a clip
 MOST_TOGETHER = 4096  # images of a batch
+MOST_IN_SHARD = 2**16  # features
 
 
 def split_name(text: str) -> str:
@@ -22,6 +23,15 @@ def split_name(text: str) -> str:
     if not re.fullmatch(r"\w[\w.-]*", text):
         raise argparse.ArgumentTypeError(f"{text!r} is not a name of letters, digits, _ . -")
     return text
+
+
+def shard_size(default: int = 0) -> Any:
+    """--shard-size."""
+    return option(
+        "features of a shard, one zip file; 0 writes a file each, as the original port does",
+        default,
+        whole(0, MOST_IN_SHARD),
+    )
 
 
 @dataclass(frozen=True)
@@ -38,6 +48,7 @@ class Files:
         "feature folder to write or go on with", "", path_text, metavar="FOLDER"
     )
     split: str = option("name of the list, list/NAME.json", "train", split_name, metavar="NAME")
+    shard_size: int = shard_size()
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,8 @@
 As `train.data.preparing`, a run goes on where another was stopped.
 """
 
+from collections.abc import Iterator
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,12 +16,12 @@ from emu3.errors import InputError
 from emu3.loading import load_vision
 from emu3.tokenizer import VisionCodec
 from train.data.encoding import Recipe
-from train.data.features import read_feature, write_feature, write_list
 from train.data.folders import claim_folder, encoding_of, owned_folder
 from train.data.part_encoding import Cutting, PartEncoder
 from train.data.part_records import KINDS
 from train.data.preparing import SOME_SKIPPED, report, without_clashes
 from train.data.records import Item, Skipped, read_items
+from train.data.writing import FeatureWriter
 
 if TYPE_CHECKING:
     from train.data.options import ClipCutting, Encoding, Files
@@ -42,12 +44,13 @@ def prepare_parts(kind: str, files: "Files", encoding: "Encoding", clips: "ClipC
         names: list[str] = []
         skipped += clashes
         try:
-            for item in tqdm(items, desc="encoding", unit="record", disable=not items):
-                found = _features(encoder, folder, item)
-                if isinstance(found, Skipped):
-                    skipped.append(found)
-                else:
-                    names += found
+            with FeatureWriter.open(folder, files.shard_size) as features:
+                for item in tqdm(items, desc="encoding", unit="record", disable=not items):
+                    found = _features(encoder, features, item)
+                    if isinstance(found, Skipped):
+                        skipped.append(found)
+                    else:
+                        names += found
         except KeyboardInterrupt:
             raise Interrupted(
                 f"interrupted; the features in {folder} are kept, the same command goes on"
@@ -55,7 +58,7 @@ def prepare_parts(kind: str, files: "Files", encoding: "Encoding", clips: "ClipC
         report(files, folder, sorted(skipped, key=lambda record: record.line))
         if not names:
             raise InputError(f"{files.data_path} holds no usable record; change --data-path")
-        path = write_list(folder, files.split, names)
+        path = features.write_list(files.split, names)
     print(watch.closing_line(f"{path}: {len(names)} samples, {len(skipped)} records skipped"))
     return SOME_SKIPPED if skipped else 0
 
@@ -69,11 +72,13 @@ def _encoder(encoding: "Encoding", cutting: Cutting, folder: Path) -> PartEncode
     return PartEncoder(VisionCodec(vision, recipe.processor), recipe, cutting)
 
 
-def _features(encoder: PartEncoder, folder: Path, item: Item) -> list[str] | Skipped:
-    """Write the features of a record, unless they are there; their file names."""
+def _features(encoder: PartEncoder, features: FeatureWriter, item: Item) -> list[str] | Skipped:
+    """Write the features of a record, unless they are there; their names."""
     try:
         inputs = encoder.fingerprint(item.image)
-        there = _there(folder, item.feature.name, inputs)
+        there = list(_there(features, item.feature.name, inputs))
+        for name in there:
+            features.keep(name)
         if there:
             return there
         made = list(encoder.features(item.feature, item.image, inputs))
@@ -83,20 +88,15 @@ def _features(encoder: PartEncoder, folder: Path, item: Item) -> list[str] | Ski
         return Skipped(item.line, f"{error.filename} cannot be read: {error.strerror}")
     # The first one last: where it stands, all of them do.
     for feature in reversed(made):
-        write_feature(folder, feature)
-    return [f"{feature.name}.ckpt" for feature in made]
+        features.write(feature)
+    return [feature.name for feature in made]
 
 
-def _there(folder: Path, name: str, inputs: str) -> list[str]:
-    """The file names of a record's features that were made of the same inputs; none where not."""
-    files = [folder / "feature" / f"{name}.ckpt"]
-    files += sorted((folder / "feature").glob(f"{name}.[0-9][0-9][0-9][0-9].ckpt"))
-    found = [file.name for file in files if _inputs(file) == inputs]
-    return found if found[:1] == [files[0].name] else []
-
-
-def _inputs(file: Path) -> str | None:
-    try:
-        return read_feature(file).inputs if file.exists() else None
-    except InputError:
-        return None
+def _there(features: FeatureWriter, name: str, inputs: str) -> Iterator[str]:
+    """The names of a record's features that were made of the same inputs; none where not."""
+    for number in count():
+        part = f"{name}.{number:04d}" if number else name
+        found = features.found(part)
+        if found is None or found.inputs != inputs:
+            return
+        yield part

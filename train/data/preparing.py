@@ -19,9 +19,10 @@ from emu3.cli.room import require_room_for_pixels
 from emu3.cli.shell import Interrupted
 from emu3.errors import InputError
 from emu3.files import atomic_path
-from train.data.features import Feature, list_entries, read_feature, write_feature, write_list
+from train.data.features import Feature, list_entries
 from train.data.folders import claim_folder, encoding_of, lists_of, owned_folder
 from train.data.records import KINDS, Item, Skipped, read_items
+from train.data.writing import FeatureWriter
 
 if TYPE_CHECKING:
     from emu3.tokenizer import Emu3VisionVQConfig, Emu3VisionVQModel
@@ -47,7 +48,8 @@ def prepare(kind: str, files: "Files", encoding: "Encoding | None") -> int:
         items, clashes = without_clashes(items, folder, files.split)
         skipped += clashes
         try:
-            names, unreadable = _write_all(encoding, folder, items)
+            with FeatureWriter.open(folder, files.shard_size) as features:
+                names, unreadable = _write_all(encoding, features, folder, items)
         except KeyboardInterrupt:
             raise Interrupted(
                 f"interrupted; the features in {folder} are kept, the same command goes on"
@@ -56,7 +58,7 @@ def prepare(kind: str, files: "Files", encoding: "Encoding | None") -> int:
         report(files, folder, sorted(skipped, key=lambda record: record.line))
         if not names:
             raise InputError(f"{files.data_path} holds no usable record; change --data-path")
-        path = write_list(folder, files.split, names)
+        path = features.write_list(files.split, names)
     print(watch.closing_line(f"{path}: {len(names)} samples, {len(skipped)} records skipped"))
     return SOME_SKIPPED if skipped else 0
 
@@ -78,20 +80,25 @@ def without_clashes(
 
 
 def _write_all(
-    encoding: "Encoding | None", folder: Path, items: list[Item]
+    encoding: "Encoding | None", features: FeatureWriter, folder: Path, items: list[Item]
 ) -> tuple[list[str], list[Skipped]]:
-    """Write what is missing; returns the file names of all features in order, and the skipped."""
+    """Write what is missing; returns the names of all features in order, and the skipped."""
     pictured = [item for item in items if item.image is not None]
-    skipped = _write_pictured(encoding, folder, pictured) if pictured else []
+    skipped = _write_pictured(encoding, features, folder, pictured) if pictured else []
     texts = [item for item in items if item.image is None]
     for item in tqdm(texts, desc="texts", unit="record", disable=not texts):
-        if _written(folder, item) is None:
-            write_feature(folder, item.feature)
+        found = _written(features, item)
+        if found is None:
+            features.write(item.feature)
+        else:
+            features.keep(item.feature.name)
     lost = {record.line for record in skipped}
-    return [f"{item.feature.name}.ckpt" for item in items if item.line not in lost], skipped
+    return [item.feature.name for item in items if item.line not in lost], skipped
 
 
-def _write_pictured(encoding: "Encoding", folder: Path, items: list[Item]) -> list[Skipped]:
+def _write_pictured(
+    encoding: "Encoding", features: FeatureWriter, folder: Path, items: list[Item]
+) -> list[Skipped]:
     """Write the features of items with images that are missing; returns the unreadable ones."""
     # Here, since texts alone need no vision tokenizer and start sooner without its modules.
     from emu3.loading import load_vision
@@ -104,16 +111,17 @@ def _write_pictured(encoding: "Encoding", folder: Path, items: list[Item]) -> li
     recipe = Recipe.make(encoding.vq_model, encoding.image_area, made_by)
     todo, skipped, unmarked = [], [], 0
     with ImageReader.open(recipe, encoding.workers) as reader:
-        looks = reader.looks(items, lambda item: _path(folder, item).exists())
+        looks = reader.looks(items, lambda item: features.find(item.feature.name) is not None)
         bar = tqdm(looks, total=len(items), desc="looking", unit="image")
         for look, item in zip(bar, items):
             if isinstance(look, Skipped):
                 skipped.append(look)
                 continue
-            found = _written(folder, item)
+            found = _written(features, item)
             if found is None or not look.fits(found, recipe):
                 todo.append((item, look.size))
             else:
+                features.keep(item.feature.name)
                 unmarked += found.inputs is None
         if unmarked:
             print(_about_unmarked(unmarked, folder), file=sys.stderr)
@@ -121,7 +129,7 @@ def _write_pictured(encoding: "Encoding", folder: Path, items: list[Item]) -> li
             wanted, sizes = map(list, zip(*todo))
             _require_room(vision.config, encoding, Counter(sizes))
             batches = equal_batches(wanted, sizes, encoding.batch_size)
-            skipped += _encode(vision, folder, reader, batches)
+            skipped += _encode(vision, features, reader, batches)
     return skipped
 
 
@@ -153,7 +161,10 @@ def _about_unmarked(count: int, folder: Path) -> str:
 
 
 def _encode(
-    vision: "Emu3VisionVQModel", folder: Path, reader: "ImageReader", batches: list[list[Item]]
+    vision: "Emu3VisionVQModel",
+    features: FeatureWriter,
+    reader: "ImageReader",
+    batches: list[list[Item]],
 ) -> list[Skipped]:
     """Encode and write the features of all batches; returns the unreadable items."""
     skipped = []
@@ -162,23 +173,15 @@ def _encode(
             skipped += bad
             codes = vision.encode(Tensor(pixels)).asnumpy() if items else []
             for item, grid in zip(items, codes):
-                write_feature(folder, replace(item.feature, codes=grid))
+                features.write(replace(item.feature, codes=grid))
             bar.update(len(items) + len(bad))
     return skipped
 
 
-def _path(folder: Path, item: Item) -> Path:
-    return folder / "feature" / f"{item.feature.name}.ckpt"
-
-
-def _written(folder: Path, item: Item) -> Feature | None:
+def _written(features: FeatureWriter, item: Item) -> Feature | None:
     """The item's feature if it is there, whole, and says what the record says."""
-    path = _path(folder, item)
-    if not path.exists():
-        return None
-    try:
-        found = read_feature(path)
-    except InputError:
+    found = features.found(item.feature.name)
+    if found is None:
         return None
     same = replace(found, codes=None, inputs=None) == item.feature
     return found if same and (found.codes is None) == (item.image is None) else None

@@ -66,8 +66,10 @@ def finished(folder: Path) -> set[Path]:
 def damage(path: Path) -> str:
     """What is wrong with a file, "" where nothing is."""
     from train.data.features import read_feature
+    from train.data.shards import members
 
     readers = {".png": open_image, ".npz": Codes.load, ".ckpt": read_feature, ".json": read_json}
+    readers[".zip"] = members
     try:
         readers.get(path.suffix, Path.read_bytes)(path)
     except InputError as error:

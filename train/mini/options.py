@@ -15,6 +15,7 @@ from emu3.options import (
     share,
     whole,
 )
+from train.data.options import shard_size
 from train.mini.scenes import RATIOS
 
 MOST_CELLS = max(rows * cols for rows, cols in RATIOS.values())
@@ -164,6 +165,10 @@ class SceneOptions:
     scenes: int = option("pictures to draw", 20000, whole(1, MOST_SCENES))
     wordings: int = option("captions per picture", 6, whole(1, MOST_WORDINGS))
     batch: int = option("pictures encoded at once", 32, whole(1, MOST_ROWS))
+    shard_size: int = shard_size(2000)
+    workers: int = option(
+        "processes that draw where nothing is encoded, 0 for one a core", 0, whole(0, 512)
+    )
 
     def __post_init__(self) -> None:
         if self.held_back >= self.scenes:

@@ -13,17 +13,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from PIL import Image, ImageDraw
+from PIL import Image
 
 from emu3.cli.shell import command, leave
 from emu3.files import atomic_path
 from emu3.options import option
+from train.tuning.curves import curves
 
 if TYPE_CHECKING:
     from train.mini.exam.models import Models
 
-CURVE = (640, 240)
-SMOOTH = 60  # a curve is so many means of as many steps each
 STREAM = 20261129
 PROMPTS = (
     "a red house and a green tree",
@@ -76,33 +75,6 @@ def read_log(path: Path) -> dict[str, list[tuple[int, float]]]:
         for step, name, loss, *_ in csv.reader(file):
             losses[name].append((int(step), float(loss)))
     return losses
-
-
-def curves(losses: dict[str, list[tuple[int, float]]]) -> Image.Image:
-    """A panel for each loss, on a logarithmic scale."""
-    panels = [curve(name, points) for name, points in losses.items()]
-    sheet = Image.new("RGB", (CURVE[0], CURVE[1] * max(1, len(panels))), "white")
-    for number, panel in enumerate(panels):
-        sheet.paste(panel, (0, number * CURVE[1]))
-    return sheet
-
-
-def curve(name: str, points: list[tuple[int, float]]) -> Image.Image:
-    """One loss by step, smoothed."""
-    image = Image.new("RGB", CURVE, "white")
-    pen = ImageDraw.Draw(image)
-    parts = np.array_split(np.array(points), min(SMOOTH, len(points)))
-    steps, values = np.array([part.mean(0) for part in parts]).T
-    low, high = np.log(max(values.min(), 1e-6)) - 0.05, np.log(max(values.max(), 1e-6)) + 0.05
-    last = max(steps[-1], 1)
-    xs = 50 + (CURVE[0] - 70) * steps / last
-    ys = 30 + (CURVE[1] - 60) * (high - np.log(np.maximum(values, 1e-6))) / (high - low)
-    pen.line((50, 30, 50, CURVE[1] - 30, CURVE[0] - 20, CURVE[1] - 30), "grey")
-    pen.line([*zip(xs.tolist(), ys.tolist())], (224, 52, 56), 2)
-    pen.text((56, 8), f"{name}: {values[-1]:.4f} at step {points[-1][0]}", "black")
-    pen.text((4, 26), f"{np.exp(high):.2f}", "grey")
-    pen.text((4, CURVE[1] - 36), f"{np.exp(low):.2f}", "grey")
-    return image
 
 
 def sheet_of(pictures: list[np.ndarray], columns: int) -> Image.Image:

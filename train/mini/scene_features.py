@@ -4,49 +4,35 @@ Pictures with captions are drawn the way emu3-mini learnt to draw (`train.mini.t
 questions as chance has it.
 """
 
-from collections.abc import Sequence
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-from mindspore import Tensor, nn
 from tqdm import tqdm
 
-from emu3.tokenizer import Emu3VisionVQModel
-from train.data.features import Feature, write_feature, write_list
+from train.data.features import Feature
 from train.data.folders import claim_folder, encoding_of, owned_folder
+from train.data.workers import processes
+from train.data.writing import FeatureWriter
 from train.mini.cells import cell_kinds
-from train.mini.drawing import draw_array
 from train.mini.language import captions, describe, questions
 from train.mini.options import SceneOptions
 from train.mini.scenes import RATIO_SHARES, RATIOS, Scene, held_out, random_new_scene, random_scene
 from train.mini.teacher import redrawn
+
+if TYPE_CHECKING:
+    from train.mini.scene_codes import Encode
 
 Generators = list[np.random.Generator]
 NEW_SHARE = 0.7
 # Shapes of captioned pictures begin sooner than the teacher's own: drawn pictures, unlike its
 # targets, teach chance as well, and the less there is of it, the fewer of them are needed.
 SHARPNESS = 3.0
-
-
-class Encode(nn.Cell):
-    """Pixels to codes in one compiled graph."""
-
-    def __init__(self, model: Emu3VisionVQModel) -> None:
-        super().__init__()
-        self.model = model
-
-    def construct(self, pixels: Tensor) -> Tensor:
-        """(b, 3, h, w) -> codes (b * H * W,)."""
-        latent = self.model.encode_latent(pixels)
-        vectors = latent.transpose(0, 2, 3, 4, 1).reshape(-1, latent.shape[1])
-        return self.model.quantize.nearest(vectors)
-
-
-def encode_scenes(encode: Encode, scenes: list[Scene]) -> np.ndarray:
-    """Codes int32 (n, rows, cols) of scenes of one size."""
-    pixels = np.stack([draw_array(scene) for scene in scenes]).transpose(0, 3, 1, 2)
-    codes = encode(Tensor(pixels.astype(np.float32) / 127.5 - 1)).asnumpy()
-    return codes.reshape(len(scenes), scenes[0].rows, scenes[0].cols)
+FEWEST_SHARED = 8  # batches of a process that are worth its start
 
 
 def draw_scene(rng: np.random.Generator, ratio: str, new: bool) -> Scene:
@@ -74,7 +60,7 @@ def captioned(
 
 
 def t2i_features(
-    encode: Encode | None,
+    encode: "Encode | None",
     names: list[str],
     generators: Generators,
     ratio: str,
@@ -88,7 +74,7 @@ def t2i_features(
 
 
 def vqa_features(
-    encode: Encode | None,
+    encode: "Encode | None",
     names: list[str],
     generators: Generators,
     ratio: str,
@@ -126,6 +112,9 @@ def prepare(options: SceneOptions) -> None:
     """Write the features that are missing, then the lists, a task at a time."""
     encode = None
     if options.codes == "encoded" and options.tasks != ["text"]:
+        from emu3.tokenizer import Emu3VisionVQModel
+        from train.mini.scene_codes import Encode
+
         vision = Emu3VisionVQModel.from_pretrained(options.vq_model).set_train(False)
         encoding = encoding_of(vision)
         for task in ("", *(task for task in options.tasks if task != "text")):
@@ -133,40 +122,71 @@ def prepare(options: SceneOptions) -> None:
         encode = Encode(vision)
     rng = np.random.default_rng((options.seed, 0))
     ratios = rng.choice(list(RATIOS), options.scenes, p=RATIO_SHARES)
-    files = [f"{i:06d}.ckpt" for i in range(options.scenes)]
+    names = [f"{i:06d}" for i in range(options.scenes)]
     for task in options.tasks:
         with owned_folder(Path(options.output) / task, "--output") as folder:
-            _write_task(folder, encode, ratios, options)
-            write_list(folder, "train", files[options.held_back :])
-            write_list(folder, "test", files[: options.held_back])
+            with FeatureWriter.open(folder, options.shard_size) as features:
+                _write_task(features, folder.name, encode, ratios, options)
+            features.write_list("train", names[options.held_back :])
+            features.write_list("test", names[: options.held_back])
 
 
 def _write_task(
-    folder: Path, encode: Encode | None, ratios: np.ndarray, options: SceneOptions
+    features: FeatureWriter,
+    task: str,
+    encode: "Encode | None",
+    ratios: np.ndarray,
+    options: SceneOptions,
 ) -> None:
-    with tqdm(total=options.scenes, desc=folder.name) as bar:
-        for ratio in RATIOS:
-            numbers = np.flatnonzero(ratios == ratio)
-            for start in range(0, len(numbers), options.batch):
-                some = numbers[start : start + options.batch]
-                _write_batch(folder, encode, some, ratio, options)
-                bar.update(len(some))
+    batches = [
+        (ratio, numbers[start : start + options.batch])
+        for ratio in RATIOS
+        for numbers in [np.flatnonzero(ratios == ratio)]
+        for start in range(0, len(numbers), options.batch)
+    ]
+    todo = [batch for batch in batches if not _kept(features, batch[1])]
+    with tqdm(total=options.scenes, desc=task) as bar, _drawing(encode, len(todo), options) as draw:
+        bar.update(options.scenes - sum(len(numbers) for _, numbers in todo))
+        for made in draw(partial(_batch, task, encode, options), todo):
+            for feature in made:
+                features.write(feature)
+            bar.update(len(made))
 
 
-def _write_batch(
-    folder: Path, encode: Encode | None, numbers: np.ndarray, ratio: str, options: SceneOptions
-) -> None:
+def _kept(features: FeatureWriter, numbers: np.ndarray) -> bool:
+    """Whether a batch is there, in the form that is asked for."""
     names = [f"{i:06d}" for i in numbers]
-    if all((folder / "feature" / f"{name}.ckpt").exists() for name in names):
-        return
-    stream = 1 + list(FEATURES).index(folder.name)
+    there = all(features.find(name) for name in names)
+    for name in names if there else ():
+        features.keep(name)
+    return there
+
+
+def _batch(
+    task: str, encode: "Encode | None", options: SceneOptions, batch: tuple[str, np.ndarray]
+) -> list[Feature]:
+    """The features of a batch: a ratio, and the numbers of its scenes."""
+    ratio, numbers = batch
+    stream = 1 + list(FEATURES).index(task)
     generators = [np.random.default_rng((options.seed, stream, int(i))) for i in numbers]
-    for feature in FEATURES[folder.name](encode, names, generators, ratio, options):
-        write_feature(folder, feature)
+    return FEATURES[task](encode, [f"{i:06d}" for i in numbers], generators, ratio, options)
 
 
-def _codes(encode: Encode | None, scenes: Sequence[Scene], batch: int) -> Sequence[np.ndarray]:
+@contextmanager
+def _drawing(encode: "Encode | None", batches: int, options: SceneOptions) -> Iterator[Callable]:
+    """`map` for the block, by processes where nothing but drawing is to be done and much of it."""
+    workers = options.workers or os.cpu_count() or 1
+    if encode is not None or workers == 1 or batches < FEWEST_SHARED * workers:
+        yield map
+        return
+    with processes(workers) as executor:
+        yield executor.map
+
+
+def _codes(encode: "Encode | None", scenes: Sequence[Scene], batch: int) -> Sequence[np.ndarray]:
     """Codes of scenes of one size, always `batch` at once: one shape, one compiled graph."""
     if encode is None:
         return [cell_kinds(scene) for scene in scenes]
+    from train.mini.scene_codes import encode_scenes
+
     return encode_scenes(encode, [*scenes, *[scenes[-1]] * (batch - len(scenes))])

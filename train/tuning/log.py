@@ -1,4 +1,4 @@
-"""What a fine-tuning run says: lines on the screen, CSV files, TensorBoard."""
+"""What a fine-tuning run says: lines on the screen, CSV files and their curves, reports."""
 
 import csv
 import math
@@ -12,8 +12,11 @@ from typing import NamedTuple
 from emu3 import runtime
 from emu3.errors import InputError
 from emu3.files import atomic_path
+from train.tuning.curves import curves, read_columns
+from train.tuning.reports import Report, finite
 
 COLUMNS = ("step", "loss", "grad_norm", "learning_rate", "tokens_per_second", "peak_mb")
+EVALUATED = ("step", "loss", "accuracy")
 
 
 class Figures(NamedTuple):
@@ -25,18 +28,22 @@ class Figures(NamedTuple):
 
 
 class Log:
-    """One line a step on the screen, one row in log.csv, TensorBoard where tensorboardX is.
+    """One line a step on the screen, one row in log.csv, and what else is reported to.
 
-    Evaluations stand in evaluation.csv: step and mean loss of the held-back labels.
+    Evaluations stand in evaluation.csv: step, mean loss of the held-back labels, and the share of
+    them that was the likeliest id. curves.png shows both files.
     """
 
-    def __init__(self, output: Path, first: int, steps: int) -> None:
-        self.steps, self.first, self.begun = steps, first, time.monotonic()
-        self.last = self.begun
+    def __init__(
+        self, output: Path, first: int, steps: int, reports: Sequence[Report] = ()
+    ) -> None:
+        self.steps, self.first, self.reports = steps, first, reports
+        self.last = time.monotonic()
+        self.begun: float | None = None  # once the first step, which compiles, is over
         self.steps_path, self.evaluations = output / "log.csv", output / "evaluation.csv"
-        for path, columns in ((self.steps_path, COLUMNS), (self.evaluations, ("step", "loss"))):
+        self.curves = output / "curves.png"
+        for path, columns in ((self.steps_path, COLUMNS), (self.evaluations, EVALUATED)):
             forget_from(path, first + 1, columns)
-        self.board = _tensorboard(output)
 
     def add(self, step: int, figures: Figures, rate: float, show: bool) -> None:
         """Record one step."""
@@ -46,22 +53,44 @@ class Log:
         memory = runtime.peak_memory_bytes() / 2**20
         row = (step, f"{figures.loss:.6f}", f"{figures.grad_norm:.5f}", f"{rate:.4e}")
         _append(self.steps_path, [*row, f"{speed:.0f}", f"{memory:.0f}"])
-        if self.board is not None:
-            self.board.add_scalar("loss", figures.loss, step)
-            self.board.add_scalar("grad_norm", figures.grad_norm, step)
+        values = (figures.loss, figures.grad_norm, rate, speed, memory)
+        self._report(step, dict(zip(COLUMNS[1:], values)))
         if show:
-            left = (now - self.begun) / (step - self.first) * (self.steps - step)
             self.say(
                 f"step {step}/{self.steps} loss {row[1]} norm {row[2]} lr {row[3]} "
-                f"{speed:.0f} tokens/s {memory:.0f} MB, {_clock(left)} left"
+                f"{speed:.0f} tokens/s {memory:.0f} MB{self._left(step, now)}"
             )
+        if self.begun is None:
+            self.begun = now
 
-    def add_evaluation(self, step: int, loss: float) -> None:
-        """Record the loss of the held-back labels."""
-        _append(self.evaluations, [step, f"{loss:.6f}"])
-        if self.board is not None:
-            self.board.add_scalar("evaluation_loss", loss, step)
-        self.say(f"step {step} evaluation loss {loss:.4f}")
+    def add_evaluation(self, step: int, loss: float, accuracy: float) -> None:
+        """Record the loss of the held-back labels, and the share that was the likeliest id."""
+        _append(self.evaluations, [step, f"{loss:.6f}", f"{accuracy:.6f}"])
+        self._report(step, {"evaluation_loss": loss, "evaluation_accuracy": accuracy})
+        self.say(f"step {step} evaluation loss {loss:.4f}, {100 * accuracy:.1f} % of labels right")
+
+    def draw(self) -> None:
+        """Write the curves of both files as one picture."""
+        shown = read_columns(self.steps_path, ("loss", "grad_norm"))
+        held_back = read_columns(self.evaluations, EVALUATED[1:])
+        shown |= {f"evaluation {name}": points for name, points in held_back.items()}
+        sheet = curves(shown, shares=("evaluation accuracy",))
+        try:
+            with atomic_path(self.curves) as path:
+                sheet.save(path, "PNG")
+        except OSError as error:
+            raise _unwritten(self.curves, error) from None
+
+    def _left(self, step: int, now: float) -> str:
+        """How long the rest will take, by the steps after the first one."""
+        if self.begun is None:
+            return ""
+        left = (now - self.begun) / (step - self.first - 1) * (self.steps - step)
+        return f", {_clock(left)} left"
+
+    def _report(self, step: int, figures: dict[str, float]) -> None:
+        for report in self.reports:
+            report.add(step, finite(figures))
 
     def say(self, text: str) -> None:
         """Print a line at once; a terminal that is gone does not end the run."""
@@ -71,9 +100,9 @@ class Log:
             sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - until the process ends
 
     def close(self) -> None:
-        """Have TensorBoard's figures on disk; they are written in the background."""
-        if self.board is not None:
-            self.board.close()
+        """Have what is written in the background on disk."""
+        for report in self.reports:
+            report.close()
 
 
 def forget_from(path: Path, step: int, columns: Sequence[str] = ()) -> None:
@@ -107,20 +136,16 @@ def _append(path: Path, row: list) -> None:
         with path.open("a", encoding="utf-8", newline="") as file:
             csv.writer(file).writerow(row)
     except OSError as error:
-        raise InputError(
-            f"cannot write {path}: {error.strerror}; free space or change --output_dir; "
-            "checkpoints are whole"
-        ) from None
+        raise _unwritten(path, error) from None
+
+
+def _unwritten(path: Path, error: OSError) -> InputError:
+    return InputError(
+        f"cannot write {path}: {error.strerror}; free space or change --output_dir; checkpoints "
+        "are whole"
+    )
 
 
 def _clock(seconds: float) -> str:
     minutes, seconds = divmod(math.ceil(seconds), 60)
     return f"{minutes // 60}:{minutes % 60:02d}:{seconds:02d}"
-
-
-def _tensorboard(output: Path):
-    try:
-        from tensorboardX import SummaryWriter
-    except ImportError:
-        return None
-    return SummaryWriter(str(output / "tensorboard"))

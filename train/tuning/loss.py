@@ -13,6 +13,16 @@ from emu3.nn.cross_entropy import CrossEntropy
 LOGITS_AT_ONCE = 2**25  # 128 MB of float32
 
 
+def in_chunks(hidden: Tensor, labels: Tensor, rows: int) -> tuple[Tensor, Tensor]:
+    """hidden (N, C), labels (N,) -> (chunks, rows, C), (chunks, rows); the last one filled up."""
+    chunks = -(-hidden.shape[0] // rows)
+    missing = chunks * rows - hidden.shape[0]
+    if missing:
+        hidden = ops.concat((hidden, ops.zeros((missing, hidden.shape[1]), hidden.dtype)))
+        labels = ops.concat((labels, ops.full((missing,), IGNORED_LABEL, dtype=labels.dtype)))
+    return hidden.reshape((chunks, rows, -1)), labels.reshape((chunks, rows))
+
+
 class HeadLoss(nn.Cell):
     """Sum of the labels' cross-entropies, and its gradients."""
 
@@ -37,17 +47,11 @@ class HeadLoss(nn.Cell):
         if count <= rows:
             loss, slope = self._chunk(hidden, weight, labels)
             return loss, self.matmul(slope, weight), self.matmul_transpose_a(slope, hidden)
-        chunks = -(-count // rows)
-        missing = chunks * rows - count
-        if missing:
-            hidden = ops.concat((hidden, ops.zeros((missing, hidden.shape[1]), hidden.dtype)))
-            labels = ops.concat((labels, ops.full((missing,), IGNORED_LABEL, dtype=labels.dtype)))
-        split = hidden.reshape((chunks, rows, -1))
-        labels = labels.reshape((chunks, rows))
+        split, labels = in_chunks(hidden, labels, rows)
         total, by_hidden, by_weight = ops.zeros((), ms.float32), split * 0, weight * 0
         # A loop whose condition is a tensor: compiled, its passes share their memory.
         i = ops.zeros((1,), ms.int32)
-        while i < chunks:
+        while i < split.shape[0]:
             chunk = ops.gather(split, i, 0)[0]
             loss, slope = self._chunk(chunk, weight, ops.gather(labels, i, 0)[0])
             total = total + loss
@@ -55,7 +59,7 @@ class HeadLoss(nn.Cell):
             part = self.matmul(slope, weight).expand_dims(0)
             by_hidden = ops.tensor_scatter_update(by_hidden, i.expand_dims(1), part)
             i = i + 1
-        return total, by_hidden.reshape(hidden.shape)[:count], by_weight
+        return total, by_hidden.reshape((-1, hidden.shape[1]))[:count], by_weight
 
     def _chunk(self, hidden: Tensor, weight: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """Loss of a chunk and its slope by the logits (n, V), in hidden's dtype."""
@@ -67,3 +71,34 @@ class HeadLoss(nn.Cell):
         """The gradients that the forward pass took, by the slope of the sum."""
         slope = dout[0].astype(hidden.dtype)
         return out[1] * slope, out[2] * slope, ops.zeros_like(labels)
+
+
+class HeadScores(nn.Cell):
+    """How well the head foretells labels, for evaluation: no gradients."""
+
+    def __init__(self, logits_at_once: int = LOGITS_AT_ONCE) -> None:
+        super().__init__()
+        self.logits_at_once = logits_at_once
+        self.matmul_transpose_b = ops.MatMul(transpose_b=True)
+        self.cross_entropy = CrossEntropy()
+
+    def construct(self, hidden: Tensor, weight: Tensor, labels: Tensor) -> Tensor:
+        """hidden (N, C), weight (V, C), labels (N,) int32, -100 = none -> (2,) float32.
+
+        They are the sum of the labels' cross-entropies, and how many labels were the likeliest id.
+        """
+        rows = max(1, self.logits_at_once // weight.shape[0])
+        if hidden.shape[0] <= rows:
+            return self._chunk(hidden, weight, labels)
+        split, labels = in_chunks(hidden, labels, rows)
+        total, i = ops.zeros((2,), ms.float32), ops.zeros((1,), ms.int32)
+        while i < split.shape[0]:
+            chunk, wanted = ops.gather(split, i, 0)[0], ops.gather(labels, i, 0)[0]
+            total = total + self._chunk(chunk, weight, wanted)
+            i = i + 1
+        return total
+
+    def _chunk(self, hidden: Tensor, weight: Tensor, labels: Tensor) -> Tensor:
+        logits = self.matmul_transpose_b(hidden, weight).astype(ms.float32)
+        right = (ops.argmax(logits, 1).astype(ms.int32) == labels).astype(ms.float32).sum()
+        return ops.stack((self.cross_entropy(logits, labels)[0], right))

@@ -17,6 +17,7 @@ from emu3.names import DTYPES
 from emu3.options import group, option, share
 from train.tuning.portflags import in_our_words
 from train.tuning.ranges import FLAGS, SHOWN, real, whole
+from train.tuning.reports import report_names
 from train.tuning.yamlfile import Scalar, read_options_file
 
 STAGES = (0, 1, 2, 3)  # of ZeRO; `train.tuning.zero` says what each shares
@@ -140,7 +141,7 @@ class ParallelOptions:
 class OutputOptions:
     """What is written, how often, and what is gone on from."""
 
-    output_dir: str = option("folder of checkpoints, log and settings", "outputs/sft", expanduser)
+    output_dir: str = option("folder of checkpoints, logs and settings", "outputs/sft", expanduser)
     save_dtype: str | None = option(
         "dtype of saved weights (default: what training computes in)", choices=tuple(DTYPES)
     )
@@ -149,6 +150,11 @@ class OutputOptions:
     eval_steps: int = option("steps between evaluations", 500, whole(1))
     logging_steps: int = option("steps between printed lines", 1, whole(1))
     resume: str = option("auto, none or a checkpoint folder", "auto", expanduser)
+    report_to: str = option(
+        "where figures go: csv, always; tensorboard, swanlab; with commas between",
+        "csv",
+        report_names,
+    )
     dry_run: bool = option("print the plan and stop", False)
 
 
@@ -169,7 +175,7 @@ class Options:
     output: OutputOptions = group()
 
     def settings(self) -> dict[str, Any]:
-        """Every option by its own name, for settings.json."""
+        """Every option by its own name, for settings.yaml and reports."""
         groups = asdict(self)
         flat = {"config": groups.pop("config")}
         for fields in groups.values():

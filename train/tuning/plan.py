@@ -49,7 +49,7 @@ def describe_plan(
             f"parameters {total:,}, of which {trained:,} are trained",
             f"memory     {memory / GIB:.2f} GiB a process for weights, gradients and optimizer "
             f"in float32 at ZeRO stage {stage}; activations come on top",
-            f"files      {output.output_dir}: log.csv, settings.json, every {output.save_steps} "
+            f"files      {output.output_dir}: log.csv, settings.yaml, every {output.save_steps} "
             f"steps a checkpoint of at most {saved:.2f} GiB, {output.save_total_limit} kept",
         ]
     )

@@ -33,7 +33,6 @@ REFUSED = {
     "deepspeed": "--ms_zero_stage says what processes share",
     "jit_level": "--mode says whether the step is compiled; leave it out",
     "max_device_memory": "--dry_run says what a run needs; leave it out",
-    "report_to": "log.csv in --output_dir has every step; leave it out",
 }
 
 

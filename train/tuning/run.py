@@ -13,7 +13,6 @@ from emu3.cli.shell import INTERRUPTED
 from emu3.configfile import read_config
 from emu3.errors import InputError
 from emu3.estimate import WIDTHS
-from emu3.files import write_json
 from emu3.hub import CONFIG, checkpoint_folder
 from emu3.locks import locked_folder
 from emu3.mllm import Emu3Config, Emu3ForCausalLM, Emu3Tokenizer
@@ -29,15 +28,19 @@ from train.tuning.lora import adapt, is_adapter
 from train.tuning.options import ModelOptions, Options
 from train.tuning.plan import describe_plan
 from train.tuning.ranges import LARGEST_COUNT
+from train.tuning.reports import require_reports
 from train.tuning.states import checksum
 from train.tuning.trainer import Trainer
+from train.tuning.yamlfile import write_options_file
 from train.tuning.zero import share_weights
 
+SETTINGS = "settings.yaml"
 LOOKED_AT = 256  # samples of a source, before a run begins
 
 
 def plan_or_train(options: Options) -> int:
     """Plan or train; returns the exit code."""
+    require_reports(options.output.report_to)
     options = with_mode(options)
     path, parallel, seed = options.model.model_name_or_path, options.parallel, options.schedule.seed
     config = _start_config(path)
@@ -89,8 +92,11 @@ def train(
             layer.recompute()
     trainer = Trainer(options, model, tokenizer, shapes, start, data, eval_data, steps, mesh)
     if trainer.leads:
-        output = Path(options.output.output_dir)
-        write_json(output / "settings.json", options.settings())
+        settings = options.settings()
+        remark = (
+            f"All options of this run, which --config starts again; from {settings.pop('config')}"
+        )
+        write_options_file(Path(options.output.output_dir) / SETTINGS, remark, settings)
     trainer.run()
     return INTERRUPTED if trainer.stopping else 0
 

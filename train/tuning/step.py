@@ -15,7 +15,7 @@ from emu3.nn.masked import MASKED
 from emu3.parallel.collectives import Sum
 from emu3.parallel.mesh import Mesh
 from train.tuning.adam import kernel_epsilon
-from train.tuning.loss import HeadLoss
+from train.tuning.loss import HeadLoss, HeadScores
 from train.tuning.zero import Unit
 
 
@@ -68,6 +68,21 @@ class SummedLoss(PackedRows):
         """The inputs of `hidden_at`, labels (N,) as in train.data.samples -> () float32."""
         hidden = self.hidden_at(ids, positions, branches, places)
         return self.head_loss(hidden, self.model.lm_head.whole(), labels)[0]
+
+
+class SummedScores(PackedRows):
+    """What an evaluation counts of this process's labels."""
+
+    def __init__(self, model: Emu3ForCausalLM, length: int) -> None:
+        super().__init__(model, length)
+        self.head_scores = HeadScores()
+
+    def construct(
+        self, ids: Tensor, positions: Tensor, branches: Tensor, places: Tensor, labels: Tensor
+    ) -> Tensor:
+        """As `SummedLoss` -> (2,) float32: the summed loss, and labels that were the likeliest."""
+        hidden = self.hidden_at(ids, positions, branches, places)
+        return self.head_scores(hidden, self.model.lm_head.whole(), labels)
 
 
 class Collect(nn.Cell):

@@ -20,9 +20,10 @@ from train.tuning import checkpoints, states
 from train.tuning.log import Figures, Log
 from train.tuning.lora import is_adapter, merged
 from train.tuning.options import Options
+from train.tuning.reports import open_reports
 from train.tuning.scaling import LossScaler
 from train.tuning.schedule import cosine_schedule
-from train.tuning.step import Collect, Reduce, SummedLoss, Totals, Update
+from train.tuning.step import Collect, Reduce, SummedLoss, SummedScores, Totals, Update
 from train.tuning.zero import make_units
 
 REFUSED_AT_MOST = 5  # steps in a row whose gradients are not finite
@@ -64,7 +65,8 @@ class Trainer:
         trained = {name: shapes[name] for unit in units for name in unit.names}
         self.states = states.States(units, trained, mesh)
         settings = train_data.settings
-        self.loss = SummedLoss(model, padded_length(settings.max_length, settings, mesh))
+        length = padded_length(settings.max_length, settings, mesh)
+        self.loss, self.scores = SummedLoss(model, length), SummedScores(model, length)
         self.collect = Collect(self.loss, parameters, units, parallel.mode).set_train(True)
         self.reduce = Reduce(units, mesh)
         betas = (schedule.adam_beta1, schedule.adam_beta2)
@@ -106,8 +108,11 @@ class Trainer:
 
     def _run(self, step: int) -> int:
         saved = step
-        log = Log(self.output, step, self.steps) if self.leads else None
-        output = self.options.output
+        options, output = self.options, self.options.output
+        log = None
+        if self.leads:
+            reports = open_reports(output.report_to, self.output, step, options.settings())
+            log = Log(self.output, step, self.steps, reports)
         while step < self.steps and not self.stopping:
             batches = self._batches(step)
             if batches is None:
@@ -122,13 +127,14 @@ class Trainer:
                 self._forget_oldest()
             last = step == self.steps or self.stopping
             if self.eval_data and (step == self.steps or step % output.eval_steps == 0):
-                loss = self._evaluate()
+                scores = self._evaluate()
                 if log:
-                    log.add_evaluation(step, loss)
+                    log.add_evaluation(step, *scores)
             if last or (good and step % output.save_steps == 0):
                 path = self._save(step)
                 saved = step
                 if log:
+                    log.draw()
                     log.say(f"saved {path}")
         if not self.scaler.refused:
             self._forget_oldest()
@@ -202,19 +208,19 @@ class Trainer:
         loss = float(totals.loss) / float(totals.labels) if totals.labels else math.nan
         return Figures(loss, length, tokens * self.mesh.world.size), bool(totals.stop > 0)
 
-    def _evaluate(self) -> float:
-        """Mean loss of every held-back label; no caption is dropped."""
+    def _evaluate(self) -> tuple[float, float]:
+        """Mean loss of every held-back label, and the share that was likeliest; no caption is
+        dropped."""
         # Without dropout both modes are one; changing it would compile the step anew.
-        training = not self.model.config.attention_dropout
-        self.loss.set_train(training)
-        loss, labels = np.float32(0), 0
+        self.scores.set_train(not self.model.config.attention_dropout)
+        totals = np.zeros(3, np.float32)
         for index in range(self.eval_data.passes):
             batch = self.eval_data.batch(index)
-            loss += self.loss(*batch.tensors()).asnumpy()
-            labels += batch.label_count
+            totals[:2] += self.scores(*batch.tensors()).asnumpy()
+            totals[2] += batch.label_count
         self.loss.set_train(True)
-        totals = Totals(*self.reduce.sum(Totals(loss, labels, 0).tensor()).asnumpy())
-        return float(totals.loss / max(1.0, totals.labels))
+        loss, right, labels = self.reduce.sum(Tensor(totals)).asnumpy()
+        return float(loss / max(1.0, labels)), float(right / max(1.0, labels))
 
     def _resume(self) -> int:
         """Restore the state to go on from; returns the steps done so far."""

@@ -4,13 +4,15 @@ The events of its parser are read one by one and bounded, and nothing is constru
 what the same texts mean on the command line, and nesting or aliases cost no memory.
 """
 
-from collections.abc import Iterator
+import json
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import yaml
 
 from emu3.errors import InputError
+from emu3.files import atomic_path
 
 LARGEST_BYTES = 2**20
 NOTHING = ("", "~", "null", "Null", "NULL")
@@ -43,6 +45,16 @@ def read_options_file(path: Path) -> dict[str, Scalar | list[Scalar]]:
         if isinstance(error, InputError):
             raise
         raise InputError(f"{path} is no YAML: {error}; change --config") from None
+
+
+def write_options_file(path: Path, remark: str, options: Mapping[str, Any]) -> None:
+    """Write options so that `read_options_file` gives them back, below a remark of one line."""
+    lines = [f"# {remark}"]
+    lines += [f"{name}: {json.dumps(value, ensure_ascii=False)}" for name, value in options.items()]
+    text = "\n".join(lines) + "\n"
+    with atomic_path(path) as temporary:
+        # Bytes of a file's name that are no UTF-8 are escaped as both JSON and YAML do.
+        temporary.write_bytes(text.encode("utf-8", "backslashreplace"))
 
 
 def _text(path: Path) -> str:

@@ -193,14 +193,21 @@ def test_a_prefix_may_be_absolute_or_relative_to_the_list(tmp_path, absolute):
 
 
 def test_a_full_disk_is_named_and_leaves_nothing_behind(tmp_path, monkeypatch):
-    def fill(objects, name, append_dict):
-        Path(name).with_suffix(".tmp").touch()  # as MindSpore does
+    def fill(path, content):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(ms, "save_checkpoint", fill)
+    monkeypatch.setattr(Path, "write_bytes", fill)
     with pytest.raises(InputError, match=r"a\.ckpt: No space"):
         write_feature(tmp_path, Feature("a", CODES, "text"))
     assert not list((tmp_path / "feature").iterdir())
+
+
+def test_mindspore_reads_what_is_written(tmp_path):
+    turns = [("first", "one"), ("what?", "画" * 300)]
+    name = write_feature(tmp_path, Feature("a", CODES, "what?", "画" * 300, turns=turns))
+    values = ms.load_checkpoint(str(tmp_path / "feature" / name))
+    np.testing.assert_array_equal(values["images"].asnumpy(), CODES, strict=True)
+    assert values["response"] == "画" * 300 and bool(values["independent"].asnumpy()) is True
 
 
 def test_a_missing_file_is_named(tmp_path):

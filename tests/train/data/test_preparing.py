@@ -198,8 +198,8 @@ def test_a_dead_worker_is_named(data, vision, monkeypatch, capsys):
         raise BrokenProcessPool
 
     monkeypatch.setattr(encoding.ImageReader, "batches", die)
-    assert prepare(data, vision) == 2
-    assert "--workers" in capsys.readouterr().err
+    assert prepare(data, vision, "--workers", "2") == 2
+    assert "lower --workers 2" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("command", [prepare_vision_data, prepare_vqa_data, prepare_text_data])

@@ -14,7 +14,7 @@ from emu3.tokenizer import Emu3VisionVQConfig, Emu3VisionVQModel
 from tests.support import randomised
 from tests.train.mini.runs import LANGUAGE, pynative_commands, rows_of, train_language
 from train.mini.adamw import AdamW
-from train.mini.scene_features import Encode
+from train.mini.scene_codes import Encode
 from train.mini.vision_step import TeachStep, TrainStep
 
 CODES, SIDE = 7, 8  # of the codebook; pixels of a picture

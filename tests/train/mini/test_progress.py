@@ -2,6 +2,7 @@
 
 from train.mini import progress
 from train.mini.progress import Options, run
+from train.tuning import curves
 
 
 def test_a_page_before_anything_is_trained_and_one_with_curves(tmp_path):
@@ -13,5 +14,5 @@ def test_a_page_before_anything_is_trained_and_one_with_curves(tmp_path):
     run(Options(output=str(tmp_path)))
     assert "losses_vision.png" in (tmp_path / "progress.html").read_text()
     losses = progress.read_log(log)
-    assert progress.curves(losses).size == (640, 480)
+    assert curves.curves(losses).size == (640, 480)
     assert losses["naming"][-1] == (89, 0.1)

@@ -70,6 +70,19 @@ def test_descriptions_need_no_vision_tokenizer(tmp_path):
     assert prepare_scene_data.main([*arguments, "--output", str(tmp_path), "--tasks", "text"]) == 0
 
 
+def test_processes_draw_what_one_draws(tmp_path):
+    arguments = ["--scenes", "40", "--held-back", "1", "--codes", "named", "--tasks", "t2i"]
+    arguments += ["--wordings", "2", "--batch", "1"]
+    for workers in "12":
+        output = ["--output", str(tmp_path / workers), "--workers", workers]
+        assert prepare_scene_data.main([*arguments, *output]) == 0
+    one, two = (
+        [path.read_bytes() for path in sorted((tmp_path / workers / "t2i/feature").iterdir())]
+        for workers in "12"
+    )
+    assert one == two and len(one) == 1
+
+
 def test_scenes_drawn_otherwise_are_not_mixed(tmp_path, capsys):
     arguments = ["--codes", "named", "--scenes", "2", "--held-back", "1", "--wordings", "1"]
     arguments += ["--output", str(tmp_path / "scenes")]

@@ -2,7 +2,7 @@
 
 import pytest
 
-from train.tuning.log import COLUMNS, Log, forget_from
+from train.tuning.log import COLUMNS, Figures, Log, forget_from
 
 HEAD = (",".join(COLUMNS) + "\n").encode()
 ONE, TWO, THREE = b"1,0.5,1,1,1,1\n", b"2,0.4,1,1,1,1\n", b"3,0.3,1,1,1,1\n"
@@ -40,3 +40,14 @@ def test_a_terminal_that_is_gone_does_not_end_the_run(tmp_path, monkeypatch):
     log = Log(tmp_path, 0, 1)
     log.say("one")
     log.say("two")
+
+
+def test_the_time_left_does_not_count_the_first_step_which_compiles(tmp_path, monkeypatch, capsys):
+    seconds = iter([0.0, 100.0, 101.0, 102.0])
+    monkeypatch.setattr("train.tuning.log.time.monotonic", lambda: next(seconds))
+    log = Log(tmp_path, 0, 10)
+    for step in (1, 2, 3):
+        log.add(step, Figures(1.0, 1.0, 8), 0.1, show=True)
+    lines = capsys.readouterr().out.splitlines()
+    assert "left" not in lines[0] and lines[1].endswith("0:00:08 left")
+    assert lines[2].endswith("0:00:07 left")

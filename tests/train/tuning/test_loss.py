@@ -6,7 +6,7 @@ import pytest
 from mindspore import Parameter, Tensor, nn
 
 from emu3.mllm.modeling_emu3 import IGNORED_LABEL
-from train.tuning.loss import HeadLoss
+from train.tuning.loss import HeadLoss, HeadScores
 
 N, C, V = 40, 12, 30
 
@@ -70,3 +70,13 @@ def test_without_labels_the_loss_and_its_gradients_are_zero():
     loss, (by_hidden, by_weight) = gradient(Tensor(hidden), Tensor(none))
     assert float(loss) == 0
     assert not by_hidden.asnumpy().any() and not by_weight[0].asnumpy().any()
+
+
+@pytest.mark.parametrize("logits_at_once", [2**20, V * 7, 1])
+def test_evaluation_counts_the_loss_and_the_likeliest_in_chunks_of_any_size(logits_at_once, mode):
+    hidden, weight, labels = inputs()
+    likeliest = (hidden @ weight.T).argmax(1)
+    labels[1::5] = likeliest[1::5]
+    scores = HeadScores(logits_at_once)(Tensor(hidden), Tensor(weight), Tensor(labels)).asnumpy()
+    np.testing.assert_allclose(scores[0], expected(hidden, weight, labels)[0], rtol=1e-6)
+    assert scores[1] == (likeliest == labels).sum() >= N // 5
