@@ -82,7 +82,7 @@ def measured(
             resolution=f"{prefix} tokens before",
             rate=options.sequences * window,
             unit="places/s",
-            extra={"times one place": f"{timings[form, 1].ratio(timing) ** -1:.2f}"},
+            extra={"times one place": f"{timings[form, 1].ratio(timing):.2f}"},
         )
         for (form, window), timing in timings.items()
     ]
