@@ -7,8 +7,7 @@ D head width.
 import mindspore as ms
 from mindspore import Tensor, nn, ops
 
-from emu3.nn.dropout import drop_settings
-from emu3.nn.kernels.operators import on_cpu, operator
+from emu3.nn.kernels.operators import drop_settings, on_cpu, operator
 from emu3.nn.masked import dropped
 
 

@@ -1,11 +1,10 @@
 """Dropout in any dtype of the network."""
 
 import mindspore as ms
-import numpy as np
 from mindspore import Tensor, mint, nn, ops
 
 from emu3 import runtime
-from emu3.nn.kernels.operators import on_cpu, operator
+from emu3.nn.kernels.operators import drop_settings, on_cpu, operator
 
 
 class Dropout(nn.Cell):
@@ -31,11 +30,6 @@ class Dropout(nn.Cell):
         if self.training and self.p > 0:
             return mint.nn.functional.dropout(x, self.p)
         return x
-
-
-def drop_settings(p: float) -> Tensor:
-    """What kernels that drop are told, (2,) int32: a share of 2^32, and a seed."""
-    return Tensor(np.array([round(p * 2**32), ms.get_seed() or 0], np.uint32).view(np.int32))
 
 
 @on_cpu

@@ -12,7 +12,9 @@ from collections.abc import Callable
 from functools import cache, wraps
 from pathlib import Path
 
-from mindspore import ops
+import mindspore as ms
+import numpy as np
+from mindspore import Tensor, ops
 
 from emu3 import runtime
 from emu3.errors import InputError
@@ -57,3 +59,9 @@ def library() -> Path | None:
     except InputError as error:
         runtime.notice(f"{error}; computing with slower operators")
         return None
+
+
+def drop_settings(p: float) -> Tensor:
+    """What kernels that drop are told, (2,) int32: a share of 2^32, and a seed."""
+    share = min(round(p * 2**32), 2**32 - 1)
+    return Tensor(np.array([share, ms.get_seed() or 0], np.uint32).view(np.int32))
