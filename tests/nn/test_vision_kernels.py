@@ -60,6 +60,9 @@ CASES = {
     "convolution of one pixel": lambda: convolution((1, 20, 1, 1), 3, 3),
     "convolution of each pixel": lambda: convolution((2, 9, 4, 5), 17, 1),
     "strips of a convolution": lambda: convolution((3, 17, 40, 37), 66, 3),
+    "tiles of a convolution": lambda: convolution((2, 19, 9, 13), 35, 3),
+    "tiles of a wide convolution": lambda: convolution((1, 16, 3, 263), 18, 3),
+    "tiles of a long convolution": lambda: convolution((1, 16, 150, 2), 16, 3),
     "doubled": lambda: (DoublePixels(), [numbers(2, 3, 5, 7)]),
 }
 

@@ -3,11 +3,13 @@
 // A strip of rows with its edges is copied into rows `wide` = w + side - 1 long. There the numbers
 // that one tap of the kernel meets are a shifted copy of the strip, so that products run along it
 // with no columns to build; what stands between two rows of the output is computed and dropped.
+// Kernels of 3 x 3 on maps and channels that are not too few go another way, see winograd.h.
 
 #include <vector>
 
 #include "team.h"
 #include "tiles.h"
+#include "winograd.h"
 
 namespace {
 
@@ -100,6 +102,8 @@ void convolve_strip(const Shape &size, const float *strip, const int64_t *at, co
 // x (b, in, h, w), weight (out, in, side, side), bias (out) or none -> out (b, out, h, w).
 void convolve(const Shape &size, const float *x, const float *weight, const float *bias,
               float *out) {
+  const winograd::Shape maps{size.batch, size.in, size.out, size.height, size.width};
+  if (winograd::fits(size.side, maps)) return winograd::convolve(maps, x, weight, bias, out);
   const std::vector<int64_t> table = offsets(size, size.in);
   const int64_t *at = table.data(), line = size.panels() * PANEL;
   Team::get().run(size.batch * size.strips(), [=](int64_t piece) {
