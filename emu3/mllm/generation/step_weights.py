@@ -21,7 +21,7 @@ class StepWeights:
     def __init__(self, model) -> None:
         layers = model.model.layers
         size = sum(p.nbytes for layer in layers for p in layer.get_parameters())
-        self.fused = size <= FUSE_BELOW_BYTES and model.weights == "float32"
+        self.fused = size <= FUSE_BELOW_BYTES and layers[0].self_attn.q_proj.stored is None
         self._joined: list[tuple[Parameter, list[Parameter]]] = []
         self._all_rows = model.lm_head.parts()
         self._heads: dict[tuple[int, int], tuple[Parameter, ...]] = {}

@@ -80,7 +80,8 @@ def test_each_task_of_encoded_scenes_says_which_codebook_made_its_codes(scenes):
 
 
 def test_preparing_again_writes_nothing_new(scenes, vision):
-    path = list_files(scenes / "t2i" / "list" / "train.json", "--data")[0]
+    path = list_files(scenes / "t2i" / "list" / "train.json", "--data")[0].parent
+    assert path.suffix == ".zip"
     before = path.stat().st_mtime_ns
     prepare_scenes(vision, scenes)
     assert path.stat().st_mtime_ns == before
