@@ -208,3 +208,23 @@ def write_json(path: Path, content: dict[str, Any]) -> None:
     with atomic_path(path) as temporary:
         text = json.dumps(content, indent=2, ensure_ascii=False)
         temporary.write_text(text + "\n", encoding="utf-8")
+
+
+def note_settings(folder: Path, settings: dict) -> None:
+    """Note what is made in a command's own `folder`, or see that it goes on with the same.
+
+    Raises:
+        InputError: what is there was made from other settings; names one.
+    """
+    path = folder / "settings.json"
+    settings = json.loads(json.dumps(settings))
+    if not path.exists():
+        write_json(path, settings)
+        return
+    before = read_json(path, "change --output")
+    odd = next((key for key in settings | before if settings.get(key) != before.get(key)), None)
+    if odd is not None:
+        raise InputError(
+            f"{folder} holds results for {odd} {shown(before.get(odd))}, not "
+            f"{shown(settings.get(odd))}; allowed: the same, to go on; change --output"
+        )

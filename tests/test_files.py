@@ -11,6 +11,7 @@ import pytest
 from emu3.errors import InputError
 from emu3.files import (
     atomic_path,
+    note_settings,
     numbered_path,
     own_folder,
     place_new,
@@ -73,3 +74,10 @@ def test_a_full_disk_names_the_file(tmp_path):
 def test_what_is_no_regular_file_is_refused(path):
     with pytest.raises(InputError, match=r"change --prompt-file"):
         require_file(path, "text", "--prompt-file")
+
+
+def test_a_folder_is_gone_on_with_under_the_same_settings_alone(tmp_path):
+    note_settings(tmp_path, {"seed": 0, "size": (1, 2)})
+    note_settings(tmp_path, {"seed": 0, "size": (1, 2)})
+    with pytest.raises(InputError, match=r"seed 0, not 1; .*change --output"):
+        note_settings(tmp_path, {"seed": 1, "size": (1, 2)})

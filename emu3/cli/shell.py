@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import fields, is_dataclass
 from types import NoneType, UnionType
-from typing import Any, TypeVar, get_args, get_origin, get_type_hints
+from typing import Any, NamedTuple, TypeVar, get_args, get_origin, get_type_hints
 
 from emu3.errors import InputError, shown
 
@@ -149,14 +149,41 @@ def command(
     return build_parser, main
 
 
-def run_subcommand(parser: argparse.ArgumentParser, arguments: Sequence[str] | None) -> int:
-    """The exit code of a command whose subparsers have defaults `run` and `kind`."""
+class Subject(NamedTuple):
+    """One of a command's subjects: in words, its options, and what runs with them."""
 
-    def work() -> int | None:
-        parsed = parser.parse_args(arguments)
-        return parsed.run(read_options(parsed.kind, parsed))
+    what: str
+    kind: type
+    run: Callable[[Any], int | None]
 
-    return guarded(work, parser.prog)
+
+def command_of(
+    program: str, description: str, verb: str, subjects: Mapping[str, Subject]
+) -> tuple[Callable[[], Parser], Callable[..., int]]:
+    """`build_parser` and `main`, as of `command`, of `python -m <program> SUBJECT [OPTION ...]`.
+
+    verb: what is done with a subject, before its words where they do not say so; or "".
+    """
+
+    def build_parser() -> Parser:
+        parser = Parser(prog=program, description=description)
+        rows = parser.add_subparsers(required=True, metavar="WHAT")
+        for name, subject in subjects.items():
+            words = f"{verb} {subject.what}".strip()
+            words = f"{words[0].upper()}{words[1:]}."
+            own = rows.add_parser(name, help=subject.what, description=words)
+            add_options(own, subject.kind)
+            own.set_defaults(subject=subject)
+        return parser
+
+    def main(arguments: Sequence[str] | None = None) -> int:
+        def work() -> int | None:
+            parsed = build_parser().parse_args(arguments)
+            return parsed.subject.run(read_options(parsed.subject.kind, parsed))
+
+        return guarded(work, program)
+
+    return build_parser, main
 
 
 def guarded(work: Callable[[], int | None], program: str) -> int:

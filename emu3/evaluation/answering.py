@@ -24,8 +24,8 @@ from emu3.cli.shell import Interrupted
 from emu3.cli.vqa import encoded
 from emu3.errors import InputError, shown
 from emu3.evaluation.scores import accuracy
-from emu3.evaluation.suites import note_settings, read_lines
-from emu3.files import atomic_path, own_folder, parse_object, write_json
+from emu3.evaluation.suites import read_lines
+from emu3.files import atomic_path, note_settings, own_folder, parse_object, write_json
 from emu3.images import open_image
 from emu3.loading import check_same_codes, load_language, load_vision, read_configs
 from emu3.options import group, option, path_text, plain_text, whole

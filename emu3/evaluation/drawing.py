@@ -18,8 +18,8 @@ from emu3.cli.outputs import Progress, Stopwatch, save_picture
 from emu3.cli.room import chosen_weights, width_of
 from emu3.cli.shell import Interrupted
 from emu3.errors import InputError
-from emu3.evaluation.suites import SUITES, Prompt, note_settings
-from emu3.files import own_folder
+from emu3.evaluation.suites import SUITES, Prompt
+from emu3.files import note_settings, own_folder
 from emu3.mllm.generation.events import PrefillPart, RowDone
 from emu3.options import group, option, path_text, whole
 from emu3.pipeline import DrawSettings, Picture, PictureSize, TextToImage, in_lists

@@ -20,8 +20,7 @@ from emu3.cli.room import require_room_for_pixels
 from emu3.cli.shell import Interrupted
 from emu3.errors import InputError, about
 from emu3.evaluation.distances import PeerOptions, distances
-from emu3.evaluation.suites import note_settings
-from emu3.files import own_folder, write_json
+from emu3.files import note_settings, own_folder, write_json
 from emu3.images import open_image
 from emu3.loading import load_vision
 from emu3.options import group, option, path_text, whole

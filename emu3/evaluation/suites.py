@@ -18,7 +18,7 @@ from typing import Protocol
 from PIL import Image
 
 from emu3.errors import InputError, shown
-from emu3.files import atomic_path, read_json, require_file, write_json
+from emu3.files import atomic_path, parse_object, read_json, require_file
 from emu3.images import open_image
 from emu3.options import words
 
@@ -166,15 +166,9 @@ def read_lines(path: Path, flag: str) -> list[tuple[int, dict]]:
     require_file(path, "file", flag)
     found = []
     for number, line in enumerate(_read(path, flag).split("\n"), 1):
-        if not line.strip():
-            continue
-        try:
-            record = json.loads(line)
-        except (ValueError, RecursionError) as error:
-            raise InputError(f"{path}, line {number} is no JSON: {error}; change {flag}") from None
-        if not isinstance(record, dict):
-            raise InputError(f"{path}, line {number}: no JSON object; change {flag}")
-        found.append((number, record))
+        if line.strip():
+            what = f"{path}, line {number}"
+            found.append((number, parse_object(line.encode(), what, f"change {flag}")))
     if not found:
         raise InputError(f"{path} holds no line of JSON; change {flag}")
     return found
@@ -201,24 +195,4 @@ def _check_name(name: object, where: object) -> None:
         raise InputError(
             f"{where}: name {shown(name)}; allowed: a file's name of letters, digits, _ . -; "
             f"change {FLAG}"
-        )
-
-
-def note_settings(folder: Path, settings: dict) -> None:
-    """Note what pictures in `folder` are made from, or see that it is the same as before.
-
-    Raises:
-        InputError: they were made from other settings; names one.
-    """
-    path = folder / "settings.json"
-    settings = json.loads(json.dumps(settings))
-    if not path.exists():
-        write_json(path, settings)
-        return
-    before = read_json(path, "change --output")
-    odd = next((key for key in settings | before if settings.get(key) != before.get(key)), None)
-    if odd is not None:
-        raise InputError(
-            f"{folder} holds results for {odd} {shown(before.get(odd))}, not "
-            f"{shown(settings.get(odd))}; allowed: the same, to go on; change --output"
         )

@@ -8,7 +8,7 @@ from PIL import Image
 from emu3 import bundled
 from emu3.errors import InputError
 from emu3.evaluation.drawing import BUNDLED
-from emu3.evaluation.suites import SUITES, in_a_square, note_settings
+from emu3.evaluation.suites import SUITES, in_a_square
 
 
 def content(tmp_path, text: str):
@@ -69,10 +69,3 @@ def test_pictures_stand_in_a_square_from_left_to_right(count, size):
     columns = size[0] // 2
     for n in range(count):
         assert square.getpixel((n % columns * 2 + 1, n // columns * 3 + 2)) == (n, 0, 0)
-
-
-def test_a_folder_is_gone_on_with_under_the_same_settings_alone(tmp_path):
-    note_settings(tmp_path, {"seed": 0, "size": (1, 2)})
-    note_settings(tmp_path, {"seed": 0, "size": (1, 2)})
-    with pytest.raises(InputError, match=r"seed 0, not 1; .*change --output"):
-        note_settings(tmp_path, {"seed": 1, "size": (1, 2)})

@@ -1,7 +1,8 @@
 """Runs that may be stopped: one resume file, and the steps that write it."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +65,17 @@ class Run:
                     saved = now
                 if last:
                     return
+
+    def steps_with(self, make: Callable[[int], Any]) -> Iterator[tuple[int, Any]]:
+        """Numbers of the steps left, and what `make` gives for each: the next one is made beside.
+
+        make: what a step learns from, by its number; NumPy alone.
+        """
+        with ThreadPoolExecutor(1) as beside:
+            coming = beside.submit(make, self.done)
+            for step in self.steps():
+                batch, coming = coming.result(), beside.submit(make, step + 1)
+                yield step, batch
 
     def finish(self) -> None:
         """Leave an empty file FINISHED in the output folder once the last step is done.

@@ -6,7 +6,8 @@ import pytest
 from mindspore import Parameter, Tensor, nn
 
 from emu3.errors import InputError
-from train.mini.runs import load_state, save_state
+from train.mini.options import RunOptions
+from train.mini.runs import Run, load_state, save_state
 
 
 class Pair(nn.Cell):
@@ -36,3 +37,11 @@ def test_a_truncated_state_is_refused(tmp_path):
     path.write_bytes(path.read_bytes()[:-4])
     with pytest.raises(InputError, match="cannot read"):
         load_state(path, Pair(1))
+
+
+def test_each_step_gets_its_own_batch(tmp_path):
+    options = RunOptions(output=str(tmp_path), state=str(tmp_path / "s.safetensors"))
+    run = Run(options, 3, Pair(1))
+    assert list(run.steps_with(lambda step: 10 * step)) == [(0, 0), (1, 10), (2, 20)]
+    run = Run(options, 5, Pair(1))
+    assert list(run.steps_with(lambda step: 10 * step)) == [(3, 30), (4, 40)]

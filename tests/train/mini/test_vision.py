@@ -2,11 +2,18 @@
 
 import numpy as np
 import pytest
-from mindspore import Tensor
+from mindspore import Tensor, ops
 
 from emu3.errors import InputError
 from train.mini.vision.data import Drawn, Seen
-from train.mini.vision.step import DrawStep, NameStep, frames_of
+from train.mini.vision.step import (
+    NEARNESS,
+    SHARPNESS,
+    DrawStep,
+    NameStep,
+    NamingLoss,
+    frames_of,
+)
 from train.mini.vision.training import new_model
 
 CONFIG = "configs/emu3_mini2_vision.json"
@@ -59,3 +66,23 @@ def test_a_frame_does_not_depend_on_moments_long_past(trained):
     later = trained.decode(Tensor(codes)).asnumpy()[0, 16:]
     short = trained.decode(Tensor(codes[:, 2:])).asnumpy()[0, 8:]
     np.testing.assert_allclose(later, short, atol=1e-4)
+
+
+def test_the_naming_loss_is_cross_entropy_by_distance_plus_squared_distance():
+    rng = np.random.default_rng(0)
+    vectors, table = rng.normal(size=(5, 3)), rng.normal(size=(7, 3))
+    names = np.array([0, 6, 2, 2, 5], np.int32)
+    distances = ((vectors[:, None] - table[None]) ** 2).sum(-1)
+    shares = np.exp(-SHARPNESS * distances)
+    shares = shares / shares.sum(1, keepdims=True)
+    expected = -np.log(shares[np.arange(5), names]).mean()
+    expected += NEARNESS * distances[np.arange(5), names].mean()
+    inputs = Tensor(vectors.astype(np.float32)), Tensor(table.astype(np.float32)), Tensor(names)
+    assert float(NamingLoss()(*inputs)) == pytest.approx(expected, rel=1e-4)
+
+
+def test_vectors_near_their_names_make_the_naming_loss_sharper():
+    table = Tensor(np.eye(3, dtype=np.float32))
+    loss, names = NamingLoss(), Tensor(np.arange(3, dtype=np.int32))
+    slope = ops.grad(loss, grad_position=None, weights=loss.sharpness)
+    assert float(slope(table, table, names)) < 0 < float(slope(1 - table, table, names))

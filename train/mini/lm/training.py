@@ -53,8 +53,7 @@ def train(options: LmOptions) -> None:
     forget_from(log, run.done)
     with log.open("a", newline="", buffering=1) as file:
         writer = csv.writer(file)
-        for step in run.steps():
-            batch, *wanted = rows.at(step)
+        for step, (batch, *wanted) in run.steps_with(rows.at):
             arrays = (batch.ids, batch.positions, batch.branches, batch.places, *wanted)
             cell.set_train(step < options.steps * (1 - options.careful))
             lr = Tensor(rate(step), ms.float32)

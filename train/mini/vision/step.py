@@ -3,6 +3,7 @@
 Shapes: b items, s pixels along a side, c cells, n = b * c * c names, k frames of a clip.
 """
 
+import mindspore as ms
 import numpy as np
 from mindspore import Parameter, ParameterTuple, Tensor, nn, ops
 
@@ -11,24 +12,31 @@ from emu3.tokenizer import Emu3VisionVQModel
 from train.mini.adamw import AdamW
 
 COMMITMENT = 0.25
-SHARPNESS = 4.0  # of the naming loss: logits are -SHARPNESS * squared distance
+SHARPNESS = 0.5  # of the naming loss at first: logits are -sharpness * squared distance
+NEARNESS = 0.05  # weight of the squared distance to the right name's vector
 
 
 class NamingLoss(nn.Cell):
-    """Cross-entropy of the right name among all, by distance, plus the squared distance to it."""
+    """Cross-entropy of the right name among all, by distance, plus the squared distance to it.
+
+    How sharply distance tells is learnt beside: as sharp as the vectors are right. A fixed one
+    that suits the end punishes the beginning, when all distances are large.
+    """
 
     def __init__(self) -> None:
         super().__init__()
         self.matmul = ops.MatMul(transpose_b=True)
+        self.sharpness = Parameter(Tensor(np.log(SHARPNESS), ms.float32), name="log_sharpness")
 
     def construct(self, vectors: Tensor, table: Tensor, names: Tensor) -> Tensor:
-        """vectors (n, e), table (codes, e), names (n,) -> scalar; trains the vectors alone."""
+        """vectors (n, e), table (codes, e), names (n,) -> scalar; trains vectors and sharpness."""
         table = ops.stop_gradient(table)
         scores = 2 * self.matmul(vectors, table) - (table * table).sum(-1)
-        scores, _, sums = shifted_exp(SHARPNESS * scores)
+        scores, _, sums = shifted_exp(ops.exp(self.sharpness) * scores)
         chosen = ops.gather_elements(scores, 1, names.expand_dims(1))[:, 0]
         named = (ops.log(sums) - chosen).mean()
-        return named + ((vectors - ops.gather(table, names, 0)) ** 2).mean()
+        away = ((vectors - ops.gather(table, names, 0)) ** 2).sum(-1).mean()
+        return named + NEARNESS * away
 
 
 class NameStep(nn.Cell):
@@ -38,7 +46,8 @@ class NameStep(nn.Cell):
         super().__init__()
         self.model, self.naming = model, NamingLoss()
         trained = [*model.encoder.trainable_params(), *model.quant_conv.trainable_params()]
-        self.masks = present_only(trained)
+        self.masks = (*present_only(trained), None)
+        trained.append(self.naming.sharpness)
         self.optimizer = AdamW(trained, weight_decay=1e-4)
         self.gradient = ops.GradOperation(get_by_list=True)
 
@@ -89,7 +98,7 @@ class BothStep(nn.Cell):
 
     def __init__(self, name: NameStep, draw: DrawStep) -> None:
         super().__init__()
-        self.name, self.draw, self.model, self.naming = name, draw, name.model, NamingLoss()
+        self.name, self.draw, self.model, self.naming = name, draw, name.model, name.naming
         self.parameters = ParameterTuple([*name.optimizer.weights, *draw.optimizer.weights])
         self.count = len(name.optimizer.weights)
         self.gradient = ops.GradOperation(get_by_list=True)

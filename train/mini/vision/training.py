@@ -4,6 +4,7 @@ import csv
 from pathlib import Path
 
 import mindspore as ms
+import numpy as np
 from mindspore import Tensor, nn
 
 from emu3.configfile import config_of_sizes
@@ -62,18 +63,24 @@ class Course(nn.Cell):
         self.last_apart = self.last_cut + options.whole_steps
         self.last = self.last_apart + options.both_steps
 
-    def take(self, step: int, lr: float) -> dict[str, float]:
+    def batch(self, step: int) -> tuple[tuple[np.ndarray, ...], ...]:
+        """What each kind of step that is due learns from."""
+        seen, drawn = self.data[CUT if step < self.last_cut else WHOLE]
+        if step < self.last_apart:
+            return seen(step), drawn(step)
+        clean = Seen(self.options.run.seed + 1, seen.batch, seen.cells, other_hand=0.0)
+        return (clean.with_weights(step),)
+
+    def take(self, batch: tuple[tuple[np.ndarray, ...], ...], lr: float) -> dict[str, float]:
         """One step of each kind that is due; returns losses by name."""
+        kinds = {"naming": self.name, "drawing": self.draw}
+        if len(batch) == 1:
+            kinds = {"both": self.both}
         rate = Tensor(lr, ms.float32)
-        cells = CUT if step < self.last_cut else WHOLE
-        seen, drawn = self.data[cells]
-        if step >= self.last_apart:
-            clean = Seen(self.options.run.seed + 1, seen.batch, cells, other_hand=0.0)
-            loss, _ = self.both(*map(Tensor, clean.with_weights(step)), rate)
-            return {"both": float(loss)}
-        named, _ = self.name(*map(Tensor, seen(step)), rate)
-        rebuilt, _ = self.draw(*map(Tensor, drawn(step)), rate)
-        return {"naming": float(named), "drawing": float(rebuilt)}
+        return {
+            name: float(kind(*map(Tensor, arrays), rate)[0])
+            for (name, kind), arrays in zip(kinds.items(), batch)
+        }
 
 
 def train(options: VisionOptions) -> None:
@@ -86,8 +93,8 @@ def train(options: VisionOptions) -> None:
     forget_from(log, run.done)
     with log.open("a", newline="", buffering=1) as file:
         writer = csv.writer(file)
-        for step in run.steps():
-            losses = course.take(step, rate(step))
+        for step, batch in run.steps_with(course.batch):
+            losses = course.take(batch, rate(step))
             run.bar.set_postfix_str(" ".join(f"{k} {v:.3f}" for k, v in losses.items()))
             for name, loss in losses.items():
                 writer.writerow([step, name, f"{loss:.5f}"])
