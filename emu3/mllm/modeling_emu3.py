@@ -28,7 +28,7 @@ from emu3.mllm.rotary import causal_bias, positions_from_mask, rope_table
 from emu3.mllm.tokenization_emu3 import TOKENIZER_FILES
 from emu3.names import WEIGHTS
 from emu3.nn import ascend
-from emu3.nn.attention import Attend, Rotary, heads
+from emu3.nn.attention import Attend, Heads, Rotary
 from emu3.nn.dropout import Dropout
 from emu3.nn.linear import Embedding, Linear
 from emu3.nn.log_sum_exp import shifted_exp
@@ -74,7 +74,7 @@ class Attention(nn.Cell):
         self.head_dim = config.head_dim
         self.exchange = None  # set by emu3.parallel.sequence.share_sequence
         self.attention = runtime.resolve_attention(config._attn_implementation)
-        self.rotary = Rotary()
+        self.rotary, self.heads = Rotary(), Heads()
         self.attend = Attend(self.attention, config.attention_dropout)
         groups = config.num_key_value_heads * config.head_dim
         self.q_proj = Linear(width, width, sigma=sigma)
@@ -100,7 +100,7 @@ class Attention(nn.Cell):
         if last is not None:
             bias = bias[:, :, -last:]
         key = self.rotary(self.k_proj(x), cos, sin)
-        value = heads(self.v_proj(x), self.head_dim)
+        value = self.heads(self.v_proj(x), cos)
         if past_key is not None:
             key = ops.cat((past_key, key), 2)
             value = ops.cat((past_value, value), 2)

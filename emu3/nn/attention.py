@@ -24,6 +24,20 @@ class Rotary(nn.Cell):
         return self.kernel(x, cos, sin)
 
 
+class Heads(nn.Cell):
+    """`heads` of x (B, T, H * D), D as in cos (B or 1, T, D): MindSpore's transposes of them
+    take longer than the attention."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.kernel = heads_kernel()
+
+    def construct(self, x: Tensor, cos: Tensor) -> Tensor:
+        if self.kernel is None or x.dtype != ms.float32:
+            return heads(x, cos.shape[-1])
+        return self.kernel(x, cos)
+
+
 class Attend(nn.Cell):
     """`attend`, for many rows at a time, by a kernel of ours where there is one.
 
@@ -101,10 +115,23 @@ def rotary_kernel() -> ops.Custom | None:
     def bprop(x, cos, sin, out, dout):
         return back(dout, cos, sin), ops.zeros_like(cos), ops.zeros_like(sin)
 
-    def shape(x, cos, sin):
-        return x[0], x[2] // cos[2], x[1], cos[2]
+    return operator("rotary", _by_heads, lambda x, *_: x, bprop)
 
-    return operator("rotary", shape, lambda x, *_: x, bprop)
+
+@on_cpu
+def heads_kernel() -> ops.Custom | None:
+    """The same without turning."""
+    back = operator("heads_grad", lambda d: (d[0], d[2], d[1] * d[3]), lambda slope: slope)
+
+    def bprop(x, cos, out, dout):
+        return back(dout), ops.zeros_like(cos)
+
+    return operator("heads", _by_heads, lambda x, _: x, bprop)
+
+
+def _by_heads(x: tuple[int, ...], cos: tuple[int, ...], *_: object) -> tuple[int, ...]:
+    """Shape (B, H, T, D) of x (B, T, H * D) for cos (..., D)."""
+    return x[0], x[2] // cos[-1], x[1], cos[-1]
 
 
 @on_cpu

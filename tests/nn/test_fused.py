@@ -6,7 +6,7 @@ import pytest
 from mindspore import Tensor, nn, ops
 
 from emu3.nn import attention, forms, rmsnorm, swiglu
-from emu3.nn.attention import Attend, Rotary
+from emu3.nn.attention import Attend, Heads, Rotary
 from emu3.nn.kernels.library import loaded
 from emu3.nn.kernels.operators import library
 from emu3.nn.masked import MASKED
@@ -51,6 +51,7 @@ CASES = {
     "swiglu of many": lambda: (SwiGLU(), [numbers(90, 200), numbers(90, 200, seed=1)], ()),
     "rms norm": lambda: (RMSNorm(21, 1e-5), [numbers(3, 5, 21)], ()),
     "rms norm of many": lambda: (RMSNorm(64, 1e-5), [numbers(300, 64)], ()),
+    "heads": lambda: (Heads(), [numbers(2, 7, 30)], (numbers(1, 7, 10),)),
     "rotary": lambda: (Rotary(), [numbers(2, 7, 30)], (numbers(1, 7, 10), numbers(1, 7, 10))),
     "rotary by row": lambda: (
         Rotary(),

@@ -213,10 +213,10 @@ class Decoder:
             for _ in self.prefill():
                 pass
         done, self.prompted = self.prompted, None
-        source = Tensor(self.rows.source.astype(np.int32))
         self._enter(self.capacities.pop(0))
-        self._load([ops.gather(tensor, source, 0) for tensor in done.cache])
-        return self.current.step.score(ops.gather(done.hidden, source, 0), self.scalars.guidance)
+        hidden, *cache = self.rows.copies((done.hidden, *done.cache))
+        self._load(cache)
+        return self.current.step.score(hidden, self.scalars.guidance)
 
     def choose(self, logits: Tensor) -> None:
         """Take the next token from logits (N, V)."""

@@ -16,7 +16,7 @@ from collections.abc import Generator
 from dataclasses import dataclass
 
 import numpy as np
-from mindspore import Tensor, int32
+from mindspore import Tensor, int32, ops
 
 from emu3.arrays import as_numpy
 from emu3.errors import InputError
@@ -123,6 +123,13 @@ class Rows:
         if graph_mode():
             return -(-self.longest // GRAPH_SLOTS) * GRAPH_SLOTS
         return self.longest
+
+    def copies(self, tensors: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        """Of tensors (U, ...), what belongs to each row: (R, ...)."""
+        if np.array_equal(self.source, np.arange(len(self.prompts))):
+            return tensors
+        source = Tensor(self.source.astype(np.int32))
+        return tuple(ops.gather(tensor, source, 0) for tensor in tensors)
 
     def packed(self, slots: int) -> tuple[np.ndarray, np.ndarray]:
         """Ids and mask (U, P) int32 with every prompt at the right edge of P = `slots`."""

@@ -1,10 +1,10 @@
-// What several kernels compute on vectors: edges, largest, the exponential; and scratch memory.
+// What several kernels compute on vectors: edges, largest, the exponential.
 #pragma once
 
 #include <algorithm>
 #include <cmath>
-#include <cstdlib>
 
+#include "scratch.h"
 #include "vectors.h"
 
 inline void store(float *to, Floats values) { std::memcpy(to, &values, sizeof values); }
@@ -65,21 +65,6 @@ inline Floats exponential(Floats x) {
 }
 
 inline Floats sigmoid(Floats x) { return 1.0f / (1.0f + exponential(-x)); }
-
-// Floats on a cache line's edge, gone with the block that made them.
-class Scratch {
- public:
-  explicit Scratch(int64_t count)
-      : begin_((float *)std::aligned_alloc(64, size_t(count * 4 + 127) / 64 * 64)) {}
-  ~Scratch() { std::free(begin_); }
-  Scratch(Scratch &&other) : begin_(other.begin_) { other.begin_ = nullptr; }
-  Scratch(const Scratch &) = delete;
-  Scratch &operator=(const Scratch &) = delete;
-  float *get() const { return begin_; }
-
- private:
-  float *begin_;
-};
 
 inline int64_t product_of(const int64_t *shape, int axes) {
   int64_t all = 1;

@@ -55,8 +55,8 @@ Scratch turned(const Shape &size, const float *x) {
   Scratch to(size.batch * size.groups * panels * PANEL * d);
   Team::get().run(size.batch * size.groups * panels, [&](int64_t piece) {
     const int64_t key = piece % panels * PANEL;
-    pack_rows(x + (piece / panels * size.keys + key) * d, d,
-              std::min<int64_t>(PANEL, size.keys - key), d, PANEL, to.get() + piece * d * PANEL);
+    pack_rows<PANEL>(x + (piece / panels * size.keys + key) * d, d,
+                     std::min<int64_t>(PANEL, size.keys - key), d, to.get() + piece * d * PANEL);
   });
   return to;
 }

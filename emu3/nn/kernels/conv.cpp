@@ -147,7 +147,7 @@ void learn_tile(const float *strip, const int64_t *at, const float *slopes, int6
 void pack_slopes(const Shape &size, const float *slope, int64_t channels, int64_t rows, float *to) {
   const int64_t between = (size.side - 1) * PANEL;
   for (int64_t row = 0; row < rows; ++row, slope += size.width) {
-    pack_rows(slope, size.map(), channels, size.width, PANEL, to);
+    pack_rows<PANEL>(slope, size.map(), channels, size.width, to);
     std::fill_n(to + size.width * PANEL, between, 0.0f);
     to += size.wide() * PANEL;
   }

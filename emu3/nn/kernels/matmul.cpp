@@ -8,7 +8,7 @@
 
 namespace {
 
-constexpr int64_t DEEP = 256;    // of K at a time: a panel of it stays near
+constexpr int64_t DEEP = 512;    // of K at a time: a panel of it stays near
 constexpr int64_t BLOCKS = 12;   // of rows that pass a thread's panels before the next
 constexpr int64_t PANELS = 4;    // of a thread at a time, at most
 constexpr int64_t PIECES = 16;   // for the threads, at least, where there are so many panels
@@ -25,8 +25,9 @@ void strip(const Shape &size, const float *packed, const float *w, float *y, int
   for (int64_t k = 0; k < size.k; k += DEEP) {
     const int64_t deep = std::min(DEEP, size.k - k);
     for (int64_t p = first; p < end; ++p)
-      pack_rows(w + p * PANEL * size.k + k, size.k, std::min<int64_t>(PANEL, size.n - p * PANEL),
-                deep, PANEL, room + (p - first) * DEEP * PANEL);
+      pack_rows<PANEL>(w + p * PANEL * size.k + k, size.k,
+                       std::min<int64_t>(PANEL, size.n - p * PANEL), deep,
+                       room + (p - first) * DEEP * PANEL);
     for (int64_t from = 0; from < size.blocks(); from += BLOCKS)
       for (int64_t p = first; p < end; ++p)
         for (int64_t block = from; block < std::min(size.blocks(), from + BLOCKS); ++block)
@@ -46,8 +47,8 @@ extern "C" int matmul(int, void **data, int *, int64_t **shape, const char **, v
   Scratch packed(size.blocks() * BLOCK * size.k);
   Team::get().run(size.blocks(), [&](int64_t block) {
     const int64_t first = block * BLOCK;
-    pack_rows(x + first * size.k, size.k, std::min<int64_t>(BLOCK, size.m - first), size.k, BLOCK,
-              packed.get() + first * size.k);
+    pack_rows<BLOCK>(x + first * size.k, size.k, std::min<int64_t>(BLOCK, size.m - first), size.k,
+                     packed.get() + first * size.k);
   });
   const int64_t many = std::clamp<int64_t>(size.panels() / PIECES, 1, PANELS);
   Team::get().run((size.panels() + many - 1) / many, [&](int64_t piece) {

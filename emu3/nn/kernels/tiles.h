@@ -77,16 +77,39 @@ inline void block_by_panel(int64_t rows, const float *a, const float *b, int64_t
   }
 }
 
+// Turns LANES rows of LANES numbers: row i becomes column i. Squares of `half` rows and lanes change
+// places within those of twice the side, from the largest to single numbers.
+template <int half = LANES / 2>
+inline void turn(Floats *rows) {
+  if constexpr (half > 0) {
+    for (int i = 0; i < LANES; ++i) {
+      if (i & half) continue;
+      const Floats upper = rows[i], lower = rows[i + half];
+      rows[i] = woven<half, false>(upper, lower);
+      rows[i + half] = woven<half, true>(upper, lower);
+    }
+    turn<half / 2>(rows);
+  }
+}
+
+// Rows first.. of pack_rows, up to LANES of them, for numbers k..k+deep-1.
+template <int room, int first>
+inline void pack_square(const float *x, int64_t x_line, int64_t count, int64_t k, int64_t deep,
+                        float *to) {
+  constexpr int width = std::min(LANES, room - first);
+  Floats rows[LANES] = {};
+  for (int i = 0; i < width && first + i < count; ++i)
+    rows[i] = some(x + (first + i) * x_line + k, deep);
+  turn(rows);
+  for (int64_t j = 0; j < deep; ++j) store_first(to + (k + j) * room + first, rows[j], width);
+  if constexpr (first + LANES < room)
+    pack_square<room, first + LANES>(x, x_line, count, k, deep, to);
+}
+
 // Rows x[0..count) of `size` numbers as columns of a panel or a block: to[k * room + row], zeros
 // in what is left of `room`.
-inline void pack_rows(const float *x, int64_t x_line, int64_t count, int64_t size, int64_t room,
-                      float *to) {
-  constexpr int64_t STRETCH = 16;
-  for (int64_t k = 0; k < size; k += STRETCH) {
-    const int64_t end = std::min(size, k + STRETCH);
-    for (int64_t i = 0; i < count; ++i)
-      for (int64_t j = k; j < end; ++j) to[j * room + i] = x[i * x_line + j];
-    for (int64_t i = count; i < room; ++i)
-      for (int64_t j = k; j < end; ++j) to[j * room + i] = 0.0f;
-  }
+template <int room>
+inline void pack_rows(const float *x, int64_t x_line, int64_t count, int64_t size, float *to) {
+  for (int64_t k = 0; k < size; k += LANES)
+    pack_square<room, 0>(x, x_line, count, k, std::min<int64_t>(LANES, size - k), to);
 }

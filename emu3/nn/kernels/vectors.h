@@ -63,12 +63,8 @@ inline Floats load_some(const Value *from, int64_t count) {
   return load(padded);
 }
 
-// Lane i of the result is a lane of a, or behind those of b: the first halves of their stretches of
-// 2 * half lanes, or with `second` the second ones.
-template <int half, bool second>
-inline Floats halves(Floats a, Floats b) {
-  Words place;
-  for (int i = 0; i < LANES; ++i) place[i] = i / half * 2 * half + i % half + (second ? half : 0);
+// Lane i of the result is lane place[i] of a and b behind it; the places are known beforehand.
+inline Floats chosen(Floats a, Floats b, Words place) {
 #if defined(__clang__)
   Floats out;
   for (int i = 0; i < LANES; ++i) out[i] = place[i] < LANES ? a[place[i]] : b[place[i] - LANES];
@@ -76,6 +72,24 @@ inline Floats halves(Floats a, Floats b) {
 #else
   return __builtin_shuffle(a, b, place);
 #endif
+}
+
+// Lane i of the result is a lane of a, or behind those of b: the first halves of their stretches of
+// 2 * half lanes, or with `second` the second ones.
+template <int half, bool second>
+inline Floats halves(Floats a, Floats b) {
+  Words place;
+  for (int i = 0; i < LANES; ++i) place[i] = i / half * 2 * half + i % half + (second ? half : 0);
+  return chosen(a, b, place);
+}
+
+// Stretches of `half` lanes from a and b in turn: the first ones of each two, or the `second` ones.
+template <int half, bool second>
+inline Floats woven(Floats a, Floats b) {
+  Words place;
+  for (int i = 0; i < LANES; ++i)
+    place[i] = (i & half ? LANES + i - half : i) + (second ? half : 0);
+  return chosen(a, b, place);
 }
 
 // The sums of all lanes of each of `count` vectors, up to LANES of them, halves first.

@@ -134,6 +134,8 @@ CALLS: dict[str, Callable[[], list[np.ndarray]]] = {
         np.arange(5, dtype=np.int32) * 9,
         *zeros((5,), (5, 37)),
     ],
+    "heads": lambda: [floats(2, 7, 30), floats(1, 7, 10), *zeros((2, 3, 7, 10))],
+    "heads_grad": lambda: [floats(2, 3, 7, 10), *zeros((2, 7, 30))],
     "rotary": lambda: [floats(2, 7, 30), floats(1, 7, 10), floats(1, 7, 10), *zeros((2, 3, 7, 10))],
     "rotary_grad": lambda: [
         floats(2, 3, 7, 10),
