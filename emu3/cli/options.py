@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from emu3 import bundled
+from emu3.cli.shell import importing
 from emu3.names import ATTENTION, DEVICES, DTYPES, MODES, WEIGHTS, check_name
 from emu3.options import non_negative_int, option, path_text, positive_int, seed_number, whole
 
@@ -53,7 +54,8 @@ class Device:
 
     def start(self) -> None:
         """Choose device, mode and threads for this process."""
-        from emu3 import runtime
+        with importing():
+            from emu3 import runtime
 
         mode = "pynative" if self.mode == "auto" else self.mode
         runtime.setup(self.device, self.device_id, mode, self.threads)

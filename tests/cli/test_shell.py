@@ -1,6 +1,7 @@
 """Exit codes and messages every command shares."""
 
 import argparse
+import gc
 import os
 import shlex
 import signal
@@ -308,3 +309,17 @@ def test_a_first_screen_shows_no_remarks_of_libraries(tiny, image_file):
     )
     assert done.returncode == 0
     assert "A: " in done.stdout and not done.stderr
+
+
+def test_garbage_is_looked_for_again_after_importing():
+    frozen = gc.get_freeze_count()
+    try:
+        with pytest.raises(ImportError), shell.importing():
+            assert not gc.isenabled()
+            raise ImportError
+        assert gc.isenabled()
+        with shell.importing():
+            pass
+        assert gc.isenabled() and gc.get_freeze_count() > frozen
+    finally:
+        gc.unfreeze()
