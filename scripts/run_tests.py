@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 # The web suite has a script and packages of its own: test_web.sh.
 PYTEST = (sys.executable, "-m", "pytest", "--ignore=tests/web")
-FIRST = ("tests/train", "tests/parallel", "tests/fuzz")  # about half of the time
+FIRST = ("tests/train", "tests/parallel", "tests/fuzz", "tests/nn")  # about half of the time
 SECOND = [f"--ignore={folder}" for folder in FIRST]
 
 
