@@ -30,10 +30,11 @@ from emu3.names import WEIGHTS
 from emu3.nn import ascend
 from emu3.nn.attention import Attend, Heads, Rotary
 from emu3.nn.dropout import Dropout
+from emu3.nn.forms import FEWEST_ROWS
 from emu3.nn.linear import Embedding, Linear
 from emu3.nn.log_sum_exp import shifted_exp
 from emu3.nn.rmsnorm import RMSNorm
-from emu3.nn.swiglu import SwiGLU
+from emu3.nn.swiglu import SwiGLU, gated_kernel
 from emu3.pretrained import PretrainedModel
 
 IGNORED_LABEL = -100
@@ -121,10 +122,20 @@ class MLP(nn.Cell):
         self.gate_proj = Linear(width, inner, sigma=config.initializer_range)
         self.up_proj = Linear(width, inner, sigma=config.initializer_range)
         self.down_proj = Linear(inner, width, sigma=config.initializer_range)
-        self.swiglu = SwiGLU()
+        self.swiglu, self.gated = SwiGLU(), gated_kernel()
 
     def construct(self, x: Tensor) -> Tensor:
+        if self._is_one_kernels(x):
+            rows = x.reshape((-1, x.shape[-1]))
+            inner = self.gated(rows, self.gate_proj.weight, self.up_proj.weight)
+            return self.down_proj(inner.reshape((*x.shape[:-1], -1)))
         return self.down_proj(self.swiglu(self.gate_proj(x), self.up_proj(x)))
+
+    def _is_one_kernels(self, x: Tensor) -> bool:
+        """Whether one kernel makes gate, up and their product: in plain float32, of many rows."""
+        plain = self.gate_proj.is_plain() and self.up_proj.is_plain() and x.dtype == ms.float32
+        many = x.size // x.shape[-1] >= FEWEST_ROWS
+        return self.gated is not None and plain and many and not self.training
 
 
 class DecoderLayer(nn.Cell):

@@ -136,6 +136,12 @@ class Linear(Weighted):
         self.adapter = None  # set where a cell adds to what the weight gives
         self.matmul = forms.MatMul()
 
+    def is_plain(self) -> bool:
+        """Whether `weight`, in float32, is all that counts."""
+        whole = self.gather is None and self.rows is None and self.stored is None
+        alone = self.bias is None and self.adapter is None
+        return whole and alone and self.weight.dtype == ms.float32
+
     def construct(self, x: Tensor) -> Tensor:
         rows = x.reshape((-1, x.shape[-1]))
         if self.stored is None:

@@ -3,13 +3,13 @@
 import mindspore as ms
 import numpy as np
 import pytest
-from mindspore import Tensor
+from mindspore import Tensor, nn
 from mindspore.nn.utils import no_init_parameters
 
 from emu3 import runtime
 from emu3.errors import InputError
 from emu3.mllm.configuration_emu3 import Emu3Config
-from emu3.mllm.modeling_emu3 import Emu3ForCausalLM, causal_loss
+from emu3.mllm.modeling_emu3 import MLP, Emu3ForCausalLM, causal_loss
 from tests.tiny import GOLDEN, golden_config, golden_model, golden_shapes, random_ids
 
 NAMES = ["lm_gqa", "lm_linear_rope"]
@@ -280,3 +280,16 @@ def test_gradients_reach_every_parameter():
     _, gradients = step()
     assert len(gradients) == 30
     assert all(np.abs(g.asnumpy()).max() > 0 for g in gradients)
+
+
+@pytest.mark.parametrize("added", [False, True])
+def test_an_mlp_as_one_kernel_equals_its_parts_digit_for_digit(added):
+    mlp = MLP(golden_config("lm_gqa")).set_train(False)
+    width, inner = mlp.down_proj.shape
+    if added:  # as LoRA does
+        mlp.gate_proj.adapter = nn.Dense(width, inner, has_bias=False)
+    rows = np.random.default_rng(0).standard_normal((2, 20, width)).astype(np.float32)
+    x = Tensor(rows)
+    parts = mlp.down_proj(mlp.swiglu(mlp.gate_proj(x), mlp.up_proj(x))).asnumpy()
+    np.testing.assert_array_equal(mlp(x).asnumpy(), parts)
+    assert mlp.gated is not None

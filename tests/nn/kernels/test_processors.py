@@ -119,6 +119,12 @@ CALLS: dict[str, Callable[[], list[np.ndarray]]] = {
         for form in FORMS
     },
     "matmul": lambda: [floats(19, 270), floats(43, 270), *zeros((19, 43))],
+    "gated_matmul": lambda: [
+        floats(19, 270),
+        floats(43, 270),
+        floats(43, 270),
+        *zeros((19, 43)),
+    ],
     "rms_norm": lambda: [floats(70, 21), floats(21), TERMS[7:], *zeros((70, 21))],
     "rms_norm_grad": lambda: [
         floats(70, 21),
