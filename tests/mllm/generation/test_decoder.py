@@ -2,9 +2,10 @@
 
 import numpy as np
 import pytest
-from mindspore import Tensor
+from mindspore import Tensor, ops
 
 from emu3.arrays import as_numpy
+from emu3.mllm.generation import step_weights
 from emu3.mllm.generation.decoder import Decoder, StepStore
 from emu3.mllm.generation.step_weights import StepWeights
 from tests.mllm.generation.conftest import prompt
@@ -73,6 +74,33 @@ def test_joined_weights_follow_the_model():
     query.set_data(Tensor(np.full(query.shape, 7.0, np.float32)))
     weights.refresh()
     assert (weights.qkv[0][0][0].asnumpy()[: query.shape[0]] == 7).all()
+
+
+@pytest.mark.parametrize("kernel", [True, False])
+def test_one_number_that_moves_in_place_is_seen(monkeypatch, kernel):
+    if not kernel:
+        monkeypatch.setattr(step_weights, "marks_kernel", lambda: None)
+    model = golden_model()
+    weights = StepWeights(model)
+    head = weights.head(3, 20)[0]
+    gate = model.model.layers[-1].mlp.gate_proj.weight
+    for value in (7.0, 8.0):
+        for parameter in (gate, model.lm_head.weight):
+            changed = parameter.asnumpy().copy()
+            changed[5, 3] = value
+            ops.assign(parameter, Tensor(changed))
+        weights.refresh()
+        assert weights.gate_up[-1][0][0].asnumpy()[5, 3] == head.asnumpy()[2, 3] == value
+
+
+def test_what_has_not_moved_is_not_copied_again():
+    model = golden_model()
+    weights = StepWeights(model)
+    weights.refresh()
+    joined = weights.qkv[0][0][0]
+    ops.assign(joined, ops.zeros_like(joined))
+    weights.refresh()
+    assert not joined.asnumpy().any()
 
 
 def test_a_repeated_generation_takes_the_same_step(model):

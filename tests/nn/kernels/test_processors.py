@@ -119,6 +119,7 @@ CALLS: dict[str, Callable[[], list[np.ndarray]]] = {
         for form in FORMS
     },
     "matmul": lambda: [floats(19, 270), floats(43, 270), *zeros((19, 43))],
+    "marks": lambda: [floats(90, 101), floats(7), np.zeros(4, np.int32)],
     "gated_matmul": lambda: [
         floats(19, 270),
         floats(43, 270),
