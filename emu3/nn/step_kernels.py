@@ -1,10 +1,11 @@
-"""A decoding step with stored weights on CPU: our kernels for what is between its products, and
-for a whole layer of few rows.
+"""A decoding step on CPU: our kernels for what is between its products with stored weights, for a
+whole layer of few rows, and for seeing whether weights have moved.
 
 Shapes: R rows, W places of each, C hidden width, H query heads, G key/value heads, D head width,
 S slots. All are float32 but places, stored weights, and a cache of the form "bfloat16".
 """
 
+import mindspore as ms
 from mindspore import ops
 
 from emu3.nn.kernels.operators import on_cpu, operator
@@ -33,3 +34,9 @@ def step_layer(form: str, cache: str) -> ops.Custom | None:
     their eps (1,), the matrices q, k, v, o, gate, up, down, of int8 their scales -> (R*W, C).
     """
     return operator(f"step_layer_{form}_{cache}", lambda x, *_: x, lambda x, *_: x)
+
+
+@on_cpu
+def marks_kernel() -> ops.Custom | None:
+    """Tensors -> (4,) int32 that changes with any bit of them, on CPU where it can be compiled."""
+    return operator("marks", lambda *_: (4,), lambda *_: ms.int32)

@@ -33,5 +33,14 @@ def kernel() -> ops.Custom | None:
 @on_cpu
 def gated_kernel() -> ops.Custom | None:
     """x (M, K), gate and up (N, K) -> silu(x gate^T) * (x up^T) (M, N), digit for digit what the
-    kernels of the products and of `SwiGLU` make; without slopes."""
-    return operator("gated_matmul", lambda x, gate, _: (x[0], gate[0]), lambda x, *_: x)
+    kernels of the products and of `SwiGLU` make. Its slopes make the products again."""
+    matmul, turned = ops.MatMul(), ops.MatMul(transpose_a=True)
+    product = ops.MatMul(transpose_b=True)
+    slopes = operator("swiglu_grad", lambda gate, up, _: (gate, up), lambda gate, up, _: (gate, up))
+
+    def bprop(x, gate, up, out, dout):
+        by_gate, by_up = slopes(product(x, gate), product(x, up), dout)
+        by_x = matmul(by_gate, gate) + matmul(by_up, up)
+        return by_x, turned(by_gate, x), turned(by_up, x)
+
+    return operator("gated_matmul", lambda x, gate, _: (x[0], gate[0]), lambda x, *_: x, bprop)

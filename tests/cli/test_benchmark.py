@@ -56,7 +56,7 @@ def test_a_run_of_several_places_begins_where_the_last_began():
     from emu3.benchmarks.passes import Passes
 
     parsed = benchmark.build_parser().parse_args(["decode", *NET, "--row=3", "--window=4"])
-    options = read_options(parsed.kind, parsed)
+    options = read_options(parsed.subject.kind, parsed)
     run = Passes(nets.random_model(options.net.sizes, 200, options.device), options, 8, 4)
     slot, before = run.decoder.slot.copy(), run.decoder.forwards.max()
     assert run.block() > 0 and run.block() > 0
@@ -68,7 +68,7 @@ def test_a_block_is_a_row_of_every_sequence():
     from emu3.mllm.generation import RowDone
 
     parsed = benchmark.build_parser().parse_args(["decode", *NET, "--row=3", "--sequences=2"])
-    options = read_options(parsed.kind, parsed)
+    options = read_options(parsed.subject.kind, parsed)
     model = nets.random_model(options.net.sizes, 64, options.device)
     rows = decode.OurRows(model, options, 8)
     rows.events = iter([RowDone(i % 2, i // 2, None) for i in range(8)])

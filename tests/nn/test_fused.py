@@ -46,6 +46,19 @@ def attending(batch, heads, groups, rows, keys, width, biases=1) -> tuple:
     return Attend("eager", 0.0), inputs, (bias(biases, rows, keys),)
 
 
+class Gated(nn.Cell):
+    """x, gate, up -> silu(x gate^T) * (x up^T)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.kernel, self.product = swiglu.gated_kernel(), ops.MatMul(transpose_b=True)
+
+    def construct(self, x: Tensor, gate: Tensor, up: Tensor) -> Tensor:
+        if self.kernel is None:
+            return ops.silu(self.product(x, gate)) * self.product(x, up)
+        return self.kernel(x, gate, up)
+
+
 CASES = {
     "swiglu": lambda: (SwiGLU(), [numbers(3, 5, 21), numbers(3, 5, 21, seed=1)], ()),
     "swiglu of many": lambda: (SwiGLU(), [numbers(90, 200), numbers(90, 200, seed=1)], ()),
@@ -60,6 +73,11 @@ CASES = {
     ),
     "matmul": lambda: (forms.MatMul(), [numbers(19, 37), numbers(43, 37, seed=1)], ()),
     "matmul of many": lambda: (forms.MatMul(), [numbers(130, 520), numbers(90, 520, seed=1)], ()),
+    "gated products of many": lambda: (
+        Gated(),
+        [numbers(130, 520), *(numbers(90, 520, seed=seed) / 20 for seed in (1, 2))],
+        (),
+    ),
     "attention": lambda: attending(2, 4, 2, 7, 7, 10),
     "attention after others": lambda: attending(1, 2, 1, 40, 101, 32),
     "attention by branches": lambda: attending(2, 2, 2, 70, 70, 48, biases=2),

@@ -28,7 +28,7 @@ from emu3.mllm.generation.step import StepKind
 from emu3.mllm.generation.step_weights import StepWeights
 from emu3.nn.graphs import kept
 from emu3.nn.masked import MASKED
-from emu3.nn.step_kernels import step_attention
+from emu3.nn.step_kernels import marks_kernel, step_attention
 
 if TYPE_CHECKING:
     from emu3.mllm.configuration_emu3 import Emu3Config
@@ -166,7 +166,7 @@ class StepStore:
         if self.weights is None:
             self.weights = StepWeights(self.model)
         else:
-            self.weights.refresh()
+            self.weights.refresh(marks_kernel())
 
 
 class Decoder:

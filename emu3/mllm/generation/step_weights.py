@@ -7,10 +7,9 @@ Large networks read the originals: joining gains little there and would double t
 of 16 or 8 bits are never joined: their kernel takes several matrices.
 """
 
-import mindspore as ms
-from mindspore import Parameter, Tensor, ops
+from collections.abc import Callable
 
-from emu3.nn.kernels.operators import on_cpu, operator
+from mindspore import Parameter, Tensor, ops
 
 FUSE_BELOW_BYTES = 512 * 2**20
 
@@ -51,10 +50,11 @@ class StepWeights:
             )
         return self._heads[first, stop]
 
-    def refresh(self) -> None:
-        """Copy the originals again, if they have moved."""
-        moved, self._marks = self._marks, self._mark()
-        if self._marks is not None and self._marks == moved:
+    def refresh(self, marking: Callable[..., Tensor] | None = None) -> None:
+        """Copy the originals again; not where `marking` (`marks_kernel`) gives them the marks that
+        they had at the last time."""
+        had, self._marks = self._marks, self._marked(marking)
+        if self._marks is not None and self._marks == had:
             return
         for joined, parts in self._joined:
             ops.assign(joined, ops.concat(parts, 0))
@@ -62,12 +62,10 @@ class StepWeights:
             for copy, part in zip(head, self._all_rows):
                 ops.assign(copy, _rows(part, *rows))
 
-    def _mark(self) -> bytes | None:
-        """What tells whether originals have moved; None where no kernel makes it."""
+    def _marked(self, marking: Callable[..., Tensor] | None) -> bytes | None:
         parts = [part for _, parts in self._joined for part in parts]
         parts += self._all_rows if self._heads else ()
-        kernel = marks_kernel()
-        return None if kernel is None or not parts else kernel(*parts).asnumpy().tobytes()
+        return marking(*parts).asnumpy().tobytes() if marking and parts else None
 
     def _join(
         self, name: str, matrices: list[tuple[Parameter, ...]]
@@ -82,9 +80,3 @@ class StepWeights:
 
 def _rows(part: Parameter, first: int, stop: int) -> Tensor:
     return ops.Slice()(part, (first, 0), (stop - first, part.shape[1]))
-
-
-@on_cpu
-def marks_kernel() -> ops.Custom | None:
-    """Tensors -> (4,) int32 that changes with any bit of them, on CPU where it can be compiled."""
-    return operator("marks", lambda *_: (4,), lambda *_: ms.int32)

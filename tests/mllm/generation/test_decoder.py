@@ -5,9 +5,9 @@ import pytest
 from mindspore import Tensor, ops
 
 from emu3.arrays import as_numpy
-from emu3.mllm.generation import step_weights
 from emu3.mllm.generation.decoder import Decoder, StepStore
 from emu3.mllm.generation.step_weights import StepWeights
+from emu3.nn.step_kernels import marks_kernel
 from tests.mllm.generation.conftest import prompt
 from tests.tiny import golden_model
 
@@ -76,10 +76,8 @@ def test_joined_weights_follow_the_model():
     assert (weights.qkv[0][0][0].asnumpy()[: query.shape[0]] == 7).all()
 
 
-@pytest.mark.parametrize("kernel", [True, False])
-def test_one_number_that_moves_in_place_is_seen(monkeypatch, kernel):
-    if not kernel:
-        monkeypatch.setattr(step_weights, "marks_kernel", lambda: None)
+@pytest.mark.parametrize("marking", [marks_kernel, lambda: None])
+def test_one_number_that_moves_in_place_is_seen(marking):
     model = golden_model()
     weights = StepWeights(model)
     head = weights.head(3, 20)[0]
@@ -89,17 +87,17 @@ def test_one_number_that_moves_in_place_is_seen(monkeypatch, kernel):
             changed = parameter.asnumpy().copy()
             changed[5, 3] = value
             ops.assign(parameter, Tensor(changed))
-        weights.refresh()
+        weights.refresh(marking())
         assert weights.gate_up[-1][0][0].asnumpy()[5, 3] == head.asnumpy()[2, 3] == value
 
 
 def test_what_has_not_moved_is_not_copied_again():
     model = golden_model()
     weights = StepWeights(model)
-    weights.refresh()
+    weights.refresh(marks_kernel())
     joined = weights.qkv[0][0][0]
     ops.assign(joined, ops.zeros_like(joined))
-    weights.refresh()
+    weights.refresh(marks_kernel())
     assert not joined.asnumpy().any()
 
 
