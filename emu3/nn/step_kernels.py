@@ -40,3 +40,9 @@ def step_layer(form: str, cache: str) -> ops.Custom | None:
 def marks_kernel() -> ops.Custom | None:
     """Tensors -> (4,) int32 that changes with any bit of them, on CPU where it can be compiled."""
     return operator("marks", lambda *_: (4,), lambda *_: ms.int32)
+
+
+@on_cpu
+def fill_kernel() -> ops.Custom | None:
+    """keys and values (R, G, T, D), caches (R*G*S, D) of S >= T slots, which it writes -> (1,)."""
+    return operator("fill_cache", lambda *_: (1,), lambda keys, *_: keys)

@@ -24,7 +24,7 @@ from emu3.nn.attention import attend
 from emu3.nn.forms import MOST_ROWS, NAMES, Matrices
 from emu3.nn.masked import MASKED
 from emu3.nn.parameters import table, zeros
-from emu3.nn.step_kernels import step_attention, step_layer
+from emu3.nn.step_kernels import fill_kernel, step_attention, step_layer
 from emu3.tensorfile import from_bfloat16, to_bfloat16
 
 if TYPE_CHECKING:
@@ -167,6 +167,10 @@ class StepLayer(nn.Cell):
 
     def load(self, keys: Tensor, values: Tensor) -> None:
         """Fill the first slots from keys and values (R, G, T, D), T <= S."""
+        fill = fill_kernel()
+        if fill is not None and {keys.dtype, self.keys.dtype} == {ms.float32}:
+            fill(keys, values, self.keys, self.values)
+            return
         for target, source in ((self.keys, keys), (self.values, values)):
             if target.dtype == ms.uint16:
                 full = np.zeros((*source.shape[:2], self.slots, self.head_dim), np.uint16)

@@ -99,3 +99,16 @@ def test_a_cache_that_is_too_large_to_keep_goes_with_its_step(monkeypatch):
     assert np.array_equal(draw().asnumpy(), first)
     assert not model._step_store().steps
     assert np.array_equal(draw().asnumpy(), first)
+
+
+@pytest.mark.parametrize("kernel", [True, False])
+def test_a_cache_holds_what_is_known_and_zeros_behind(monkeypatch, kernel):
+    made = layer("float32", "float32", 1)
+    if not kernel:
+        monkeypatch.setattr("emu3.mllm.generation.step.fill_kernel", lambda: None)
+    shape = (ROWS, made.groups, 9, made.head_dim)
+    keys, values = np.random.default_rng(2).standard_normal((2, *shape), np.float32)
+    made.load(Tensor(keys), Tensor(values))
+    for known, kept in zip((keys, values), map(as_numpy, made.saved())):
+        np.testing.assert_array_equal(kept[:, :, :9], known)
+        assert not kept[:, :, 9:].any()

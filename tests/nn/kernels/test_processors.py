@@ -119,6 +119,12 @@ CALLS: dict[str, Callable[[], list[np.ndarray]]] = {
         for form in FORMS
     },
     "matmul": lambda: [floats(19, 270), floats(43, 270), *zeros((19, 43))],
+    "fill_cache": lambda: [
+        floats(2, 3, 5, 8),
+        floats(2, 3, 5, 8),
+        *(np.ones((2 * 3 * 7, 8), np.float32) for _ in range(2)),
+        np.ones(1, np.float32),
+    ],
     "marks": lambda: [floats(90, 101), floats(7), np.zeros(4, np.int32)],
     "gated_matmul": lambda: [
         floats(19, 270),
