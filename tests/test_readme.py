@@ -56,5 +56,5 @@ def test_the_python_of_the_readme_draws_a_picture(tmp_path, monkeypatch):
     (tmp_path / "assets").symlink_to(ROOT / "assets")
     monkeypatch.chdir(tmp_path)
     exec(compile(source, "README.md", "exec"), {})
-    with Image.open(tmp_path / "circle.png") as image:
-        assert image.size == (112, 112)
+    with Image.open(tmp_path / "house.png") as image:
+        assert image.size == (128, 128)

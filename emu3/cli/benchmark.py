@@ -4,7 +4,7 @@ Times are medians of repeats after one that is not counted. A peer runs in a pro
 turns with ours, so that both see the same machine: read the ratio, not the seconds.
 """
 
-from emu3.benchmarks import decode, pictures, prefill, serving, vision
+from emu3.benchmarks import clips, decode, pictures, prefill, serving, vision
 from emu3.cli import shell
 
 SUBJECTS = {
@@ -15,6 +15,7 @@ SUBJECTS = {
     "t2i": shell.Subject(
         "whole pictures by batch size", pictures.PictureOptions, pictures.run_pictures
     ),
+    "t2v": shell.Subject("whole clips", clips.Options, clips.run),
     "vqa": shell.Subject("answers by batch size", pictures.AnswerOptions, pictures.run_answers),
     "vq-image": shell.Subject("a picture to codes and back", vision.Options, vision.run_image),
     "vq-clip": shell.Subject(

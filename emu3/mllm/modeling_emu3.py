@@ -30,7 +30,7 @@ from emu3.names import WEIGHTS
 from emu3.nn import ascend
 from emu3.nn.attention import Attend, Heads, Rotary
 from emu3.nn.dropout import Dropout
-from emu3.nn.forms import FEWEST_ROWS
+from emu3.nn.forms import pays
 from emu3.nn.linear import Embedding, Linear
 from emu3.nn.log_sum_exp import shifted_exp
 from emu3.nn.rmsnorm import RMSNorm
@@ -133,9 +133,8 @@ class MLP(nn.Cell):
 
     def _is_one_kernels(self, x: Tensor) -> bool:
         """Whether one kernel makes gate, up and their product: in plain float32, of many rows."""
-        plain = self.gate_proj.is_plain() and self.up_proj.is_plain() and x.dtype == ms.float32
-        many = x.size // x.shape[-1] >= FEWEST_ROWS
-        return self.gated is not None and plain and many and not self.training
+        plain = self.gate_proj.is_plain() and self.up_proj.is_plain()
+        return plain and pays(self.gated, x, self.training)
 
 
 class DecoderLayer(nn.Cell):

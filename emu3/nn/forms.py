@@ -12,6 +12,7 @@ be compiled MindSpore's operators stand in: slower, and equal but for the order 
 """
 
 import math
+from collections.abc import Callable
 
 import mindspore as ms
 import numpy as np
@@ -29,11 +30,17 @@ FEWEST_ROWS = 16  # that the kernel for many rows, which rearranges the matrix f
 BLOCK = 2**24  # values converted at a time
 
 
-class MatMul(nn.Cell):
-    """x (M, K), weight (N, K) -> x times weight's transpose (M, N).
+def pays(kernel: Callable | None, x: Tensor, training: bool) -> bool:
+    """Whether a kernel for many rows is to make a product of x (..., K): in float32 alone.
 
     Training, where several operators run at a time, is faster with MindSpore's.
     """
+    many = x.size // x.shape[-1] >= FEWEST_ROWS
+    return kernel is not None and many and x.dtype == ms.float32 and not training
+
+
+class MatMul(nn.Cell):
+    """x (M, K), weight (N, K) -> x times weight's transpose (M, N)."""
 
     def __init__(self) -> None:
         super().__init__(auto_prefix=False)
@@ -41,10 +48,9 @@ class MatMul(nn.Cell):
         self.matmul = ops.MatMul(transpose_b=True)
 
     def construct(self, x: Tensor, weight: Tensor) -> Tensor:
-        narrow = x.dtype != ms.float32 or weight.dtype != ms.float32
-        if self.kernel is None or self.training or narrow or x.shape[0] < FEWEST_ROWS:
-            return self.matmul(x, weight)
-        return self.kernel(x, weight)
+        if pays(self.kernel, x, self.training) and weight.dtype == ms.float32:
+            return self.kernel(x, weight)
+        return self.matmul(x, weight)
 
 
 class Product(nn.Cell):

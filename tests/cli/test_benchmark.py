@@ -143,6 +143,12 @@ def test_pictures_are_measured_by_batch_size(tiny, capsys):
     assert "img/s" in out
 
 
+def test_clips_are_measured(tiny, capsys):
+    models = ["--model", tiny[0], "--vq-model", tiny[1], "--repeats=1", "--frames=4"]
+    out = printed(capsys, "t2v", *models)
+    assert "frames/s" in out and "s/clip" in out
+
+
 def test_answers_are_as_long_as_asked(tiny, image_file, capsys):
     models = ["--model", tiny[0], "--vq-model", tiny[1], "--repeats=1", "--image", image_file]
     out = printed(capsys, "vqa", *models, "--batch-size=2", "--new-tokens=3")

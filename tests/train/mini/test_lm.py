@@ -4,19 +4,12 @@ import numpy as np
 import pytest
 
 from emu3.mllm.modeling_emu3 import IGNORED_LABEL
-from emu3.mllm.prompts import PromptBuilder
 from train.mini.lm.options import RowOptions
 from train.mini.lm.rows import Rows, together
+from train.mini.lm.seen import Seen
 from train.mini.lm.tasks import ASKED, MADE, Drawing, asked_sample, made_sample
-from train.mini.lm.tokenizer import world_texts
-from train.mini.rank_file import learn_ranks, write_tokenizer
 from train.mini.world.cells import kind_count
-
-
-@pytest.fixture(scope="module")
-def builder(tmp_path_factory) -> PromptBuilder:
-    ranks = learn_ranks(world_texts(60, 0), 700)
-    return PromptBuilder(write_tokenizer(tmp_path_factory.mktemp("words"), ranks, kind_count()))
+from train.mini.world.compose import random_scene
 
 
 @pytest.mark.parametrize("task", [*MADE, *ASKED])
@@ -46,9 +39,23 @@ def test_samples_that_share_a_row_keep_their_positions(builder):
 
 def test_a_step_has_its_shape_and_is_a_function_of_its_number(builder):
     rows = Rows(RowOptions(), 0, builder)
-    batch, labels, weights = rows.at(3)
-    assert batch.ids.shape == (4, 512) and labels.shape == weights.shape == (rows.labels, 1)
-    np.testing.assert_array_equal(batch.ids, rows.at(3)[0].ids)
-    assert not np.array_equal(batch.ids, rows.at(4)[0].ids)
+    batch = rows.at(3)
+    assert batch.ids.shape == (4, 512) and batch.labels.shape == (rows.labels,)
+    np.testing.assert_array_equal(batch.ids, rows.at(3).ids)
+    assert not np.array_equal(batch.ids, rows.at(4).ids)
     full = (batch.ids != builder.vocabulary.pad).mean()
     assert full > 0.7
+
+
+@pytest.mark.parametrize("task", ["edit", "talk", "ask"])
+def test_half_of_the_pictures_that_are_shown_are_as_the_vision_tokenizer_saw_them(task, builder):
+    scene = random_scene(np.random.default_rng(0), ratio="1:1", count=1)
+    seen = [Seen(scene, np.full((8, 8), kind_count() - 1, np.int32))]
+    drawing = Drawing(np.random.default_rng(0), builder, seen=seen)
+    last, shown = builder.vocabulary.ids_of(seen[0].codes)[0, 0], []
+    for _ in range(40):
+        asked = task == "ask"
+        sample = asked_sample(drawing, task, 512) if asked else made_sample(drawing, task)
+        given = sample.ids[sample.labels == IGNORED_LABEL]
+        shown.append((given == last).sum() == 64)
+    assert 0.25 < np.mean(shown) < 0.75

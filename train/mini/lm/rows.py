@@ -4,7 +4,9 @@ Samples that share a row are branches of it: each sees itself alone, at the posi
 alone. A picture or clip with its questions has a row to itself.
 """
 
+from collections.abc import Sequence
 from dataclasses import fields
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -13,26 +15,30 @@ from train.data.samples import Batch, Sample, collate
 from train.mini.lm.options import RowOptions
 from train.mini.lm.tasks import ASKED, MADE, Drawing, asked_sample, made_sample
 
+if TYPE_CHECKING:
+    from train.mini.lm.seen import Seen
+
 TRIES = 4  # samples that may fail to fit before a row counts as full
 
 
 class Rows:
     """Batches of `rows` rows of `length` tokens, by step."""
 
-    def __init__(self, options: RowOptions, seed: int, builder: PromptBuilder) -> None:
-        self.options, self.seed, self.builder = options, seed, builder
+    def __init__(
+        self, options: RowOptions, seed: int, builder: PromptBuilder, seen: Sequence["Seen"] = ()
+    ) -> None:
+        self.options, self.seed, self.builder, self.seen = options, seed, builder, seen
         self.shares = dict(zip((*MADE, *ASKED), options.shares))
         self.labels = int(options.rows * options.length * options.labels)
 
-    def at(self, step: int) -> tuple[Batch, np.ndarray, np.ndarray]:
-        """The batch of a step, and its labels as `train.mini.step.Loss` takes them."""
+    def at(self, step: int) -> Batch:
+        """The batch of a step."""
         rng = np.random.default_rng((self.seed, step))
         small = self.options.small if step < self.options.small_steps else 0.0
-        drawing = Drawing(rng, self.builder, small)
+        drawing = Drawing(rng, self.builder, small, self.seen)
         samples = [self._row(drawing) for _ in range(self.options.rows)]
         pad = self.builder.vocabulary.pad
-        batch = collate(samples, self.options.length, self.labels, pad)
-        return batch, batch.labels[:, None], np.ones((self.labels, 1), np.float32)
+        return collate(samples, self.options.length, self.labels, pad)
 
     def _row(self, drawing: Drawing) -> Sample:
         names, shares = list(self.shares), np.array(list(self.shares.values()))

@@ -3,26 +3,30 @@
 Everything that is made is a sample of its own; questions about one picture or clip share it.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from emu3.mllm.parts import Coded, Message, Text
 from emu3.mllm.prompts import PromptBuilder
 from train.data.parts import Given, Said, Wanted
-from train.data.samples import Sample, parts_sample
-from train.mini.batches import filled
+from train.data.samples import Sample, conversation_sample, parts_sample
 from train.mini.words import LANGUAGES
 from train.mini.words.captions import caption, clip_caption
-from train.mini.words.edits import random_edit
+from train.mini.words.edits import Edit, random_edit
 from train.mini.words.questions import clip_questions, questions
 from train.mini.world.cells import cell_kinds, clip_kinds
 from train.mini.world.compose import random_scene
 from train.mini.world.motion import MOMENTS, random_clip
 from train.mini.world.scenes import Scene, held_out
 
+if TYPE_CHECKING:
+    from train.mini.lm.seen import Seen
+
 NULL_PROMPT = 0.1  # chance that a caption is left out, so that guidance has its other half
+SEEN = 0.5  # chance that a picture that is shown is one the vision tokenizer saw
 TOLD = 0.5  # chance that a clip that goes on has its caption
 SKIPS = (0, 0, 1, 2, 3, 5, 8)  # moments before a clip that goes on
 # How soon a question of a kind is taken into a row; others count 1.
@@ -32,15 +36,28 @@ ROUNDS = 3  # wordings of every question
 
 @dataclass(frozen=True)
 class Drawing:
-    """What samples are drawn with; `small` is the share of pictures of few cells."""
+    """What samples are drawn with; `small` is the share of pictures of few cells.
+
+    `seen` are pictures as the vision tokenizer sees them, of which some of those come that are
+    shown to the model.
+    """
 
     rng: np.random.Generator
     builder: PromptBuilder
     small: float = 0.0
+    seen: Sequence["Seen"] = ()
 
     def scene(self) -> Scene:
         """A scene at random."""
         return random_scene(self.rng, ratio="small" if self.rng.random() < self.small else None)
+
+    def shown(self) -> tuple[Scene, np.ndarray]:
+        """A scene and the codes of a picture of it, the right ones or those that are seen."""
+        if self.seen and self.rng.random() < SEEN:
+            one = self.seen[self.rng.integers(len(self.seen))]
+            return one.scene, one.codes
+        scene = self.scene()
+        return scene, cell_kinds(scene)
 
     @property
     def language(self) -> str:
@@ -75,25 +92,27 @@ def extension(drawing: Drawing) -> list[Said]:
 
 def edit(drawing: Drawing) -> list[Said]:
     """A picture, what is to be changed, and the picture then."""
-    made = _edit(drawing, drawing.scene())
-    before, after = (Coded(cell_kinds(scene)) for scene in (made.before, made.after))
-    user = Message("user", (before, Text(made.text)))
-    return [user, Message("assistant", (after,))]
+    made, codes = None, None
+    while made is None:
+        scene, codes = drawing.shown()
+        made = _edit(drawing, scene)
+    user = Message("user", (Coded(codes), Text(made.text)))
+    return [user, Message("assistant", (Coded(cell_kinds(made.after)),))]
 
 
 def talk(drawing: Drawing) -> list[Said]:
     """Several turns about one picture: questions, then now and then an edit of it."""
-    rng, scene = drawing.rng, drawing.scene()
+    rng, (scene, codes) = drawing.rng, drawing.shown()
     asked = questions(scene, rng, drawing.language)
     order = rng.permutation(len(asked))[: int(rng.integers(1, 4))]
     said: list[Said] = []
     for number, index in enumerate(order):
         question, answer, _ = asked[index]
-        first = () if number else (Coded(cell_kinds(scene)),)
+        first = () if number else (Coded(codes),)
         said += [Message("user", (*first, Text(question))), Message("assistant", (Text(answer),))]
     if rng.random() < 0.5:
         made = _edit(drawing, scene)
-        if made.before == scene:
+        if made is not None:
             said += [
                 Message("user", (Text(made.text),)),
                 Message("assistant", (Coded(cell_kinds(made.after)),)),
@@ -101,13 +120,10 @@ def talk(drawing: Drawing) -> list[Said]:
     return said
 
 
-def _edit(drawing: Drawing, scene: Scene):
-    """An edit of the scene, or of another where nothing can be asked of it."""
-    while True:
-        made = random_edit(scene, drawing.rng, drawing.language)
-        if made is not None and not held_out(made.after):
-            return made
-        scene = drawing.scene()
+def _edit(drawing: Drawing, scene: Scene) -> Edit | None:
+    """An edit of the scene; None where nothing can be asked of it that training may show."""
+    made = random_edit(scene, drawing.rng, drawing.language)
+    return None if made is None or held_out(made.after) else made
 
 
 def _caption(drawing: Drawing, text: str) -> Given:
@@ -133,8 +149,7 @@ def asked_sample(drawing: Drawing, task: str, length: int) -> Sample:
     """A picture or a clip with as many questions about it as fit into `length` tokens."""
     rng, language = drawing.rng, drawing.language
     if task == "ask":
-        scene = drawing.scene()
-        codes = cell_kinds(scene)
+        scene, codes = drawing.shown()
         rounds = [questions(scene, rng, language) for _ in range(ROUNDS)]
     else:
         shown = random_clip(rng, skip=int(rng.choice([0, 0, 1, 2])))
@@ -146,4 +161,20 @@ def asked_sample(drawing: Drawing, task: str, length: int) -> Sample:
     weights = np.array([KIND_WEIGHTS.get(kind, 1) for _, kind in asked.values()])
     order = np.argsort(rng.exponential(size=len(weights)) / weights)
     turns = [(q, a) for q, (a, _) in asked.items()]
-    return filled(drawing.builder, codes, [turns[i] for i in order], length, length)
+    return filled(drawing.builder, codes, [turns[i] for i in order], length)
+
+
+def filled(
+    builder: PromptBuilder, codes: np.ndarray, turns: list[tuple[str, str]], length: int
+) -> Sample:
+    """An image or clip and, one branch each, as many of the turns as fit into so many tokens."""
+    prompt = builder.understanding("", codes)
+    tokens = prompt.index(builder.vocabulary.eoi) + 1
+    around, kept = len(prompt) - tokens + 1, []  # 1: texts may join less well
+    for question, answer in turns:
+        encode = builder.tokenizer.encode_ordinary
+        needed = len(encode(question)) + around + len(encode(answer)) + 1
+        if tokens + needed <= length:
+            kept.append((question, answer))
+            tokens += needed
+    return conversation_sample(builder, codes, kept)

@@ -1,27 +1,31 @@
 """The course of the language model's training, from its options to its folder."""
 
 import csv
+from dataclasses import astuple
 from pathlib import Path
 
 import mindspore as ms
 from mindspore import Tensor
 
 from emu3.errors import InputError
-from emu3.mllm import Emu3Tokenizer
+from emu3.mllm import Emu3ForCausalLM, Emu3Tokenizer
 from emu3.mllm.caption_words import words_of
 from emu3.mllm.prompts import PromptBuilder
+from train.mini.lm.model import new_model
 from train.mini.lm.options import LmOptions
 from train.mini.lm.rows import Rows
+from train.mini.lm.seen import seen_pictures
 from train.mini.lm.tokenizer import asked_texts
 from train.mini.runs import Run
-from train.mini.step import Loss, TrainStep
-from train.mini.training import new_model, with_dropout
+from train.mini.step import MeanLoss, TrainStep
 from train.mini.world.cells import kind_count, kind_vectors
 from train.tuning.log import forget_from
 from train.tuning.schedule import cosine_schedule
 
 WORDS_READ = 3000  # pictures and clips whose captions and edits are read for it
 VECTOR = 40  # numbers that tell a name's likeness, which embeddings begin with
+# How the model draws where nobody says: chosen on prompts of another seed than the figures'.
+DRAWING = {"do_sample": True, "guidance_scale": 1.5, "temperature": 0.5, "top_k": 64}
 
 
 def caption_words(seed: int) -> str:
@@ -30,6 +34,23 @@ def caption_words(seed: int) -> str:
     for text in asked_texts(WORDS_READ, seed):
         found.update(words_of(text))
     return " ".join(sorted(found))
+
+
+def start_from(folder: str, model: Emu3ForCausalLM) -> None:
+    """Give a model the weights of a folder.
+
+    Raises:
+        InputError: they are those of a model of other sizes.
+    """
+    begun = Emu3ForCausalLM.from_pretrained(folder, weights="float32")
+    found = {p.name: tuple(p.shape) for p in begun.get_parameters()}
+    wanted = {p.name: tuple(p.shape) for p in model.get_parameters()}
+    for name in sorted(found.keys() ^ wanted.keys() | {n for n in found if found[n] != wanted[n]}):
+        raise InputError(
+            f"--model {folder}: {name} is {found.get(name)}; allowed: {wanted.get(name)}, of "
+            "--config and --tokenizer; change one of them"
+        )
+    ms.load_param_into_net(model, {p.name: p for p in begun.get_parameters()}, True)
 
 
 def train(options: LmOptions) -> None:
@@ -41,11 +62,13 @@ def train(options: LmOptions) -> None:
             f"a tokenizer of {count} visual tokens; allowed: {kind_count()}, one for each thing a "
             "cell can show; make it with train.mini.lm.tokenizer"
         )
-    model = new_model(options.config, tokenizer, options.run.seed, kind_vectors(VECTOR))
-    if options.dropout:
-        model = with_dropout(model, options.dropout)
-    rows = Rows(options.rows, options.run.seed, builder)
-    cell = TrainStep(Loss(model, options.rows.length), options.weight_decay)
+    names, dropout = kind_vectors(VECTOR), {"attention_dropout": options.dropout}
+    model = new_model(options.config, tokenizer, options.run.seed, names, **dropout)
+    if options.model:
+        start_from(options.model, model)
+    seen = seen_pictures(options.vq_model, options.seen, options.run.seed) if options.seen else []
+    rows = Rows(options.rows, options.run.seed, builder, seen)
+    cell = TrainStep(MeanLoss(model, options.rows.length), options.weight_decay)
     run = Run(options.run, options.steps, cell)
     rate = cosine_schedule(options.lr, options.lr * options.floor, options.warmup, options.steps)
     log = Path(options.run.output) / "log.csv"
@@ -53,13 +76,13 @@ def train(options: LmOptions) -> None:
     forget_from(log, run.done)
     with log.open("a", newline="", buffering=1) as file:
         writer = csv.writer(file)
-        for step, (batch, *wanted) in run.steps_with(rows.at):
-            arrays = (batch.ids, batch.positions, batch.branches, batch.places, *wanted)
+        for step, batch in run.steps_with(rows.at):
             cell.set_train(step < options.steps * (1 - options.careful))
             lr = Tensor(rate(step), ms.float32)
-            loss, norm = (float(x) for x in cell(*map(Tensor, arrays), lr))
+            loss, norm = (float(x) for x in cell(*map(Tensor, astuple(batch)), lr))
             run.bar.set_postfix_str(f"loss {loss:.3f} norm {norm:.2f}")
             writer.writerow([step, "language", f"{loss:.5f}", f"{norm:.4f}"])
+    model.generation_config.update(**DRAWING)
     model.config.attention_dropout = 0.0
     model.config.caption_words = caption_words(options.run.seed)
     model.set_train(False).save_pretrained(options.run.output, dtype=options.run.save_dtype)

@@ -1,6 +1,7 @@
 """The course of the vision tokenizer's training, from its options to its folder."""
 
 import csv
+from collections.abc import Callable
 from pathlib import Path
 
 import mindspore as ms
@@ -21,6 +22,7 @@ from train.tuning.schedule import cosine_schedule
 # What the model knows: its pictures are of 128 x 128 pixels or as large in other shapes.
 MIN_PIXELS, MAX_PIXELS = 120 * 120, 136 * 136
 CUT, WHOLE = 5, 8  # cells along a side
+WARMUP = 60  # steps
 
 
 def new_model(config_path: str) -> Emu3VisionVQModel:
@@ -61,40 +63,52 @@ class Course(nn.Cell):
         }
         self.last_cut = options.cut_steps
         self.last_apart = self.last_cut + options.whole_steps
-        self.last = self.last_apart + options.both_steps
+        self.last_both = self.last_apart + options.both_steps
+        self.last = self.last_both + options.draw_steps
 
-    def batch(self, step: int) -> tuple[tuple[np.ndarray, ...], ...]:
-        """What each kind of step that is due learns from."""
-        seen, drawn = self.data[CUT if step < self.last_cut else WHOLE]
+    def due(self, step: int) -> dict[str, tuple[nn.Cell, Callable[[int], tuple]]]:
+        """The kinds of steps that are due, by name, each with what makes its batches."""
+        cut = step < self.last_cut or self.last_both <= step < self.last - self.options.whole_steps
+        seen, drawn = self.data[CUT if cut else WHOLE]
         if step < self.last_apart:
-            return seen(step), drawn(step)
-        clean = Seen(self.options.run.seed + 1, seen.batch, seen.cells, other_hand=0.0)
-        return (clean.with_weights(step),)
+            return {"naming": (self.name, seen), "drawing": (self.draw, drawn)}
+        if step < self.last_both:
+            clean = Seen(self.options.run.seed + 1, seen.batch, seen.cells, other_hand=0.0)
+            return {"both": (self.both, clean.with_weights)}
+        return {"drawing": (self.draw, drawn)}
 
-    def take(self, batch: tuple[tuple[np.ndarray, ...], ...], lr: float) -> dict[str, float]:
+    def batch(self, step: int) -> list[tuple[np.ndarray, ...]]:
+        """What each kind of step that is due learns from."""
+        return [make(step) for _, make in self.due(step).values()]
+
+    def take(self, step: int, batch: list[tuple[np.ndarray, ...]], lr: float) -> dict[str, float]:
         """One step of each kind that is due; returns losses by name."""
-        kinds = {"naming": self.name, "drawing": self.draw}
-        if len(batch) == 1:
-            kinds = {"both": self.both}
         rate = Tensor(lr, ms.float32)
         return {
             name: float(kind(*map(Tensor, arrays), rate)[0])
-            for (name, kind), arrays in zip(kinds.items(), batch)
+            for (name, (kind, _)), arrays in zip(self.due(step).items(), batch)
         }
+
+    def rate(self) -> Callable[[int], float]:
+        """The learning rate by step: twice down, the second time for the decoder alone."""
+        peak, floor = self.options.lr, self.options.lr / 50
+        first = cosine_schedule(peak, floor, WARMUP, self.last_both)
+        then = cosine_schedule(peak, floor, WARMUP, max(self.options.draw_steps, 1))
+        return lambda step: first(step) if step < self.last_both else then(step - self.last_both)
 
 
 def train(options: VisionOptions) -> None:
     """Run or resume until the last step or minute; saves state and the model folder."""
     course = Course(options)
     run = Run(options.run, course.last, course)
-    rate = cosine_schedule(options.lr, options.lr / 50, 60, course.last)
+    rate = course.rate()
     log = Path(options.run.output) / "log.csv"
     log.parent.mkdir(parents=True, exist_ok=True)
     forget_from(log, run.done)
     with log.open("a", newline="", buffering=1) as file:
         writer = csv.writer(file)
         for step, batch in run.steps_with(course.batch):
-            losses = course.take(batch, rate(step))
+            losses = course.take(step, batch, rate(step))
             run.bar.set_postfix_str(" ".join(f"{k} {v:.3f}" for k, v in losses.items()))
             for name, loss in losses.items():
                 writer.writerow([step, name, f"{loss:.5f}"])

@@ -67,11 +67,14 @@ def random_scene(
 
 
 def random_new_scene(
-    rng: np.random.Generator, split: str = "train", ratio: str | None = None
+    rng: np.random.Generator,
+    split: str = "train",
+    ratio: str | None = None,
+    count: int | None = None,
 ) -> Scene:
     """As `random_scene`, with a thing of the colour or the kind that only fine-tuning teaches."""
     while True:
-        scene = random_scene(rng, split, ratio, palette=FULL)
+        scene = random_scene(rng, split, ratio, count, FULL)
         if any(t.colour == NEW_COLOUR or t.kind == NEW_KIND for t in scene.things):
             return scene
 

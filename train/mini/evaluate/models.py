@@ -10,7 +10,7 @@ from PIL import Image
 
 from emu3.cli.options import Device
 from emu3.loading import check_same_codes, load_language, load_vision
-from emu3.mllm.generation.events import RowDone
+from emu3.mllm.generation.events import Done, RowDone
 from emu3.mllm.parts import Coded, Message, Open, Text
 from emu3.pipeline import Answers, AskSettings, DrawSettings, drawing_request
 
@@ -24,21 +24,28 @@ class Models:
         model: the language model; None for the vision tokenizer alone, which rebuilds.
         vq_model: the vision tokenizer.
         settings: how is drawn; the checkpoint's where nobody said anything.
+        weights: what the language model's matrices are stored as on CPU.
     """
 
     def __init__(
-        self, model: str | None, vq_model: str, settings: DrawSettings, device: Device
+        self,
+        model: str | None,
+        vq_model: str,
+        settings: DrawSettings,
+        device: Device,
+        weights: str | None = None,
     ) -> None:
         from emu3.mllm.defaults import CheckpointDefaults
         from emu3.mllm.prompts import PromptBuilder
         from emu3.tokenizer import VisionCodec
 
         self.settings, self.jit = settings, device.jit
+        self._forwards: list[int] = []
         self.codec = VisionCodec(*load_vision(vq_model, device.dtype))
         if model is not None:
             defaults = CheckpointDefaults.from_pretrained(model)
             self.language, tokenizer = load_language(
-                model, device.dtype, device.attn_implementation
+                model, device.dtype, device.attn_implementation, weights
             )
             check_same_codes(self.language, self.codec.vision)
             self.prompts = PromptBuilder.stated(tokenizer, defaults)
@@ -113,6 +120,11 @@ class Models:
         (made,) = self.codec.frames(codes, count, count)
         return np.stack([np.asarray(frame) for frame in made])
 
+    def forwards_of_one(self) -> float | None:
+        """Mean runs of the network for what was made since this was asked last; None: nothing."""
+        made, self._forwards = self._forwards, []
+        return sum(made) / len(made) if made else None
+
     def _made(
         self,
         prompts: list[list[int]],
@@ -138,4 +150,6 @@ class Models:
         for event in self.language.run(request):
             if isinstance(event, RowDone):
                 made[event.sequence][event.frame, event.row] = event.codes
+            elif isinstance(event, Done):
+                self._forwards += event.forwards
         return [codes[0] if len(codes) == 1 else codes for codes in made]

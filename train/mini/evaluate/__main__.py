@@ -1,7 +1,8 @@
-"""Measure emu3-mini: `python -m train.mini.exam {t2i,clips,vqa,...,all}`.
+"""Measure emu3-mini: `python -m train.mini.evaluate {t2i,clips,vqa,...,all}`.
 
 Pictures and clips are read back by pixel analysis (train.mini.world.reading), answers must be
-exact. Prints a table; a JSON file holds it too, with every single item and verdict.
+exact. Prints a table; a JSON file holds it too, with every single item and verdict. Every second
+item is a combination that training never shows.
 """
 
 import json
@@ -14,6 +15,7 @@ import numpy as np
 from emu3.cli import options as shared
 from emu3.cli.outputs import Stopwatch
 from emu3.cli.shell import command, leave
+from emu3.errors import InputError
 from emu3.files import atomic_path, writable_folder
 from emu3.options import group, option, whole
 from emu3.pipeline import DrawSettings
@@ -31,6 +33,7 @@ TASKS = (
     "edits",
     "drawings",
 )
+ANEW = ("t2i", "vqa")  # what fine-tuning may teach
 GROUPS = ("split", "number", "ratio", "verb", "kind", "language", "what", "sides")
 VERDICTS = (
     "count",
@@ -58,26 +61,41 @@ class Options:
     batch_size: int = option("items made together", 10, whole(1, 10_000))
     seed: int = shared.seed()
     output: str = option(
-        "JSON file for figures and single verdicts", "outputs/exam.json", metavar="FILE"
+        "JSON file for figures and single verdicts", "outputs/evaluation.json", metavar="FILE"
+    )
+    new: bool = option(
+        "t2i and vqa: scenes with the colour or kind that only fine-tuning teaches", False
     )
     settings: DrawSettings = group(leave_out=("suffix", "negative_prompt"))
+    weights: str | None = shared.weights()
     device: shared.Device = group()
+
+    def __post_init__(self) -> None:
+        if self.new and self.task not in ANEW:
+            raise InputError(
+                f"--new with {self.task}; allowed: {', '.join(ANEW)}; leave it out or change the "
+                "task"
+            )
 
 
 def run(options: Options) -> None:
     """Measure, print the table, write the JSON file, a task at a time."""
     writable_folder(Path(options.output).parent)
     options.device.start()
-    from train.mini.exam.measures import MEASURES
-    from train.mini.exam.models import Models
+    from train.mini.evaluate.asked import Asked
+    from train.mini.evaluate.measures import MEASURES
+    from train.mini.evaluate.models import Models
 
     language = None if options.task == "reconstruction" else options.model
-    models = Models(language, options.vq_model, options.settings, options.device)
+    models = Models(language, options.vq_model, options.settings, options.device, options.weights)
     report = {"settings": asdict(replace(options, settings=models.settings))}
     for task in TASKS if options.task == "all" else [options.task]:
         watch, (measure, count) = Stopwatch(), MEASURES[task]
-        records = measure(models, options.count or count, options.seed, options.batch_size)
+        asked = Asked(options.count or count, options.seed, options.batch_size, options.new)
+        records = measure(models, asked)
         report[task] = {"figures": figures(records), "seconds": watch.seconds, "records": records}
+        if forwards := models.forwards_of_one():
+            report[task] |= {"decoding": models.settings.scheme.label, "forwards": forwards}
         show(task, report[task])
         with atomic_path(options.output) as path:
             path.write_text(json.dumps(report, indent=1, ensure_ascii=False), encoding="utf-8")
@@ -105,9 +123,12 @@ def show(task: str, section: dict) -> None:
         print(f"  {name:24} {right:4d} of {total:4d}  {100 * right / total:5.1f} %")
     for name, value in section["figures"]["means"].items():
         print(f"  mean {name}: {value:.3f}")
+    if "forwards" in section:
+        forwards, label = section["forwards"], section["decoding"]
+        print(f"  {forwards:.1f} runs of the network a picture or clip, decoding {label}")
 
 
-build_parser, main = command("train.mini.exam", "Measure emu3-mini.", Options, run)
+build_parser, main = command("train.mini.evaluate", "Measure emu3-mini.", Options, run)
 
 if __name__ == "__main__":
     leave(main())
