@@ -47,6 +47,22 @@ def test_a_step_has_its_shape_and_is_a_function_of_its_number(builder):
     assert full > 0.7
 
 
+def test_pictures_grow_and_clips_come_last(builder):
+    """One thing on 5 x 5 cells at first, then 6 x 6, then every size and task."""
+    rows = Rows(RowOptions(small=1.0, tiny_steps=2, small_steps=2), 0, builder)
+
+    def sides(step: int) -> set[int]:
+        batch = rows.at(step)
+        lines = np.split(batch.ids.ravel(), np.flatnonzero(batch.ids.ravel() == eol) + 1)
+        visual = [builder.vocabulary.is_visual(line).sum() for line in lines[1:-1]]
+        return set(np.unique(visual)) - {0}
+
+    eol = builder.vocabulary.eol
+    assert sides(0) == sides(1) == {5}
+    assert {6} <= sides(2) and 5 not in sides(3)
+    assert {7, 8, 9} <= sides(4) | sides(5)
+
+
 @pytest.mark.parametrize("task", ["edit", "talk", "ask"])
 def test_half_of_the_pictures_that_are_shown_are_as_the_vision_tokenizer_saw_them(task, builder):
     scene = random_scene(np.random.default_rng(0), ratio="1:1", count=1)

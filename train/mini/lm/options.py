@@ -24,8 +24,11 @@ class RowOptions:
     rows: int = option("rows a step", 4, whole(1, MOST_ROWS))
     length: int = option("tokens of a row", 512, whole(1, MOST_TOKENS))
     labels: float = option("most labels, as a share of the tokens", 0.65, share)
-    small: float = option("share of pictures of 6 x 6 cells at first", 0.6, share)
-    small_steps: int = option("steps with them", 2500, whole(0, MOST_STEPS))
+    small: float = option("share of pictures of few cells at first", 0.7, share)
+    tiny_steps: int = option(
+        "steps with one thing on 5 x 5 cells, drawn and asked about", 1000, whole(0, MOST_STEPS)
+    )
+    small_steps: int = option("steps with 6 x 6 cells after these", 2000, whole(0, MOST_STEPS))
     shares: tuple[float, ...] = option(
         f"how often a row begins with each task: {', '.join(TASKS)}",
         (0.38, 0.14, 0.08, 0.1, 0.06, 0.16, 0.08),

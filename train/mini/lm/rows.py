@@ -18,6 +18,7 @@ from train.mini.lm.tasks import ASKED, MADE, Drawing, asked_sample, made_sample
 if TYPE_CHECKING:
     from train.mini.lm.seen import Seen
 
+FIRST = ("picture", "talk", "ask")  # tasks while pictures are tiny: which word means what
 TRIES = 4  # samples that may fail to fit before a row counts as full
 
 
@@ -34,27 +35,32 @@ class Rows:
     def at(self, step: int) -> Batch:
         """The batch of a step."""
         rng = np.random.default_rng((self.seed, step))
-        small = self.options.small if step < self.options.small_steps else 0.0
-        drawing = Drawing(rng, self.builder, small, self.seen)
-        samples = [self._row(drawing) for _ in range(self.options.rows)]
+        tiny = self.options.tiny_steps
+        few = "tiny" if step < tiny else "small" if step < tiny + self.options.small_steps else None
+        drawing = Drawing(rng, self.builder, few, self.options.small, self.seen)
+        shares = {n: s for n, s in self.shares.items() if few != "tiny" or n in FIRST}
+        samples = [self._row(drawing, shares) for _ in range(self.options.rows)]
         pad = self.builder.vocabulary.pad
         return collate(samples, self.options.length, self.labels, pad)
 
-    def _row(self, drawing: Drawing) -> Sample:
-        names, shares = list(self.shares), np.array(list(self.shares.values()))
-        first = names[drawing.rng.choice(len(names), p=shares / shares.sum())]
+    def _row(self, drawing: Drawing, shares: dict[str, float]) -> Sample:
+        first = _chosen(shares, drawing.rng)
         if first in ASKED:
             return asked_sample(drawing, first, self.options.length)
-        made = np.array([self.shares[name] for name in MADE])
+        made = {name: share for name, share in shares.items() if name in MADE}
         samples, failed = [made_sample(drawing, first)], 0
         while failed < TRIES:
-            task = list(MADE)[drawing.rng.choice(len(made), p=made / made.sum())]
-            sample = made_sample(drawing, task)
+            sample = made_sample(drawing, _chosen(made, drawing.rng))
             if sum(len(s.ids) for s in (*samples, sample)) <= self.options.length:
                 samples.append(sample)
             else:
                 failed += 1
         return together(samples)
+
+
+def _chosen(shares: dict[str, float], rng: np.random.Generator) -> str:
+    chances = np.array(list(shares.values()))
+    return list(shares)[rng.choice(len(shares), p=chances / chances.sum())]
 
 
 def together(samples: list[Sample]) -> Sample:

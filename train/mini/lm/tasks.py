@@ -36,24 +36,27 @@ ROUNDS = 3  # wordings of every question
 
 @dataclass(frozen=True)
 class Drawing:
-    """What samples are drawn with; `small` is the share of pictures of few cells.
+    """What samples are drawn with; `small` is the share of pictures of `few` cells.
 
-    `seen` are pictures as the vision tokenizer sees them, of which some of those come that are
-    shown to the model.
+    Few are "tiny", with one thing each, or "small". `seen` are pictures as the vision tokenizer
+    sees them, of which some of those come that are shown to the model.
     """
 
     rng: np.random.Generator
     builder: PromptBuilder
+    few: str | None = None
     small: float = 0.0
     seen: Sequence["Seen"] = ()
 
     def scene(self) -> Scene:
         """A scene at random."""
-        return random_scene(self.rng, ratio="small" if self.rng.random() < self.small else None)
+        if self.few and self.rng.random() < self.small:
+            return random_scene(self.rng, ratio=self.few, count=1 if self.few == "tiny" else None)
+        return random_scene(self.rng)
 
     def shown(self) -> tuple[Scene, np.ndarray]:
         """A scene and the codes of a picture of it, the right ones or those that are seen."""
-        if self.seen and self.rng.random() < SEEN:
+        if self.seen and self.few != "tiny" and self.rng.random() < SEEN:
             one = self.seen[self.rng.integers(len(self.seen))]
             return one.scene, one.codes
         scene = self.scene()

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import mindspore as ms
 from mindspore import Tensor
+from transformers.generation.configuration_utils import GenerationConfig
 
 from emu3.errors import InputError
 from emu3.mllm import Emu3ForCausalLM, Emu3Tokenizer
@@ -24,6 +25,7 @@ from train.tuning.schedule import cosine_schedule
 
 WORDS_READ = 3000  # pictures and clips whose captions and edits are read for it
 VECTOR = 40  # numbers that tell a name's likeness, which embeddings begin with
+ENDS = ("bos_token_id", "eos_token_id", "pad_token_id")
 # How the model draws where nobody says: chosen on prompts of another seed than the figures'.
 DRAWING = {"do_sample": True, "guidance_scale": 1.5, "temperature": 0.5, "top_k": 64}
 
@@ -34,6 +36,11 @@ def caption_words(seed: int) -> str:
     for text in asked_texts(WORDS_READ, seed):
         found.update(words_of(text))
     return " ".join(sorted(found))
+
+
+def ends_of(model: Emu3ForCausalLM) -> dict[str, int]:
+    """The ids that begin, end and fill up texts."""
+    return {name: getattr(model.config, name) for name in ENDS}
 
 
 def start_from(folder: str, model: Emu3ForCausalLM) -> None:
@@ -82,7 +89,7 @@ def train(options: LmOptions) -> None:
             loss, norm = (float(x) for x in cell(*map(Tensor, astuple(batch)), lr))
             run.bar.set_postfix_str(f"loss {loss:.3f} norm {norm:.2f}")
             writer.writerow([step, "language", f"{loss:.5f}", f"{norm:.4f}"])
-    model.generation_config.update(**DRAWING)
+    model.generation_config = GenerationConfig(**ends_of(model), **DRAWING)
     model.config.attention_dropout = 0.0
     model.config.caption_words = caption_words(options.run.seed)
     model.set_train(False).save_pretrained(options.run.output, dtype=options.run.save_dtype)

@@ -14,7 +14,7 @@ AREA = 128 * 128
 # ratio -> rows, cols of the picture in cells; what the processor gives for AREA.
 RATIOS = {"1:1": (8, 8), "4:3": (7, 9), "3:4": (9, 7), "16:9": (6, 11), "9:16": (11, 6)}
 # Pictures of few cells, on which a model sooner learns which word belongs to which thing.
-SMALL = {"small": (6, 6)}
+SMALL = {"tiny": (5, 5), "small": (6, 6)}
 RELATIONS = ("above", "below", "left of", "right of")
 OPPOSITE = {"above": "below", "below": "above", "left of": "right of", "right of": "left of"}
 MOST_THINGS = 3
