@@ -16,7 +16,7 @@ from train.mini.vision.step import (
 )
 from train.mini.vision.training import new_model
 
-CONFIG = "configs/emu3_mini_vision.json"
+CONFIG = "configs/emu3_mini2_vision.json"
 
 
 @pytest.fixture(scope="module")

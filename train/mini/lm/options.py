@@ -26,9 +26,9 @@ class RowOptions:
     labels: float = option("most labels, as a share of the tokens", 0.65, share)
     small: float = option("share of pictures of few cells at first", 0.7, share)
     tiny_steps: int = option(
-        "steps with one thing on 5 x 5 cells, drawn and asked about", 1000, whole(0, MOST_STEPS)
+        "steps with one thing on 5 x 5 cells, drawn and asked about", 1500, whole(0, MOST_STEPS)
     )
-    small_steps: int = option("steps with 6 x 6 cells after these", 2000, whole(0, MOST_STEPS))
+    small_steps: int = option("steps with 6 x 6 cells after these", 3500, whole(0, MOST_STEPS))
     shares: tuple[float, ...] = option(
         f"how often a row begins with each task: {', '.join(TASKS)}",
         (0.38, 0.14, 0.08, 0.1, 0.06, 0.16, 0.08),
@@ -51,17 +51,17 @@ class RowOptions:
 class LmOptions:
     """Of `python -m train.mini.lm`."""
 
-    config: str = option("sizes", "configs/emu3_mini.json")
-    tokenizer: str = option("tokenizer folder", "outputs/mini/tokenizer", metavar="FOLDER")
+    config: str = option("sizes", "configs/emu3_mini2.json")
+    tokenizer: str = option("tokenizer folder", "outputs/mini2/tokenizer", metavar="FOLDER")
     model: str = option("folder to take the first weights from; empty = from scratch", "")
     vq_model: str = option(
-        "vision tokenizer that sees the pictures of questions and edits", "outputs/mini/vision"
+        "vision tokenizer that sees the pictures of questions and edits", "outputs/mini2/vision"
     )
     seen: int = option("pictures that it sees", 3000, whole(0, MOST_SCENES))
     rows: RowOptions = group()
-    run: RunOptions = run_of("mini/language")
+    run: RunOptions = run_of("mini2/language")
     threads: int | None = option("CPU threads (default: all cores)", None, whole(1, 1024))
-    steps: int = option("optimizer steps in all", 6000, whole(1, MOST_STEPS))
+    steps: int = option("optimizer steps in all", 16_000, whole(1, MOST_STEPS))
     lr: float = option("peak learning rate", 1.2e-3, non_negative_float)
     floor: float = option("last learning rate as a share of the peak", 0.02, share)
     warmup: int = option("steps of linear warm-up", 200, whole(0, MOST_STEPS))

@@ -1,7 +1,6 @@
 """The course of the language model's training, from its options to its folder."""
 
 import csv
-from dataclasses import astuple
 from pathlib import Path
 
 import mindspore as ms
@@ -12,13 +11,14 @@ from emu3.errors import InputError
 from emu3.mllm import Emu3ForCausalLM, Emu3Tokenizer
 from emu3.mllm.caption_words import words_of
 from emu3.mllm.prompts import PromptBuilder
-from train.mini.lm.model import new_model
+from train.mini.batches import certain
 from train.mini.lm.options import LmOptions
 from train.mini.lm.rows import Rows
 from train.mini.lm.seen import seen_pictures
 from train.mini.lm.tokenizer import asked_texts
 from train.mini.runs import Run
-from train.mini.step import MeanLoss, TrainStep
+from train.mini.step import Loss, TrainStep
+from train.mini.training import new_model, with_dropout
 from train.mini.world.cells import kind_count, kind_vectors
 from train.tuning.log import forget_from
 from train.tuning.schedule import cosine_schedule
@@ -69,13 +69,14 @@ def train(options: LmOptions) -> None:
             f"a tokenizer of {count} visual tokens; allowed: {kind_count()}, one for each thing a "
             "cell can show; make it with train.mini.lm.tokenizer"
         )
-    names, dropout = kind_vectors(VECTOR), {"attention_dropout": options.dropout}
-    model = new_model(options.config, tokenizer, options.run.seed, names, **dropout)
+    model = new_model(options.config, tokenizer, options.run.seed, kind_vectors(VECTOR))
     if options.model:
         start_from(options.model, model)
+    if options.dropout:
+        model = with_dropout(model, options.dropout)
     seen = seen_pictures(options.vq_model, options.seen, options.run.seed) if options.seen else []
     rows = Rows(options.rows, options.run.seed, builder, seen)
-    cell = TrainStep(MeanLoss(model, options.rows.length), options.weight_decay)
+    cell = TrainStep(Loss(model, options.rows.length), options.weight_decay)
     run = Run(options.run, options.steps, cell)
     rate = cosine_schedule(options.lr, options.lr * options.floor, options.warmup, options.steps)
     log = Path(options.run.output) / "log.csv"
@@ -85,8 +86,10 @@ def train(options: LmOptions) -> None:
         writer = csv.writer(file)
         for step, batch in run.steps_with(rows.at):
             cell.set_train(step < options.steps * (1 - options.careful))
+            arrays = (batch.ids, batch.positions, batch.branches, batch.places)
+            arrays += certain(batch.labels)
             lr = Tensor(rate(step), ms.float32)
-            loss, norm = (float(x) for x in cell(*map(Tensor, astuple(batch)), lr))
+            loss, norm = (float(x) for x in cell(*map(Tensor, arrays), lr))
             run.bar.set_postfix_str(f"loss {loss:.3f} norm {norm:.2f}")
             writer.writerow([step, "language", f"{loss:.5f}", f"{norm:.4f}"])
     model.generation_config = GenerationConfig(**ends_of(model), **DRAWING)

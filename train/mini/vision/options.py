@@ -10,8 +10,8 @@ from train.mini.options import MOST_ROWS, MOST_STEPS, RunOptions, run_of
 class VisionOptions:
     """Of `python -m train.mini.vision`."""
 
-    config: str = option("sizes", "configs/emu3_mini_vision.json")
-    run: RunOptions = run_of("mini/vision")
+    config: str = option("sizes", "configs/emu3_mini2_vision.json")
+    run: RunOptions = run_of("mini2/vision")
     threads: int | None = option("CPU threads (default: all cores)", None, whole(1, 1024))
     lr: float = option("peak learning rate", 2e-3, non_negative_float)
     cut_steps: int = option("steps on cuts of 5 x 5 cells", 6500, whole(1, MOST_STEPS))
