@@ -28,3 +28,6 @@ def check_name(what: str, value: str, allowed: Iterable[str], flag: str) -> str:
         names = ", ".join(allowed)
         raise InputError(f"{what} {shown(value)} is unknown; allowed: {names}; change {flag}")
     return value
+
+
+PRODUCTS = ("float32", "bfloat16")  # what factors of products may be rounded to in training

@@ -16,6 +16,7 @@ from emu3.benchmarks.table import Row, show
 from emu3.cli.options import Device
 from emu3.cli.shell import command, leave
 from emu3.errors import InputError
+from emu3.names import PRODUCTS
 from emu3.options import group, option, whole
 
 if TYPE_CHECKING:
@@ -37,6 +38,9 @@ class Options:
     length: int = option("tokens of a sample", 256, whole(1, 2**18))
     labels: int = option("tokens of a sample that count, its last ones", 192, whole(1, 2**18))
     repeats: int = option("steps measured, after one that is not", 5, whole(1, 10_000))
+    products: str = option(
+        "what factors of our products are rounded to", "float32", choices=PRODUCTS
+    )
     against: PeerOptions = group()
     device: Device = group()
 
@@ -72,7 +76,7 @@ def run(options: Options) -> None:
             }
             peer = Peer(options.against.peer_python, "sft", settings, model)
             runs["torch"] = stack.enter_context(peer).seconds
-        runs = {"emu3": our_step(model, ids, options.labels, device.mode), **runs}
+        runs = {"emu3": our_step(model, ids, options, device.mode), **runs}
         timings = measure.take_turns(runs, options.repeats)
     show(rows(timings, model, options))
 
@@ -86,19 +90,21 @@ def counted(ids: np.ndarray, labels: int) -> np.ndarray:
 
 
 def our_step(
-    model: "Emu3ForCausalLM", ids: np.ndarray, labels: int, mode: str
+    model: "Emu3ForCausalLM", ids: np.ndarray, options: Options, mode: str
 ) -> Callable[[], float]:
     """A function that runs one step and gives its seconds; the first one compiles."""
     import mindspore as ms
     from mindspore import Tensor
 
+    from emu3.nn.short_products import use_products
     from emu3.parallel.mesh import ALONE, Mesh
     from train.tuning.step import Collect, Reduce, SummedLoss, Totals, Update
     from train.tuning.zero import make_units
 
-    batch, length = ids.shape
+    (batch, length), labels = ids.shape, options.labels
     parameters, units = make_units(model, ALONE, 0, DECAY)
     collect = Collect(SummedLoss(model, length), parameters, units, mode).set_train(True)
+    use_products(collect, options.products)
     reduce = Reduce(units, Mesh(ALONE, ALONE))
     update = Update(units, (0.9, 0.95), 1e-8, 1.0)
     places = np.arange(batch)[:, None] * length + np.arange(length - labels, length) - 1
@@ -124,6 +130,7 @@ def rows(
     timings: dict[str, measure.Timing], model: "Emu3ForCausalLM", options: Options
 ) -> list[Row]:
     """One line each."""
+    rounded = "" if options.products == "float32" else f", {options.products} products"
     cells = {
         "batch": options.batch_size,
         "resolution": f"{options.length} tokens, {options.labels} count",
@@ -132,7 +139,7 @@ def rows(
     millions = sum(p.size for p in model.get_parameters()) / 1e6
     lines = [
         Row(
-            f"emu3 SFT step, {millions:.0f} M",
+            f"emu3 SFT step, {millions:.0f} M{rounded}",
             timings["emu3"],
             options.training_device.mode,
             str(model.dtype).lower(),

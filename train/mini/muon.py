@@ -6,8 +6,11 @@ as in Liu et al. 2025, arXiv 2502.16982, section 2.2, so that one learning rate 
 
 from collections.abc import Callable
 
+import mindspore as ms
+import numpy as np
 from mindspore import Parameter, ParameterTuple, Tensor, nn, ops
 
+from emu3.nn.kernels.operators import on_cpu, operator
 from train.mini.adamw import AdamW, Clipping
 
 NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)  # the quintic of Jordan et al.
@@ -68,14 +71,35 @@ class Muon(nn.Cell):
         others = [parameters[i] for i in self.rest_at]
         self.adamw = AdamW(others, weight_decay=weight_decay)
         self.ratio, self.momentum = ratio, momentum
+        self.steadily = Tensor(momentum, ms.float32)
         self.decay, self.clipping = weight_decay / ratio, Clipping(max_norm)
         self.hyper_map = ops.HyperMap()
+        self.kernel = kernel_of_many()
+        self.fixed = Tensor(np.array([ADAMW_RMS, *NEWTON_SCHULZ], np.float32))
 
     def construct(self, grads: tuple[Tensor, ...], lr: Tensor) -> Tensor:
         """Update the weights in place; returns the gradients' global norm before clipping."""
         norm, scale = self.clipping(grads)
         hidden = tuple([grads[i] for i in self.hidden_at])
         rest = tuple([grads[i] for i in self.rest_at])
-        one = ops.partial(_update, scale, lr * self.ratio, self.momentum, self.decay)
-        moved = self.hyper_map(one, self.weights, self.buffers, hidden)
+        moved = self._moved(hidden, scale, lr * self.ratio)
         return ops.depend(norm, (moved, self.adamw.step(rest, scale, lr)))
+
+    def _moved(self, grads: tuple[Tensor, ...], scale: Tensor, lr: Tensor) -> object:
+        if self.kernel is not None:
+            kept = 1 - lr * self.decay
+            moving = [x.reshape((1,)) for x in (scale, lr, self.steadily, kept)]
+            numbers = ops.concat((*moving, self.fixed))
+            return self.kernel(numbers, *self.weights, *self.buffers, *grads)
+        one = ops.partial(_update, scale, lr, self.momentum, self.decay)
+        return self.hyper_map(one, self.weights, self.buffers, grads)
+
+
+@on_cpu
+def kernel_of_many() -> ops.Custom | None:
+    """Muon on k float32 matrices in place, in one call; its products are of bfloat16.
+
+    Takes (clip, learning rate, momentum, what is kept of weights, ADAMW_RMS, NEWTON_SCHULZ) as one
+    tensor, and k each of weights, buffers and gradients; returns (1,), to depend on.
+    """
+    return operator("muon_of_many", lambda *_: (1,), lambda terms, *_: terms)

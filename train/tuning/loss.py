@@ -4,11 +4,16 @@ Shapes: N labels, C hidden width, V vocabulary. A chunk's gradients are taken wh
 exist (Hsu et al. 2024, Liger Kernel, arXiv:2410.10989), so that nothing is computed twice.
 """
 
+from typing import TYPE_CHECKING
+
 import mindspore as ms
 from mindspore import Tensor, nn, ops
 
 from emu3.mllm.modeling_emu3 import IGNORED_LABEL
 from emu3.nn.cross_entropy import CrossEntropy
+
+if TYPE_CHECKING:
+    from emu3.nn.short_products import Products
 
 LOGITS_AT_ONCE = 2**25  # 128 MB of float32
 
@@ -33,6 +38,11 @@ class HeadLoss(nn.Cell):
         self.matmul = ops.MatMul()
         self.matmul_transpose_a = ops.MatMul(transpose_a=True)
         self.cross_entropy = CrossEntropy()
+
+    def take_products(self, products: "Products") -> None:
+        """Make the products by these."""
+        self.matmul_transpose_b, self.matmul = products.nt, products.nn
+        self.matmul_transpose_a = products.tn
 
     def construct(
         self, hidden: Tensor, weight: Tensor, labels: Tensor

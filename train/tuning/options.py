@@ -13,7 +13,7 @@ from typing import Any
 from emu3.bundled import MINI_LANGUAGE
 from emu3.cli.shell import Parser, make_parser, read_options
 from emu3.errors import InputError
-from emu3.names import DTYPES
+from emu3.names import DTYPES, PRODUCTS
 from emu3.options import group, option, share
 from train.tuning.portflags import in_our_words
 from train.tuning.ranges import FLAGS, SHOWN, real, whole
@@ -50,6 +50,9 @@ class ModelOptions:
         "eager, sdpa or flash_attention_2 (default: device's best)"
     )
     dtype: str | None = option("float32, bfloat16 or float16 (default: the device's)")
+    products: str = option(
+        "on CPU: what factors of products are rounded to in training", "float32", choices=PRODUCTS
+    )
 
     def __post_init__(self) -> None:
         if self.lora_new_rows and not self.lora_rank:

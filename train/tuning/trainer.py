@@ -14,6 +14,7 @@ from mindspore import Tensor
 
 from emu3.errors import InputError
 from emu3.mllm import Emu3ForCausalLM, Emu3Tokenizer
+from emu3.nn.short_products import use_products
 from emu3.parallel.mesh import Mesh
 from train.data.batches import Data, LocalBatch, padded_length
 from train.tuning import checkpoints, states
@@ -68,6 +69,7 @@ class Trainer:
         length = padded_length(settings.max_length, settings, mesh)
         self.loss, self.scores = SummedLoss(model, length), SummedScores(model, length)
         self.collect = Collect(self.loss, parameters, units, parallel.mode).set_train(True)
+        use_products(self.collect, options.model.products)
         self.reduce = Reduce(units, mesh)
         betas = (schedule.adam_beta1, schedule.adam_beta2)
         self.update = Update(units, betas, schedule.adam_epsilon, schedule.max_grad_norm)

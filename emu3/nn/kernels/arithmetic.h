@@ -21,11 +21,21 @@ inline void store_first(float *to, Floats values, int64_t count) {
 
 // As many as there are, up to LANES: what stretches end with.
 inline Floats some(const float *from, int64_t count) {
-  return count == LANES ? load(from) : load_first(from, count);
+  if (count == LANES) return load(from);
+#if defined(__AVX512F__)
+  return (Floats)_mm512_maskz_loadu_ps(__mmask16((1u << count) - 1), from);
+#else
+  return load_first(from, count);
+#endif
 }
 
 inline void keep(float *to, Floats values, int64_t count) {
-  count == LANES ? store(to, values) : store_first(to, values, count);
+  if (count == LANES) return store(to, values);
+#if defined(__AVX512F__)
+  _mm512_mask_storeu_ps(to, __mmask16((1u << count) - 1), (__m512)values);
+#else
+  store_first(to, values, count);
+#endif
 }
 
 inline Floats every(float value) { return value - Floats{}; }

@@ -22,8 +22,10 @@ FOLDER = Path(__file__).parent
 COMPILERS = ("c++", "g++", "clang++")
 FLAGS = ("-std=c++17", "-O3", "-shared", "-fPIC", "-pthread", "-fno-math-errno")
 # What sources may use, from the best down: the processor's features, and the flags they allow.
+AVX512 = "-mavx512f -mavx512bw -mavx512dq -mavx512vl"
 LEVELS = (
-    ("avx512f avx512bw avx512dq avx512vl avx2 fma", "-mavx512f -mavx512bw -mavx512dq -mavx512vl"),
+    ("avx512f avx512bw avx512dq avx512vl avx512_bf16 avx2 fma", f"{AVX512} -mavx512bf16"),
+    ("avx512f avx512bw avx512dq avx512vl avx2 fma", AVX512),
     ("avx2 fma", ""),
 )
 SECONDS = 300

@@ -212,6 +212,12 @@ CALLS: dict[str, Callable[[], list[np.ndarray]]] = {
         ]
     ),
     "sum_of_squares": lambda: [floats(33), floats(7, 5), *zeros((1,))],
+    "short_nt": lambda: [floats(13, 37), floats(35, 37), *zeros((13, 35))],
+    "short_nn": lambda: [floats(13, 37), floats(37, 35), *zeros((13, 35))],
+    "short_tn": lambda: [floats(37, 13), floats(37, 35), *zeros((13, 35))],
+    "muon_of_many": lambda: (
+        [TERMS, *(floats(*size) for _ in range(3) for size in ((5, 9), (9, 5))), *zeros((1,))]
+    ),
 }
 
 
