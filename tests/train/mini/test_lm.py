@@ -47,7 +47,7 @@ def test_samples_that_share_a_row_keep_their_positions(builder):
 
 
 def test_a_step_has_its_shape_and_is_a_function_of_its_number(builder):
-    rows = Rows(RowOptions(), 0, builder)
+    rows = Rows(RowOptions(), 100, 0, builder)
     batch = rows.at(3)
     assert batch.ids.shape == (4, 512) and batch.labels.shape == (rows.labels,)
     np.testing.assert_array_equal(batch.ids, rows.at(3).ids)
@@ -56,9 +56,9 @@ def test_a_step_has_its_shape_and_is_a_function_of_its_number(builder):
     assert full > 0.7
 
 
-def test_pictures_grow_and_clips_come_last(builder):
-    """One thing on 5 x 5 cells at first, then 6 x 6, then every size and task."""
-    rows = Rows(RowOptions(small=1.0, tiny_steps=2, small_steps=2), 0, builder)
+def test_pictures_grow(builder):
+    """At first all are of few cells, at last none is."""
+    rows = Rows(RowOptions(small=1.0), 100, 0, builder)
 
     def sides(step: int) -> set[int]:
         batch = rows.at(step)
@@ -67,9 +67,15 @@ def test_pictures_grow_and_clips_come_last(builder):
         return set(np.unique(visual)) - {0}
 
     eol = builder.vocabulary.eol
-    assert sides(0) == sides(1) == {5}
-    assert {6} <= sides(2) and 5 not in sides(3)
-    assert {7, 8, 9} <= sides(4) | sides(5)
+    assert sides(0) | sides(1) == {5, 6}
+    assert not {5} & (sides(98) | sides(99)) and 8 in sides(98) | sides(99)
+
+
+def test_clips_come_bit_by_bit(builder):
+    rows = Rows(RowOptions(), 100, 0, builder)
+    frames = [(rows.at(step).ids == builder.vocabulary.eof).sum() for step in (0, 98)]
+    pictures = [(rows.at(step).ids == builder.vocabulary.boi).sum() for step in (0, 98)]
+    assert frames[0] == pictures[0] and frames[1] > pictures[1]
 
 
 @pytest.mark.parametrize("task", ["edit", "talk", "ask"])

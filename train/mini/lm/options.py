@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from emu3.errors import InputError
+from emu3.names import PRODUCTS
 from emu3.options import (
     below_one,
     group,
@@ -24,14 +25,10 @@ class RowOptions:
     rows: int = option("rows a step", 4, whole(1, MOST_ROWS))
     length: int = option("tokens of a row", 512, whole(1, MOST_TOKENS))
     labels: float = option("most labels, as a share of the tokens", 0.65, share)
-    small: float = option("share of pictures of few cells at first", 0.7, share)
-    tiny_steps: int = option(
-        "steps with one thing on 5 x 5 cells, drawn and asked about", 1500, whole(0, MOST_STEPS)
-    )
-    small_steps: int = option("steps with 6 x 6 cells after these", 3500, whole(0, MOST_STEPS))
+    small: float = option("share of pictures and clips of few cells at first", 0.75, share)
     shares: tuple[float, ...] = option(
         f"how often a row begins with each task: {', '.join(TASKS)}",
-        (0.38, 0.14, 0.08, 0.1, 0.06, 0.16, 0.08),
+        (0.34, 0.12, 0.08, 0.16, 0.06, 0.16, 0.08),
         non_negative_float,
         nargs=len(TASKS),
         metavar="SHARE",
@@ -66,5 +63,8 @@ class LmOptions:
     floor: float = option("last learning rate as a share of the peak", 0.02, share)
     warmup: int = option("steps of linear warm-up", 200, whole(0, MOST_STEPS))
     weight_decay: float = option("decoupled, of matrices", 0.1, non_negative_float)
-    dropout: float = option("share of activations dropped until --careful", 0.1, below_one)
+    dropout: float = option("share of activations dropped until --careful", 0.0, below_one)
+    products: str = option(
+        "what factors of products are rounded to until --careful", "float32", choices=PRODUCTS
+    )
     careful: float = option("last share of the steps, without dropout", 0.15, share)

@@ -18,27 +18,35 @@ from train.mini.lm.tasks import ASKED, MADE, Drawing, asked_sample, made_sample
 if TYPE_CHECKING:
     from train.mini.lm.seen import Seen
 
-FIRST = ("picture", "talk", "ask")  # tasks while pictures are tiny: which word means what
+GROWN = 0.85  # share of the steps after which no picture is of few cells any more
+CLIPS = ("clip", "extension", "ask clip")  # each thing of theirs takes most tokens, so they come
+FILMED = 0.6  # evenly until this share of the steps
 TRIES = 4  # samples that may fail to fit before a row counts as full
 
 
 class Rows:
-    """Batches of `rows` rows of `length` tokens, by step."""
+    """Batches of `rows` rows of `length` tokens, by step of so many `steps`."""
 
     def __init__(
-        self, options: RowOptions, seed: int, builder: PromptBuilder, seen: Sequence["Seen"] = ()
+        self,
+        options: RowOptions,
+        steps: int,
+        seed: int,
+        builder: PromptBuilder,
+        seen: Sequence["Seen"] = (),
     ) -> None:
-        self.options, self.seed, self.builder, self.seen = options, seed, builder, seen
+        self.options, self.steps, self.seed = options, steps, seed
+        self.builder, self.seen = builder, seen
         self.shares = dict(zip((*MADE, *ASKED), options.shares))
         self.labels = int(options.rows * options.length * options.labels)
 
     def at(self, step: int) -> Batch:
         """The batch of a step."""
         rng = np.random.default_rng((self.seed, step))
-        tiny = self.options.tiny_steps
-        few = "tiny" if step < tiny else "small" if step < tiny + self.options.small_steps else None
-        drawing = Drawing(rng, self.builder, few, self.options.small, self.seen)
-        shares = {n: s for n, s in self.shares.items() if few != "tiny" or n in FIRST}
+        small = self.options.small * max(0.0, 1 - step / (self.steps * GROWN))
+        drawing = Drawing(rng, self.builder, small, self.seen)
+        filmed = min(1.0, step / (self.steps * FILMED))
+        shares = {n: s * filmed if n in CLIPS else s for n, s in self.shares.items()}
         samples = [self._row(drawing, shares) for _ in range(self.options.rows)]
         pad = self.builder.vocabulary.pad
         return collate(samples, self.options.length, self.labels, pad)

@@ -20,13 +20,15 @@ from train.mini.words.edits import Edit, random_edit
 from train.mini.words.questions import clip_questions, questions
 from train.mini.world.cells import cell_kinds, clip_kinds
 from train.mini.world.compose import random_scene
-from train.mini.world.motion import MOMENTS, random_clip
+from train.mini.world.motion import MOMENTS, Clip, random_clip
 from train.mini.world.scenes import Scene, held_out
 
 if TYPE_CHECKING:
     from train.mini.lm.seen import Seen
 
 NULL_PROMPT = 0.1  # chance that a caption is left out, so that guidance has its other half
+TINY = 0.6  # share of pictures of few cells that have the fewest
+TWO = 0.4  # chance that these show two things
 SEEN = 0.5  # chance that a picture that is shown is one the vision tokenizer saw
 TOLD = 0.5  # chance that a clip that goes on has its caption
 SKIPS = (0, 0, 1, 2, 3, 5, 8)  # moments before a clip that goes on
@@ -37,31 +39,42 @@ ROUNDS = 3  # wordings of every question
 
 @dataclass(frozen=True)
 class Drawing:
-    """What samples are drawn with; `small` is the share of pictures of `few` cells.
+    """What samples are drawn with.
 
-    Few are "tiny", with one thing each, or "small". `seen` are pictures as the vision tokenizer
-    sees them, of which some of those come that are shown to the model.
+    `small` is the share of pictures and clips of few cells, of which a row holds more: every thing
+    in them tells which word means what. `seen` are pictures as the vision tokenizer sees them, half
+    of the larger ones that are shown to the model.
     """
 
     rng: np.random.Generator
     builder: PromptBuilder
-    few: str | None = None
     small: float = 0.0
     seen: Sequence["Seen"] = ()
 
-    def scene(self) -> Scene:
-        """A scene at random."""
-        if self.few and self.rng.random() < self.small:
-            return random_scene(self.rng, ratio=self.few, count=1 if self.few == "tiny" else None)
-        return random_scene(self.rng)
+    def few(self) -> str | None:
+        """The ratio of a picture of few cells, or None for one of any."""
+        if self.rng.random() >= self.small:
+            return None
+        return "tiny" if self.rng.random() < TINY else "small"
+
+    def scene(self, few: str | None) -> Scene:
+        """A scene at random; on the fewest cells there are one or two things."""
+        count = 1 + int(self.rng.random() < TWO) if few == "tiny" else None
+        return random_scene(self.rng, ratio=few, count=count)
 
     def shown(self) -> tuple[Scene, np.ndarray]:
         """A scene and the codes of a picture of it, the right ones or those that are seen."""
-        if self.seen and self.few != "tiny" and self.rng.random() < SEEN:
+        few = self.few()
+        if self.seen and not few and self.rng.random() < SEEN:
             one = self.seen[self.rng.integers(len(self.seen))]
             return one.scene, one.codes
-        scene = self.scene()
+        scene = self.scene(few)
         return scene, cell_kinds(scene)
+
+    def clip(self, **about: int) -> Clip:
+        """A clip at random."""
+        ratio = "small" if self.rng.random() < self.small else "1:1"
+        return random_clip(self.rng, ratio=ratio, **about)
 
     @property
     def language(self) -> str:
@@ -71,14 +84,14 @@ class Drawing:
 
 def picture(drawing: Drawing) -> list[Said]:
     """A picture from text."""
-    scene = drawing.scene()
+    scene = drawing.scene(drawing.few())
     text, _ = caption(scene, drawing.rng, drawing.language)
     return [_caption(drawing, text), Wanted(Coded(cell_kinds(scene)))]
 
 
 def clip(drawing: Drawing) -> list[Said]:
     """A clip from text."""
-    shown = random_clip(drawing.rng)
+    shown = drawing.clip()
     text, _ = clip_caption(shown, drawing.rng, drawing.language)
     return [_caption(drawing, text), Wanted(Coded(clip_kinds(shown.moments)))]
 
@@ -87,7 +100,7 @@ def extension(drawing: Drawing) -> list[Said]:
     """A clip of which the first moments are given, now and then with what it shows."""
     rng = drawing.rng
     moments = int(rng.choice([MOMENTS, MOMENTS + 1]))
-    shown = random_clip(rng, moments=moments, skip=int(rng.choice(SKIPS)))
+    shown = drawing.clip(moments=moments, skip=int(rng.choice(SKIPS)))
     text, _ = clip_caption(shown, rng, drawing.language)
     given = int(rng.integers(2, moments))
     codes = Coded(clip_kinds(shown.moments))
@@ -156,7 +169,7 @@ def asked_sample(drawing: Drawing, task: str, length: int) -> Sample:
         scene, codes = drawing.shown()
         rounds = [questions(scene, rng, language) for _ in range(ROUNDS)]
     else:
-        shown = random_clip(rng, skip=int(rng.choice([0, 0, 1, 2])))
+        shown = drawing.clip(skip=int(rng.choice([0, 0, 1, 2])))
         codes = clip_kinds(shown.moments)
         rounds = [clip_questions(shown, rng, language) for _ in range(ROUNDS)]
     asked = {q: (a, kind) for some in rounds for q, a, kind in some}

@@ -11,12 +11,15 @@ from emu3.errors import InputError
 from emu3.mllm import Emu3ForCausalLM, Emu3Tokenizer
 from emu3.mllm.caption_words import words_of
 from emu3.mllm.prompts import PromptBuilder
+from emu3.nn.short_products import use_products
 from train.mini.batches import certain
+from train.mini.lm.factors import share_rows, write_rows
 from train.mini.lm.options import LmOptions
 from train.mini.lm.rows import Rows
 from train.mini.lm.seen import seen_pictures
 from train.mini.lm.tokenizer import asked_texts
 from train.mini.runs import Run
+from train.mini.start import start_from
 from train.mini.step import Loss, TrainStep
 from train.mini.training import new_model, with_dropout
 from train.mini.world.cells import kind_count, kind_vectors
@@ -43,23 +46,6 @@ def ends_of(model: Emu3ForCausalLM) -> dict[str, int]:
     return {name: getattr(model.config, name) for name in ENDS}
 
 
-def start_from(folder: str, model: Emu3ForCausalLM) -> None:
-    """Give a model the weights of a folder.
-
-    Raises:
-        InputError: they are those of a model of other sizes.
-    """
-    begun = Emu3ForCausalLM.from_pretrained(folder, weights="float32")
-    found = {p.name: tuple(p.shape) for p in begun.get_parameters()}
-    wanted = {p.name: tuple(p.shape) for p in model.get_parameters()}
-    for name in sorted(found.keys() ^ wanted.keys() | {n for n in found if found[n] != wanted[n]}):
-        raise InputError(
-            f"--model {folder}: {name} is {found.get(name)}; allowed: {wanted.get(name)}, of "
-            "--config and --tokenizer; change one of them"
-        )
-    ms.load_param_into_net(model, {p.name: p for p in begun.get_parameters()}, True)
-
-
 def train(options: LmOptions) -> None:
     """Run or resume until the last step or minute; saves state and the model folder."""
     tokenizer = Emu3Tokenizer.from_pretrained(options.tokenizer)
@@ -71,12 +57,15 @@ def train(options: LmOptions) -> None:
         )
     model = new_model(options.config, tokenizer, options.run.seed, kind_vectors(VECTOR))
     if options.model:
-        start_from(options.model, model)
+        begun = Emu3ForCausalLM.from_pretrained(options.model, weights="float32")
+        start_from(options.model, begun, model)
     if options.dropout:
         model = with_dropout(model, options.dropout)
+    share_rows(model)
     seen = seen_pictures(options.vq_model, options.seen, options.run.seed) if options.seen else []
-    rows = Rows(options.rows, options.run.seed, builder, seen)
+    rows = Rows(options.rows, options.steps, options.run.seed, builder, seen)
     cell = TrainStep(Loss(model, options.rows.length), options.weight_decay)
+    use_products(cell, options.products)
     run = Run(options.run, options.steps, cell)
     rate = cosine_schedule(options.lr, options.lr * options.floor, options.warmup, options.steps)
     log = Path(options.run.output) / "log.csv"
@@ -92,6 +81,7 @@ def train(options: LmOptions) -> None:
             loss, norm = (float(x) for x in cell(*map(Tensor, arrays), lr))
             run.bar.set_postfix_str(f"loss {loss:.3f} norm {norm:.2f}")
             writer.writerow([step, "language", f"{loss:.5f}", f"{norm:.4f}"])
+    write_rows(model)
     model.generation_config = GenerationConfig(**ends_of(model), **DRAWING)
     model.config.attention_dropout = 0.0
     model.config.caption_words = caption_words(options.run.seed)

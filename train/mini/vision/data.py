@@ -4,12 +4,14 @@ Shapes: b items, s = CELL * cells pixels along a side, n = b * cells * cells nam
 """
 
 from collections.abc import Iterator
+from functools import cache
 
 import numpy as np
 
 from train.mini.world.cells import cell_kinds, clip_kinds
 from train.mini.world.compose import FULL, random_scene
 from train.mini.world.draw import draw_array
+from train.mini.world.grounds import ground_array
 from train.mini.world.hands import by_another_hand
 from train.mini.world.motion import FRAMES, Clip, frames_of, random_clip
 from train.mini.world.palette import CELL
@@ -18,7 +20,9 @@ from train.mini.world.scenes import Scene
 OTHER_HAND = 0.5  # share of pictures to name that another hand drew
 STILL = 0.4  # share of clips to draw whose moments are all one picture
 MOMENTS = 3  # of a clip to draw: as far back as the decoder looks
-NEAR, PATTERN = 6.0, 2.0  # weights of things and what is beside them, and of patterned ground
+# Weights of things, of a ground's details (stars, hills, dots), each with what is beside them, and
+# of other ground; where anything ever is, it counts half as much as a thing.
+NEAR, DETAIL = 6.0, 6.0
 
 
 class Seen:
@@ -105,14 +109,24 @@ def cut_pixels(pixels: np.ndarray, cut: tuple[slice, slice]) -> np.ndarray:
 
 
 def weights_of(clip: Clip, frames: np.ndarray, cut: tuple[slice, slice]) -> np.ndarray:
-    """Weight of each pixel of frames (t, s, s, 3): things and what is beside them count more."""
+    """Weight of each pixel of frames (t, s, s, 3): things and details of the ground count more."""
     first = clip.moments[0]
     empty = frames_of(Clip((Scene(first.rows, first.cols, first.ground, ()),), ()))[:1]
     empty = cut_pixels(empty, cut).astype(np.float32)
     there = np.abs(frames - empty).max(-1) > 4  # (t, s, s)
     ghost = there.any(0)  # where anything ever is
-    ground = 1.0 if first.ground == "plain" else PATTERN
-    return np.where(widened(there), NEAR, np.where(ghost, 3.0, ground)).astype(np.float32)
+    ground = details(first.ground, first.rows, first.cols)[..., None]
+    ground = np.where(cut_pixels(ground, cut)[..., 0], DETAIL, 1.0)
+    ground = np.where(ghost, np.maximum(ground, NEAR / 2), ground)
+    return np.where(widened(there), NEAR, ground).astype(np.float32)
+
+
+@cache
+def details(ground: str, rows: int, cols: int) -> np.ndarray:
+    """Where a ground, (CELL * rows, CELL * cols), is not like most of its row of pixels."""
+    levels = ground_array(ground, rows, cols)
+    apart = np.abs(levels - np.median(levels, 1, keepdims=True)).max(-1) > 4
+    return widened(apart[None])[0]
 
 
 def widened(mask: np.ndarray, by: int = 2) -> np.ndarray:

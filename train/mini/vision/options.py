@@ -11,6 +11,7 @@ class VisionOptions:
     """Of `python -m train.mini.vision`."""
 
     config: str = option("sizes", "configs/emu3_mini2_vision.json")
+    model: str = option("folder to take the first weights from; empty = from scratch", "")
     run: RunOptions = run_of("mini2/vision")
     threads: int | None = option("CPU threads (default: all cores)", None, whole(1, 1024))
     lr: float = option("peak learning rate", 2e-3, non_negative_float)

@@ -12,6 +12,7 @@ from emu3.configfile import config_of_sizes
 from emu3.errors import InputError
 from emu3.tokenizer import Emu3VisionVQConfig, Emu3VisionVQImageProcessor, Emu3VisionVQModel
 from train.mini.runs import Run
+from train.mini.start import start_from
 from train.mini.vision.data import Drawn, Seen
 from train.mini.vision.options import VisionOptions
 from train.mini.vision.step import BothStep, DrawStep, NameStep
@@ -52,6 +53,8 @@ class Course(nn.Cell):
         self.name = NameStep(self.model).set_train(True)
         self.draw = DrawStep(self.model).set_train(True)
         self.both = BothStep(self.name, self.draw).set_train(True)
+        if options.model:
+            start_from(options.model, Emu3VisionVQModel.from_pretrained(options.model), self.model)
         seed, half = options.run.seed, (options.names + 1) // 2
         draws = (options.draws + 1) // 2
         self.data = {

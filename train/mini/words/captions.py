@@ -104,10 +104,19 @@ def _alike(scene: Scene, facts: Facts, rng: np.random.Generator, words) -> tuple
 
 
 def _listed(scene: Scene, facts: Facts, rng: np.random.Generator, words) -> tuple[str, Facts]:
-    """All things in any order, alike ones together."""
-    groups = list(dict.fromkeys(facts.things))
-    order = [groups[i] for i in rng.permutation(len(groups))]
-    return words.joined([words.many(facts.things.count(f), f, rng) for f in order]), facts
+    """All things as one reads, alike ones together.
+
+    Were they in any order, the first name of a picture would be one of two things, each with its
+    colour; a head that adds what a name shows and its colour gives their mixtures, too.
+    """
+    groups = dict.fromkeys(facts.things[i] for i in _reading_order(scene.things))
+    return words.joined([words.many(facts.things.count(f), f, rng) for f in groups]), facts
+
+
+def _reading_order(things: tuple[Thing, ...]) -> list[int]:
+    """Numbers of the things from the top down, and from left to right side by side."""
+    above = [sum(other.base <= thing.row for other in things) for thing in things]
+    return sorted(range(len(things)), key=lambda i: (above[i], things[i].centre[1]))
 
 
 def _related(scene: Scene, facts: Facts, rng: np.random.Generator, words) -> tuple | None:
@@ -138,8 +147,7 @@ def _between(scene: Scene, facts: Facts, rng: np.random.Generator, words) -> tup
     if any(relation(scene.things[i], scene.things[j]) != "left of" for i, j in pairs):
         return None
     a, b, c = (words.thing(fact, rng) for fact in facts.things)
-    ends = (a, c) if rng.random() < 0.5 else (c, a)
-    return words.between(b, *ends), replace(facts, relations=((1, "between", 0), (1, "between", 2)))
+    return words.between(b, a, c), replace(facts, relations=((1, "between", 0), (1, "between", 2)))
 
 
 def _over(scene: Scene, facts: Facts, rng: np.random.Generator, words) -> tuple | None:

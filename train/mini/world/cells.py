@@ -137,6 +137,37 @@ def kind_vectors(width: int) -> np.ndarray:
     return np.array(rows, np.float32)
 
 
+def name_factors() -> np.ndarray:
+    """Which factors each name has, float32 (names, factors), those of a kind summing to one.
+
+    A name of ground has its pattern and the grounds that show it; one of a thing its colour, its
+    tile, and the kinds, sizes and facings that show the tile.
+    """
+    patterns, where_ground = _patterns()
+    tiles, where = _tiles()
+    count = len(tiles) - 1
+    shown = np.zeros((count, len(KINDS) + len(SIZES) + len(FACINGS)), np.float32)
+    for (kind, facing, size), numbers in where.items():
+        found = list(KINDS).index(kind), list(SIZES).index(size), FACINGS.index(facing)
+        for number in numbers[numbers > 0]:
+            shown[number - 1, found[0]] += 1
+            shown[number - 1, len(KINDS) + found[1]] += 1
+            shown[number - 1, len(KINDS) + len(SIZES) + found[2]] += 1
+    shown /= shown[:, : len(KINDS)].sum(1, keepdims=True)
+    grounds = np.zeros((len(patterns), len(where_ground)), np.float32)
+    for column, numbers in enumerate(where_ground.values()):
+        grounds[np.unique(numbers), column] = 1
+    grounds /= grounds.sum(1, keepdims=True)
+    ground = np.concatenate([grounds, np.eye(len(patterns), dtype=np.float32)], 1)
+    tile = np.concatenate([shown, np.eye(count, dtype=np.float32)], 1)
+    colour = np.repeat(np.eye(len(COLOURS), dtype=np.float32), count, 0)
+    thing = np.concatenate([colour, np.tile(tile, (len(COLOURS), 1))], 1)
+    out = np.zeros((len(ground) + len(thing), ground.shape[1] + thing.shape[1]), np.float32)
+    out[: len(ground), : ground.shape[1]] = ground
+    out[len(ground) :, ground.shape[1] :] = thing
+    return out
+
+
 def _components(looks: np.ndarray, count: int) -> np.ndarray:
     """Principal components (n, count) with standard deviations drawn towards their mean."""
     centred = looks - looks.mean(0)

@@ -14,6 +14,7 @@ from train.mini.world.palette import CELL, Rgb, mixed
 
 PERIOD = 4  # cells after which a pattern comes again
 FINE = 4  # drawn so many times larger
+DOT = 4  # pixels, the radius of a dot on paper
 # name -> cells from the horizon to the lower edge; 0 for grounds that have none.
 GROUNDS = {"day": 3, "night": 3, "sea": 4, "meadow": 3, "snow": 3}
 GROUNDS |= {"plain": 0, "striped": 0, "dotted": 0}
@@ -59,15 +60,23 @@ def ground_array(ground: str, rows: int, cols: int) -> np.ndarray:
 
 
 def _paper(ground: str, size: tuple[int, int]) -> Image.Image:
+    """Paper of one colour, or with stripes or dots.
+
+    No two cells that touch show the same detail: networks of convolutions tell the places within a
+    cell by what is beside it (docs/making_mini.md).
+    """
     first, second = PAPER[ground]
     image = Image.new("RGB", size, first)
     pen = ImageDraw.Draw(image)
-    cell = CELL * FINE
-    for y in range(0, size[1], cell):
-        if ground == "striped":
-            pen.rectangle((0, y + cell // 2, size[0], y + cell - 1), second)
-        for x in range(0, size[0] * (ground == "dotted"), cell):
-            _dot(pen, (x / FINE + CELL / 2, y / FINE + CELL / 2), 3, second)
+    rows, cols = size[1] // (CELL * FINE), size[0] // (CELL * FINE)
+    for row, col in np.ndindex(rows, cols):
+        top, left = row * CELL, col * CELL
+        above = rows - 1 - row  # counted from the lower edge, as cells' names are
+        if ground == "striped" and above % 2:
+            box = [v * FINE for v in (left, top, left + CELL, top + CELL)]
+            pen.rectangle((box[0], box[1], box[2] - 1, box[3] - 1), second)
+        if ground == "dotted" and (above + col) % 2:
+            _dot(pen, (left + CELL / 2, top + CELL / 2), DOT, second)
     return image
 
 

@@ -29,7 +29,15 @@ from train.mini.world.compose import (
 from train.mini.world.draw import Placed, compose
 from train.mini.world.grounds import ground_array, horizon
 from train.mini.world.palette import CELL, SIZES
-from train.mini.world.scenes import RATIOS, Scene, Thing, fits, moving_held_out, pair_held_out
+from train.mini.world.scenes import (
+    RATIOS,
+    SMALL,
+    Scene,
+    Thing,
+    fits,
+    moving_held_out,
+    pair_held_out,
+)
 from train.mini.world.things import FACINGS, KINDS
 
 FRAMES = 4  # of a moment
@@ -168,7 +176,7 @@ def random_clip(
     palette: Palette = BASE,
 ) -> Clip:
     """A clip at random; `split` as in `random_scene`, `skip` as in `run`."""
-    rows, cols = RATIOS[ratio]
+    rows, cols = (RATIOS | SMALL)[ratio]
     while True:
         kinds = [kind for kind in palette.kinds if KINDS[kind].moves]
         kind = kinds[rng.integers(len(kinds))]
