@@ -23,9 +23,11 @@ COMPILERS = ("c++", "g++", "clang++")
 FLAGS = ("-std=c++17", "-O3", "-shared", "-fPIC", "-pthread", "-fno-math-errno")
 # What sources may use, from the best down: the processor's features, and the flags they allow.
 AVX512 = "-mavx512f -mavx512bw -mavx512dq -mavx512vl"
+AVX512_NAMES = "avx512f avx512bw avx512dq avx512vl avx2 fma"
 LEVELS = (
-    ("avx512f avx512bw avx512dq avx512vl avx512_bf16 avx2 fma", f"{AVX512} -mavx512bf16"),
-    ("avx512f avx512bw avx512dq avx512vl avx2 fma", AVX512),
+    (f"{AVX512_NAMES} avx512_bf16 amx_bf16", f"{AVX512} -mavx512bf16 -mamx-tile -mamx-bf16"),
+    (f"{AVX512_NAMES} avx512_bf16", f"{AVX512} -mavx512bf16"),
+    (AVX512_NAMES, AVX512),
     ("avx2 fma", ""),
 )
 SECONDS = 300
