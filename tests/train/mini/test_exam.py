@@ -29,7 +29,7 @@ class Perfect:
     Codes of clips that go on are real ones, since they are cut and joined.
     """
 
-    def __init__(self, model, vq_model, settings, device, weights):
+    def __init__(self, model, vq_model, settings, device, weights, painter):
         self.settings, self.known, self.asked = settings, {}, {}
 
     def forwards_of_one(self):
@@ -194,6 +194,11 @@ def test_new_scenes_show_what_only_fine_tuning_teaches():
 def test_new_with_another_task_is_refused(capsys):
     assert command.main(["clips", "--new"]) == 2
     assert "t2i, vqa" in capsys.readouterr().err
+
+
+def test_the_world_paints_pictures_alone(capsys):
+    assert command.main(["clips", "--painter", "world"]) == 2
+    assert "t2i, composition" in capsys.readouterr().err
 
 
 def test_an_unknown_task_is_refused(capsys):

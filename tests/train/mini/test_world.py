@@ -4,11 +4,13 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
+from train.mini.words.checking import same
 from train.mini.world import cells, motion
 from train.mini.world.compose import FULL, random_scene
 from train.mini.world.draw import draw_array
 from train.mini.world.grounds import GROUNDS
 from train.mini.world.motion import Clip, Moving, extended, frames_of, random_clip
+from train.mini.world.paint import painted
 from train.mini.world.palette import CELL, NEW_COLOUR, NEW_KIND
 from train.mini.world.reading import read
 from train.mini.world.scenes import RATIOS, Scene, Thing, fits, held_out
@@ -121,3 +123,8 @@ def test_a_clip_is_named_moment_by_moment():
     assert names.shape == (4, 8, 8)
     np.testing.assert_array_equal(names[2], cells.cell_kinds(clip.moments[2]))
     assert Clip(clip.moments, ()).frames == 16
+
+
+def test_painted_names_are_read_as_the_scene_they_are_of():
+    for scene in scenes(12):
+        assert same(read(painted(cells.cell_kinds(scene))), read(draw_array(scene)))

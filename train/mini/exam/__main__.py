@@ -34,6 +34,8 @@ TASKS = (
     "drawings",
 )
 ANEW = ("t2i", "vqa")  # what fine-tuning may teach
+PAINTED = ("t2i", "composition", "variety", "edits")  # what makes pictures
+PAINTERS = ("vision", "world")
 GROUPS = ("split", "number", "ratio", "verb", "kind", "language", "what", "sides")
 VERDICTS = (
     "count",
@@ -66,6 +68,12 @@ class Options:
     new: bool = option(
         "t2i and vqa: scenes with the colour or kind that only fine-tuning teaches", False
     )
+    painter: str = option(
+        "who draws the codes of pictures: the vision tokenizer, or the world's own rules, which "
+        "shows what the language model alone knows",
+        "vision",
+        choices=PAINTERS,
+    )
     settings: DrawSettings = group(leave_out=("suffix", "negative_prompt"))
     weights: str | None = shared.weights()
     device: shared.Device = group()
@@ -75,6 +83,11 @@ class Options:
             raise InputError(
                 f"--new with {self.task}; allowed: {', '.join(ANEW)}; leave it out or change the "
                 "task"
+            )
+        if self.painter == "world" and self.task not in PAINTED:
+            raise InputError(
+                f"--painter world with {self.task}; allowed: {', '.join(PAINTED)}; leave it out or "
+                "change the task"
             )
 
 
@@ -87,7 +100,14 @@ def run(options: Options) -> None:
     from train.mini.exam.models import Models
 
     language = None if options.task == "reconstruction" else options.model
-    models = Models(language, options.vq_model, options.settings, options.device, options.weights)
+    models = Models(
+        language,
+        options.vq_model,
+        options.settings,
+        options.device,
+        options.weights,
+        options.painter,
+    )
     report = {"settings": asdict(replace(options, settings=models.settings))}
     for task in TASKS if options.task == "all" else [options.task]:
         watch, (measure, count) = Stopwatch(), MEASURES[task]

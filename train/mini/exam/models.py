@@ -13,6 +13,7 @@ from emu3.loading import check_same_codes, load_language, load_vision
 from emu3.mllm.generation.events import Done, RowDone
 from emu3.mllm.parts import Coded, Message, Open, Text
 from emu3.pipeline import Answers, AskSettings, DrawSettings, drawing_request
+from train.mini.world.paint import painted
 
 ANSWER_TOKENS = 64
 
@@ -25,6 +26,7 @@ class Models:
         vq_model: the vision tokenizer.
         settings: how is drawn; the checkpoint's where nobody said anything.
         weights: what the language model's matrices are stored as on CPU.
+        painter: who draws codes as pictures, of PAINTERS.
     """
 
     def __init__(
@@ -34,12 +36,13 @@ class Models:
         settings: DrawSettings,
         device: Device,
         weights: str | None = None,
+        painter: str = "vision",
     ) -> None:
         from emu3.mllm.defaults import CheckpointDefaults
         from emu3.mllm.prompts import PromptBuilder
         from emu3.tokenizer import VisionCodec
 
-        self.settings, self.jit = settings, device.jit
+        self.settings, self.jit, self.painter = settings, device.jit, painter
         self._forwards: list[int] = []
         self.codec = VisionCodec(*load_vision(vq_model, device.dtype))
         if model is not None:
@@ -112,6 +115,8 @@ class Models:
 
     def picture(self, codes: np.ndarray) -> np.ndarray:
         """The picture of codes (h, w)."""
+        if self.painter == "world":
+            return painted(codes)
         return np.asarray(self.codec.picture(codes))
 
     def frames(self, codes: np.ndarray) -> np.ndarray:
