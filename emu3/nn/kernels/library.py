@@ -54,7 +54,8 @@ def built(command: tuple[str, ...], compiling: Callable[[], None] = lambda: None
     Raises:
         InputError: the compiler fails, or the cache folder cannot be written or is not ours.
     """
-    flags = (*FLAGS, *processor_flags())
+    levels = processor_flags()
+    flags = (*FLAGS, *levels[0])
     sources = sorted(path for path in FOLDER.iterdir() if path.suffix in (".cpp", ".h"))
     status = os.stat(command[0])
     marks = [*command, str(status.st_size), str(status.st_mtime_ns), *flags, platform.machine()]
@@ -66,8 +67,18 @@ def built(command: tuple[str, ...], compiling: Callable[[], None] = lambda: None
         compiling()
         with atomic_path(path) as temporary:
             inputs = [str(source) for source in sources if source.suffix == ".cpp"]
-            compiled([*command, *flags, *inputs, "-o", str(temporary)])
+            known = next((each for each in levels if _knows(command, each)), levels[0])
+            compiled([*command, *FLAGS, *known, *inputs, "-o", str(temporary)])
     return path
+
+
+def _knows(command: tuple[str, ...], flags: tuple[str, ...]) -> bool:
+    """Whether a compiler, which may be older than the processor, takes some flags."""
+    try:
+        compiled([*command, *flags, "-fsyntax-only", "-x", "c++", os.devnull])
+    except InputError:
+        return False
+    return True
 
 
 def compiled(command: list[str]) -> None:
@@ -112,18 +123,16 @@ def ours(path: Path) -> bool:
     return status.st_uid == os.getuid() and not status.st_mode & 0o022
 
 
-def processor_flags() -> tuple[str, ...]:
-    """Flags that let sources use this processor's vectors; none on others than x86."""
+def processor_flags() -> list[tuple[str, ...]]:
+    """Flags that let sources use this processor's vectors, best first; the last are none at all."""
     try:
         text = Path("/proc/cpuinfo").read_text(encoding="ascii", errors="replace")
     except OSError:
-        return ()
+        return [()]
     line = next((line for line in text.splitlines() if line.startswith("flags")), "")
     features = set(line.split())
-    for needed, more in LEVELS:
-        if features.issuperset(needed.split()):
-            return ("-mavx2", "-mfma", *more.split())
-    return ()
+    fitting = [more.split() for needed, more in LEVELS if features.issuperset(needed.split())]
+    return [*(("-mavx2", "-mfma", *more) for more in fitting), ()]
 
 
 @cache

@@ -22,9 +22,9 @@ def fake_compiler(tmp_path, monkeypatch) -> Path:
 
 
 def runs(compiler: Path) -> int:
-    """How often the compiler ran."""
+    """How often the compiler made a library."""
     log = compiler.parent / "runs"
-    return len(log.read_text().splitlines()) if log.exists() else 0
+    return log.read_text().count("-shared") if log.exists() else 0
 
 
 def test_a_library_is_compiled_once(fake_compiler):
@@ -42,6 +42,16 @@ def test_another_compiler_or_flag_makes_another_library(fake_compiler, monkeypat
     assert len({first, second, library.built(library.compiler())}) == 3
 
 
+def test_a_compiler_older_than_the_processor_gets_flags_it_knows(fake_compiler, monkeypatch):
+    monkeypatch.setattr(library, "processor_flags", lambda: [("-mnew",), ("-mold",), ()])
+    old = fake_compiler.read_text().replace(
+        "for last", 'case "$*" in *-mnew*) exit 1;; esac\nfor last'
+    )
+    fake_compiler.write_text(old)
+    assert library.built(library.compiler()).exists() and runs(fake_compiler) == 1
+    assert "-mold" in (fake_compiler.parent / "runs").read_text().splitlines()[-1]
+
+
 def test_a_library_that_others_may_write_is_not_used(fake_compiler):
     path = library.built(library.compiler())
     path.chmod(0o777)
@@ -53,7 +63,9 @@ def test_a_library_that_others_may_write_is_not_used(fake_compiler):
 
 
 def test_a_failing_compiler_is_told_of_in_one_line_once(fake_compiler, monkeypatch, capsys):
-    fake_compiler.write_text(f"#!/bin/sh\necho >> {fake_compiler.parent}/runs\necho no room >&2\n")
+    fake_compiler.write_text(
+        f"#!/bin/sh\necho $@ >> {fake_compiler.parent}/runs\necho no room >&2\n"
+    )
     with open(fake_compiler, "a") as file:
         file.write("echo more >&2\nexit 1\n")
     operators.library.cache_clear()

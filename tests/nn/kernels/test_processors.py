@@ -258,7 +258,7 @@ def plain() -> Path:
     if platform.machine() != "x86_64":
         pytest.skip("no x86-64")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(library, "processor_flags", lambda: ())
+        patch.setattr(library, "processor_flags", lambda: [()])
         patch.setattr(library, "FLAGS", FLAGS)
         return library.built(library.compiler())
 
