@@ -75,7 +75,7 @@ class Muon(nn.Cell):
         self.decay, self.clipping = weight_decay / ratio, Clipping(max_norm)
         self.hyper_map = ops.HyperMap()
         self.kernel = kernel_of_many()
-        self.fixed = Tensor(np.array([ADAMW_RMS, *NEWTON_SCHULZ], np.float32))
+        self.fixed = Tensor(np.array([ADAMW_RMS, *NEWTON_SCHULZ, NEWTON_SCHULZ_STEPS], np.float32))
 
     def construct(self, grads: tuple[Tensor, ...], lr: Tensor) -> Tensor:
         """Update the weights in place; returns the gradients' global norm before clipping."""
@@ -99,7 +99,7 @@ class Muon(nn.Cell):
 def kernel_of_many() -> ops.Custom | None:
     """Muon on k float32 matrices in place, in one call; its products are of bfloat16.
 
-    Takes (clip, learning rate, momentum, what is kept of weights, ADAMW_RMS, NEWTON_SCHULZ) as one
-    tensor, and k each of weights, buffers and gradients; returns (1,), to depend on.
+    Takes (clip, learning rate, momentum, what is kept of weights, ADAMW_RMS, NEWTON_SCHULZ and
+    its steps) as one tensor, and k each of weights, buffers and gradients; returns (1,).
     """
     return operator("muon_of_many", lambda *_: (1,), lambda terms, *_: terms)

@@ -6,16 +6,7 @@
 namespace {
 
 struct Terms {
-  float clip, rate, momentum, kept, size, a, b, c;
-};
-
-constexpr int STEPS = 5;
-
-struct Alone {
-  template <class Piece>
-  void operator()(int64_t count, const Piece &piece) const {
-    for (int64_t i = 0; i < count; ++i) piece(i);
-  }
+  float clip, rate, momentum, kept, size, a, b, c, steps;
 };
 
 // to (size, size) = a product that is symmetric, of a factor with itself.
@@ -39,7 +30,7 @@ void orthogonalise(const Terms &of, int64_t m, int64_t n, float *x) {
   const float scale = 1.0f / (float(std::sqrt(sum)) + 1e-7f);
   for (int64_t i = 0; i < count; ++i) x[i] *= scale;
   const Factor plain{x, n, false}, turned{x, n, true};
-  for (int step = 0; step < STEPS; ++step) {
+  for (int step = 0; step < of.steps; ++step) {
     squared(small, std::max(m, n), m <= n ? plain : turned, gram);
     const Factor symmetric{gram, small, false};
     squared(small, small, symmetric, square);
@@ -55,7 +46,7 @@ void orthogonalise(const Terms &of, int64_t m, int64_t n, float *x) {
 
 }  // namespace
 
-// terms (8), then k weights (m, n), k buffers of momentum, k gradients -> 1 when done.
+// terms (9), then k weights (m, n), k buffers of momentum, k gradients -> 1 when done.
 extern "C" int muon_of_many(int count, void **data, int *, int64_t **shape, const char **, void *,
                             void *) {
   const Terms of = *(const Terms *)data[0];

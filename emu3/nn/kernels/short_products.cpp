@@ -2,17 +2,6 @@
 
 #include "short_products.h"
 
-namespace {
-
-struct Together {
-  template <class Piece>
-  void operator()(int64_t count, const Piece &piece) const {
-    Team::get().run(count, piece);
-  }
-};
-
-}  // namespace
-
 extern "C" int short_nt(int, void **data, int *, int64_t **shape, const char **, void *, void *) {
   const int64_t m = shape[0][0], k = shape[0][1], n = shape[1][0];
   multiply(m, n, k, {(const float *)data[0], k, false}, {(const float *)data[1], k, false},

@@ -92,3 +92,18 @@ class Team {
   const void *piece_ = nullptr;
   int started_ = 0;
 };
+
+// Ways to call piece(i) for i in 0..count-1: by the team, or by the thread that calls.
+struct Together {
+  template <class Piece>
+  void operator()(int64_t count, const Piece &piece) const {
+    Team::get().run(count, piece);
+  }
+};
+
+struct Alone {
+  template <class Piece>
+  void operator()(int64_t count, const Piece &piece) const {
+    for (int64_t i = 0; i < count; ++i) piece(i);
+  }
+};

@@ -216,7 +216,11 @@ CALLS: dict[str, Callable[[], list[np.ndarray]]] = {
     "short_nn": lambda: [floats(13, 37), floats(37, 35), *zeros((13, 35))],
     "short_tn": lambda: [floats(37, 13), floats(37, 35), *zeros((13, 35))],
     "muon_of_many": lambda: (
-        [TERMS, *(floats(*size) for _ in range(3) for size in ((5, 9), (9, 5))), *zeros((1,))]
+        [
+            np.append(TERMS, TERMS.dtype.type(5)),
+            *(floats(*size) for _ in range(3) for size in ((5, 9), (9, 5))),
+            *zeros((1,)),
+        ]
     ),
 }
 

@@ -4,8 +4,11 @@ import numpy as np
 import pytest
 from mindspore import Tensor, ops
 
+from emu3.cli.shell import read_options
 from emu3.errors import InputError
+from train.mini.vision.__main__ import build_parser
 from train.mini.vision.data import Drawn, Seen
+from train.mini.vision.options import VisionOptions
 from train.mini.vision.step import (
     NEARNESS,
     SHARPNESS,
@@ -14,7 +17,7 @@ from train.mini.vision.step import (
     NamingLoss,
     frames_of,
 )
-from train.mini.vision.training import new_model
+from train.mini.vision.training import Course, new_model, save_model
 
 CONFIG = "configs/emu3_mini2_vision.json"
 
@@ -35,6 +38,16 @@ def test_batches_are_a_function_of_the_step():
         for a, b in zip(kind(5), kind(5)):
             np.testing.assert_array_equal(a, b)
         assert not np.array_equal(kind(5)[0], kind(6)[0])
+
+
+def test_a_course_begins_with_the_weights_of_a_folder(trained, tmp_path):
+    save_model(trained, str(tmp_path), "float32")
+    course = Course(
+        read_options(VisionOptions, build_parser().parse_args(["--model", str(tmp_path)]))
+    )
+    wanted = {name: p.asnumpy() for name, p in trained.parameters_and_names()}
+    for name, parameter in course.model.parameters_and_names():
+        np.testing.assert_array_equal(parameter.asnumpy(), wanted[name])
 
 
 def test_a_codebook_of_another_size_is_refused(tmp_path):

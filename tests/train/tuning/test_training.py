@@ -32,6 +32,13 @@ def test_a_run_learns_and_leaves_a_folder_that_loads(whole, folder):
     assert Emu3Tokenizer.from_pretrained(whole / "checkpoint-4").vocab_size == start.vocab_size
 
 
+def test_rounded_products_are_near_and_not_the_same(whole, folder):
+    rounded = train(folder, "rounded", "--max_steps", "1", "--products", "bfloat16")
+    (_, ours, norm), (_, exact, wanted) = losses(rounded)[0], losses(whole)[0]
+    assert (ours, norm) != (exact, wanted)
+    assert float(ours) == pytest.approx(float(exact), rel=1e-2)
+
+
 def test_a_resumed_run_ends_as_an_uninterrupted_one(whole, folder, capsys):
     other = folder / "resumed"
     other.mkdir()

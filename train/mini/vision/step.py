@@ -48,7 +48,6 @@ class NameStep(nn.Cell):
         trained = [*model.encoder.trainable_params(), *model.quant_conv.trainable_params()]
         self.masks = (*present_only(trained), None)
         trained.append(self.naming.sharpness)
-        self.parameters = ParameterTuple(trained)
         self.optimizer = AdamW(trained, weight_decay=1e-4)
         self.gradient = ops.GradOperation(get_by_list=True)
 
@@ -61,7 +60,7 @@ class NameStep(nn.Cell):
     def construct(self, pixels: Tensor, names: Tensor, lr: Tensor) -> tuple[Tensor, Tensor]:
         """One step; returns the loss and the gradient norm."""
         loss = self.loss(pixels, names)
-        grads = self.gradient(self.loss, self.parameters)(pixels, names)
+        grads = self.gradient(self.loss, self.optimizer.weights)(pixels, names)
         return loss, self.optimizer(masked(grads, self.masks), lr)
 
 
@@ -73,7 +72,6 @@ class DrawStep(nn.Cell):
         self.model = model
         trained = [*model.decoder.trainable_params(), *model.post_quant_conv.trainable_params()]
         self.masks = present_only(trained, looks_back=("decoder.time_conv",))
-        self.parameters = ParameterTuple(trained)
         self.optimizer = AdamW(trained, weight_decay=1e-4)
         self.gradient = ops.GradOperation(get_by_list=True)
 
@@ -88,7 +86,8 @@ class DrawStep(nn.Cell):
     ) -> tuple[Tensor, Tensor]:
         """One step; returns the loss and the gradient norm."""
         loss = self.loss(names, numbers, pixels, weights)
-        grads = self.gradient(self.loss, self.parameters)(names, numbers, pixels, weights)
+        inputs = (names, numbers, pixels, weights)
+        grads = self.gradient(self.loss, self.optimizer.weights)(*inputs)
         return loss, self.optimizer(masked(grads, self.masks), lr)
 
 
@@ -101,8 +100,9 @@ class BothStep(nn.Cell):
     def __init__(self, name: NameStep, draw: DrawStep) -> None:
         super().__init__()
         self.name, self.draw, self.model, self.naming = name, draw, name.model, name.naming
-        self.parameters = ParameterTuple([*name.parameters, *draw.parameters])
-        self.count = len(name.parameters)
+        named, drawn = name.optimizer.weights, draw.optimizer.weights
+        self.parameters = ParameterTuple([*named, *drawn])
+        self.count = len(named)
         self.gradient = ops.GradOperation(get_by_list=True)
 
     def loss(self, pixels: Tensor, weights: Tensor, names: Tensor) -> Tensor:
