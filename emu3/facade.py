@@ -2,7 +2,7 @@
 
 m = emu3.load()
 m.draw("a red star").save("star.png")
-m.film("a red star moves to the right").save("star.gif")
+m.film("a red car drives to the right").save("car.gif")
 m.ask("What is it?", "star.png")
 """
 

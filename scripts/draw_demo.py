@@ -1,35 +1,27 @@
 """Draw the bundled demo picture and clip: `python scripts/draw_demo.py` writes into assets/."""
 
-from dataclasses import replace
 from pathlib import Path
 
-from train.mini.drawing import draw
-from train.mini.scenes import Ground, Scene, Shape
+from PIL import Image
+
+from train.mini.world.draw import draw
+from train.mini.world.motion import MOMENTS, Moving, frames_of, run
+from train.mini.world.scenes import Scene, Thing
 
 ASSETS = Path(__file__).resolve().parent.parent / "assets"
-SCENE = Scene(
-    rows=7,
-    cols=7,
-    ground=Ground("cream", "plain"),
-    shapes=(
-        Shape("circle", "red", "large", row=0, col=0),
-        Shape("star", "blue", "medium", row=1, col=5),
-        Shape("square", "green", "medium", row=4, col=3),
-    ),
-)
-FRAMES = 16
-FRAMES_A_STEP = 4  # the square rests this long on each cell
+HOUSE = Thing("house", "red", "medium", row=3, col=2)
+TREE = Thing("tree", "green", "medium", row=3, col=5)
+CAR = Thing("car", "red", "small", row=6, col=5, facing="left")
 
 
 def main() -> None:
-    """Write demo.png and the frames of demo_clip, in which the square moves to the right."""
-    draw(SCENE).save(ASSETS / "demo.png")
+    """Write demo.png and the frames of demo_clip, in which the car drives to the left."""
+    draw(Scene(8, 8, "day", (HOUSE,))).save(ASSETS / "demo.png")
     folder = ASSETS / "demo_clip"
     folder.mkdir(exist_ok=True)
-    still, square = SCENE.shapes[:2], SCENE.shapes[2]
-    for number in range(FRAMES):
-        moved = replace(square, col=1 + number // FRAMES_A_STEP)
-        draw(replace(SCENE, shapes=(*still, moved))).save(folder / f"frame_{number:02d}.png")
+    start = Scene(8, 8, "day", (TREE.at(2, 3), CAR))
+    for number, frame in enumerate(frames_of(run(start, (Moving(1, "go", -1),), MOMENTS))):
+        Image.fromarray(frame).save(folder / f"frame_{number:02d}.png")
 
 
 if __name__ == "__main__":

@@ -1,17 +1,17 @@
 #!/usr/bin/env bash
 # Make emu3-mini from nothing on a CPU: text tokenizer, vision tokenizer, language model, figures.
 # Every stage goes on where it was stopped; OUTPUT/progress.html shows how far it is.
-# Environment: OUTPUT (outputs/mini2), VISION, TALKING, EXAM (further arguments of a stage),
+# Environment: OUTPUT (outputs/mini), VISION, TALKING, FIGURES (further arguments of a stage),
 # ROUND (minutes between two looks, 20).
 set -euo pipefail
 source "$(dirname -- "$(readlink -f -- "${BASH_SOURCE[0]}")")/setup_env.sh"
 emu3_find_python training
 cd "$ROOT"
-OUTPUT="${OUTPUT:-outputs/mini2}"
+OUTPUT="${OUTPUT:-outputs/mini}"
 ROUND="${ROUND:-20}"
 read -r -a vision <<<"${VISION:-}"
 read -r -a language <<<"${TALKING:-}"
-read -r -a exam <<<"${EXAM:-}"
+read -r -a figures <<<"${FIGURES:-}"
 
 # emu3_stage NAME MODULE [ARGUMENT ...]: trains in rounds until OUTPUT/NAME/finished is there.
 emu3_stage() {
@@ -30,7 +30,7 @@ fi
 emu3_stage vision train.mini.vision ${vision[@]+"${vision[@]}"}
 emu3_stage language train.mini.lm --tokenizer "$OUTPUT/tokenizer" --vq-model "$OUTPUT/vision" \
     ${language[@]+"${language[@]}"}
-"${RUN[@]}" train.mini.exam all --model "$OUTPUT/language" --vq-model "$OUTPUT/vision" \
-    --output "$OUTPUT/exam.json" ${exam[@]+"${exam[@]}"}
+"${RUN[@]}" train.mini.evaluate all --model "$OUTPUT/language" --vq-model "$OUTPUT/vision" \
+    --output "$OUTPUT/evaluation.json" ${figures[@]+"${figures[@]}"}
 "${RUN[@]}" train.mini.progress --output "$OUTPUT"
 echo "$OUTPUT/progress.html"

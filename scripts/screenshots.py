@@ -70,7 +70,7 @@ def tabs(page: Page, url: str) -> Iterator[str]:
     yield "ask"
     page.get_by_role("tab", name="Edit").click()
     page.set_input_files("#pictures input[type=file]", DEMO)
-    page.locator("#change textarea").fill("make the circle blue")
+    page.locator("#change textarea").fill("make the house blue")
     page.click("#apply")
     expect(page.locator("#edit_status")).to_contain_text("done", timeout=WAIT)
     yield "edit"

@@ -92,4 +92,4 @@ def test_the_installed_command_answers(installed, tmp_path):
 def test_the_installed_package_draws_in_one_line(installed, tmp_path):
     code = "import emu3; print(emu3.load().draw('a red star').size, emu3.__file__)"
     printed = run(sys.executable, "-c", code, folder=tmp_path, PYTHONPATH=str(installed))
-    assert printed.split("\n")[0] == f"(112, 112) {installed / 'emu3' / '__init__.py'}"
+    assert printed.split("\n")[0] == f"(128, 128) {installed / 'emu3' / '__init__.py'}"

@@ -21,7 +21,7 @@ from emu3.mllm.modeling_emu3 import IGNORED_LABEL
 from emu3.pipeline import Answers, AskSettings, DrawSettings, Picture, TextToImage
 
 RESULTS = bundled.ASSETS / "ascend_check.json"
-PROMPT, QUESTION, SEED = "a red star above a blue circle", "What is in the picture?", 7
+PROMPT, QUESTION, SEED = "a red house and a green tree", "What is in the picture?", 7
 WAYS = ("plain", "jacobi")
 # What 16 bits may change: of losses and pixels relative, of codes and choices the share.
 LOSS, PIXELS, CODES, CHOICES = 1e-2, 2e-2, 0.05, 0.1

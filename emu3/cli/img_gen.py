@@ -1,4 +1,4 @@
-"""Text to image: `python -m emu3.cli.img_gen --prompt "a red circle above a blue square"`.
+"""Text to image: `python -m emu3.cli.img_gen --prompt "a yellow sun above a blue boat at sea"`.
 
 Each picture has a seed of its own (--seed, --seed + 1, ...), so any of them can be made again
 alone. Its codes are in an .npz file from its first row on, its PNG carries prompt and settings.

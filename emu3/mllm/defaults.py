@@ -40,7 +40,7 @@ class CheckpointDefaults:
     chat_template: str | None = None
     caption_words: str | None = None
     video_prefix_template: str | None = None
-    video_prompt: str = "a red star moves to the right"
+    video_prompt: str = "a red car drives to the right"
     video_frames: int = 16
     video_fps: float = 8.0
     clip_frames: int | None = None

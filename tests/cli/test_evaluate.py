@@ -202,7 +202,7 @@ def test_answers_are_scored_and_gone_on_with(tiny, tmp_path, monkeypatch, capsys
     assert ask(tiny, parts) == 0
     assert [a["prediction"] for a in answered(parts)] == [a["prediction"] for a in answered(whole)]
     assert [a["accuracy"] for a in answered(parts)][1:] == [0.25] * 3
-    assert answered(parts)[1]["question"] == "What colour is the circle?"
+    assert answered(parts)[1]["question"] == "What colour is the house?"
     assert json.loads((parts / "summary.json").read_text())["questions"] == 4
     assert "accuracy" in capsys.readouterr().out
     assert ask(tiny, parts, "--suffix", " Briefly.") == 2

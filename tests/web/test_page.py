@@ -41,15 +41,27 @@ def page_url(models, tmp_path_factory) -> Iterator[str]:
 @pytest.fixture
 def filming_url(tmp_path, monkeypatch) -> Iterator[str]:
     """The address of the page of a tiny checkpoint that states how it is asked for clips."""
-    language, vision = write_tiny_checkpoint(tmp_path)
-    config = language / "config.json"
     stated = {"video_prefix_template": "{H}*{W}*{T}*{F}", "video_frames": 8}
+    with tiny_page(tmp_path, monkeypatch, stated) as address:
+        yield address
+
+
+@pytest.fixture
+def still_url(tmp_path, monkeypatch) -> Iterator[str]:
+    """The same of one that does not."""
+    with tiny_page(tmp_path, monkeypatch, {}) as address:
+        yield address
+
+
+def tiny_page(folder: Path, monkeypatch, stated: dict) -> served:
+    """The page of a tiny checkpoint whose config states so much more."""
+    language, vision = write_tiny_checkpoint(folder)
+    config = language / "config.json"
     config.write_text(json.dumps(json.loads(config.read_text()) | stated))
-    uploads = tmp_path / "uploads"
+    uploads = folder / "uploads"
     uploads.mkdir()
     monkeypatch.setenv("GRADIO_TEMP_DIR", str(uploads))  # and the other page's afterwards
-    with shown(emu3.load(language, vision, device="CPU"), uploads) as address:
-        yield address
+    return shown(emu3.load(language, vision, device="CPU"), uploads)
 
 
 def shown(models: Emu3, uploads: Path) -> served:
@@ -208,8 +220,11 @@ def test_a_clip_is_made_and_one_is_rebuilt(browser, filming_url, tmp_path):
     page.close()
 
 
-def test_clips_are_shown_where_the_checkpoint_makes_them_alone(page):
-    expect(page.locator("#frames")).to_have_count(0)
+def test_clips_are_shown_where_the_checkpoint_makes_them_alone(page, browser, still_url):
+    expect(page.locator("#frames")).to_have_count(1)
+    still = opened(browser, still_url)
+    expect(still.locator("#frames")).to_have_count(0)
+    still.close()
 
 
 def test_a_picture_is_rebuilt_and_its_loss_told(page):

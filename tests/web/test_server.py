@@ -121,7 +121,7 @@ def test_the_system_speaks_in_place_of_the_templates_opening(client, draw, role)
         ([turn("user", "a"), turn("system", "b")], "system message in the middle"),
         ([turn("system", Image.new("RGB", (64, 64))), turn("user", "b")], "a picture in a system"),
         ([turn("system", "b")], "nobody"),
-        ([turn("user", *[Image.new("RGB", (112, 112))] * 16)], "tokens; allowed: up to"),
+        ([turn("user", *[Image.new("RGB", (112, 112))] * 32)], "tokens; allowed: up to"),
     ],
 )
 def test_a_conversation_that_cannot_be_is_refused(client, messages, named):
@@ -147,9 +147,9 @@ def test_an_edit_is_that_of_its_seed(client, models, draw):
 
 
 def test_an_edit_of_two_pictures_is_as_large_as_asked_for(client, models, draw):
-    pictures = [draw("a red star"), draw("a blue circle", size="128x64")]
+    pictures = [draw("a red star"), draw("a blue circle", size="176x96")]
     files = [as_file(picture) for picture in pictures]
-    for size, wanted in (("auto", (128, 64)), ("64x64", (64, 64))):
+    for size, wanted in (("auto", (176, 96)), ("64x64", (64, 64))):
         done = client.images.edit(image=files, prompt="both", size=size, response_format="b64_json")
         assert picture_of(done.data[0].b64_json).size == wanted
 

@@ -1,4 +1,4 @@
-"""How far the making of emu3-mini is: `python -m train.mini.progress --output outputs/mini2`.
+"""How far the making of emu3-mini is: `python -m train.mini.progress --output outputs/mini`.
 
 Writes PNGs and a page: curves of the losses, sheets of the world and its clips, and of what the
 models make of them as far as they are trained: rebuilt, drawn, filmed.
@@ -21,7 +21,7 @@ from emu3.options import option
 from train.tuning.curves import curves
 
 if TYPE_CHECKING:
-    from train.mini.exam.models import Models
+    from train.mini.evaluate.models import Models
 
 STREAM = 20261129
 PROMPTS = (
@@ -46,7 +46,7 @@ CLIPS = (
 class Options:
     """Of this command."""
 
-    output: str = option("folder of the stages", "outputs/mini2", metavar="FOLDER")
+    output: str = option("folder of the stages", "outputs/mini", metavar="FOLDER")
 
 
 def run(options: Options) -> None:
@@ -111,7 +111,7 @@ def made_sheets(folder: Path) -> dict[str, Image.Image]:
     from emu3 import runtime
     from emu3.cli.options import Device
     from emu3.pipeline import DrawSettings
-    from train.mini.exam.models import Models
+    from train.mini.evaluate.models import Models
 
     device = Device(device="CPU")
     device.start()
@@ -146,7 +146,7 @@ def rebuilt_sheet(models: "Models") -> Image.Image:
 
 def figures(folder: Path) -> list[tuple[str, int, int]]:
     """Right and total of every task that was measured."""
-    path = folder / "exam.json"
+    path = folder / "evaluation.json"
     if not path.exists():
         return []
     report = json.loads(path.read_text(encoding="utf-8"))

@@ -1,49 +1,16 @@
-"""Make emu3-mini's tokenizer: byte-pair ranks learnt from scene texts, and its special tokens.
-
-`python -m train.mini.rank_file --output DIR` writes a folder `Emu3Tokenizer.from_pretrained` reads.
-"""
+"""Byte-pair ranks learnt from texts, and the tokenizer folder that holds them."""
 
 import base64
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable
 from pathlib import Path
 
-import numpy as np
 from tokenizers import Regex, Tokenizer, models, pre_tokenizers, trainers
 
-from emu3.cli.shell import command, leave
 from emu3.files import atomic_path
-from emu3.mllm.prompts import CHAT_TEMPLATES
 from emu3.mllm.tokenization_emu3 import PATTERN, VOCAB_FILES_NAMES, Emu3Tokenizer
 from emu3.mllm.vocabulary import VISUAL_TEMPLATE
-from emu3.options import non_negative_int, option, whole
-from train.mini.language import caption, describe, questions
-from train.mini.scenes import FULL, random_scene
 
 MARKERS = ("<|image token|>", "<|image start|>", "<|image end|>")
-
-
-@dataclass(frozen=True)
-class Options:
-    """Of this command."""
-
-    output: str = option("folder to write", "outputs/tokenizer", metavar="FOLDER")
-    ranks: int = option("number of byte-pair ranks", 900, whole(1, 200_000))
-    codes: int = option("codebook size of the vision model", 693, whole(1, 2**20))
-    scenes: int = option("scenes whose texts are read", 2000, whole(1, 10**6))
-    seed: int = option("seed of those scenes", 0, non_negative_int)
-
-
-def scene_texts(count: int, seed: int) -> Iterator[str]:
-    """Everything a person or the model may say about `count` random scenes, in both languages."""
-    rng = np.random.default_rng((seed, 101))
-    for _ in range(count):
-        scene = random_scene(rng, "train", palette=FULL)
-        for language in ("en", "zh"):
-            yield caption(scene, rng, language)[0]
-            yield describe(scene, language)
-            for question, answer, _ in questions(scene, rng, language):
-                yield CHAT_TEMPLATES["chat"].format(image_prompt="", text_prompt=question) + answer
 
 
 def learn_ranks(texts: Iterable[str], count: int) -> list[bytes]:
@@ -82,16 +49,3 @@ def write_tokenizer(folder: str | Path, ranks: list[bytes], codes: int) -> Emu3T
     tokenizer = Emu3Tokenizer(*(folder / name for name in VOCAB_FILES_NAMES.values()))
     tokenizer.save_pretrained(folder)
     return tokenizer
-
-
-def run(options: Options) -> None:
-    """Learn the ranks and write the folder."""
-    ranks = learn_ranks(scene_texts(options.scenes, options.seed), options.ranks)
-    tokenizer = write_tokenizer(options.output, ranks, options.codes)
-    print(f"{options.output}: {len(ranks)} ranks, vocabulary {tokenizer.vocab_size}")
-
-
-build_parser, main = command("train.mini.rank_file", "Make emu3-mini's tokenizer.", Options, run)
-
-if __name__ == "__main__":
-    leave(main())

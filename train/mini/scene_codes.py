@@ -4,8 +4,9 @@ import numpy as np
 from mindspore import Tensor, nn
 
 from emu3.tokenizer import Emu3VisionVQModel
-from train.mini.drawing import draw_array
-from train.mini.scenes import Scene
+from train.mini.world.draw import draw_array
+from train.mini.world.palette import CELL
+from train.mini.world.scenes import Scene
 
 
 class Encode(nn.Cell):
@@ -22,8 +23,13 @@ class Encode(nn.Cell):
         return self.model.quantize.nearest(vectors)
 
 
+def encode_pictures(encode: Encode, pictures: np.ndarray) -> np.ndarray:
+    """Codes int32 (n, rows, cols) of pictures (n, h, w, 3) uint8."""
+    pixels = pictures.transpose(0, 3, 1, 2).astype(np.float32) / 127.5 - 1
+    n, h, w, _ = pictures.shape
+    return encode(Tensor(pixels)).asnumpy().reshape(n, h // CELL, w // CELL)
+
+
 def encode_scenes(encode: Encode, scenes: list[Scene]) -> np.ndarray:
     """Codes int32 (n, rows, cols) of scenes of one size."""
-    pixels = np.stack([draw_array(scene) for scene in scenes]).transpose(0, 3, 1, 2)
-    codes = encode(Tensor(pixels.astype(np.float32) / 127.5 - 1)).asnumpy()
-    return codes.reshape(len(scenes), scenes[0].rows, scenes[0].cols)
+    return encode_pictures(encode, np.stack([draw_array(scene) for scene in scenes]))

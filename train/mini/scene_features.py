@@ -1,13 +1,10 @@
-"""Scenes as feature folders: pictures with captions, with questions, and texts alone.
-
-Pictures with captions are drawn the way emu3-mini learnt to draw (`train.mini.teacher`), those with
-questions as chance has it.
-"""
+"""Scenes as feature folders: pictures with captions, with questions, and texts alone."""
 
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
+from itertools import cycle, islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,20 +15,19 @@ from train.data.features import Feature
 from train.data.folders import claim_folder, encoding_of, owned_folder
 from train.data.workers import processes
 from train.data.writing import FeatureWriter
-from train.mini.cells import cell_kinds
-from train.mini.language import captions, describe, questions
 from train.mini.options import SceneOptions
-from train.mini.scenes import RATIO_SHARES, RATIOS, Scene, held_out, random_new_scene, random_scene
-from train.mini.teacher import redrawn
+from train.mini.words import LANGUAGES
+from train.mini.words.captions import caption
+from train.mini.words.questions import full_description, questions
+from train.mini.world.cells import cell_kinds
+from train.mini.world.compose import BASE, FULL, RATIO_SHARES, random_new_scene, random_scene
+from train.mini.world.scenes import Scene
 
 if TYPE_CHECKING:
     from train.mini.scene_codes import Encode
 
 Generators = list[np.random.Generator]
 NEW_SHARE = 0.7
-# Shapes of captioned pictures begin sooner than the teacher's own: drawn pictures, unlike its
-# targets, teach chance as well, and the less there is of it, the fewer of them are needed.
-SHARPNESS = 3.0
 FEWEST_SHARED = 8  # batches of a process that are worth its start
 
 
@@ -42,23 +38,6 @@ def draw_scene(rng: np.random.Generator, ratio: str, new: bool) -> Scene:
     return random_scene(rng, "train", ratio)
 
 
-def captioned(
-    rng: np.random.Generator, ratio: str, new: bool, wordings: int
-) -> tuple[list[str], Scene]:
-    """A training scene that the teacher drew for a caption, and so many wordings of it.
-
-    They are in English and Chinese by turns and state the same: the teacher draws a scene for just
-    the facts that are stated, and would draw another one for others.
-    """
-    languages = [("en", "zh")[i % 2] for i in range(wordings)]
-    while True:
-        scene = draw_scene(rng, ratio, new)
-        texts, facts = captions(scene, rng, languages)
-        scene = redrawn(scene, facts, rng, SHARPNESS)
-        if not held_out(scene):
-            return texts, scene
-
-
 def t2i_features(
     encode: "Encode | None",
     names: list[str],
@@ -66,11 +45,16 @@ def t2i_features(
     ratio: str,
     options: SceneOptions,
 ) -> list[Feature]:
-    """Pictures drawn for their captions."""
-    drawn = (captioned(rng, ratio, options.new, options.wordings) for rng in generators)
-    texts, scenes = zip(*drawn)
-    codes = _codes(encode, scenes, options.batch)
-    return [Feature(name, codes[i], texts[i][0], captions=texts[i]) for i, name in enumerate(names)]
+    """Pictures with captions, in English and Chinese by turns."""
+    scenes = [draw_scene(rng, ratio, options.new) for rng in generators]
+    features = []
+    for name, scene, rng, codes in zip(
+        names, scenes, generators, _codes(encode, scenes, options.batch)
+    ):
+        languages = islice(cycle(LANGUAGES), options.wordings)
+        texts = [caption(scene, rng, language)[0] for language in languages]
+        features.append(Feature(name, codes, texts[0], captions=texts))
+    return features
 
 
 def vqa_features(
@@ -80,13 +64,14 @@ def vqa_features(
     ratio: str,
     options: SceneOptions,
 ) -> list[Feature]:
-    """Questions about pictures in both languages; the last one also as texts, response."""
+    """Questions about pictures, in a language each; the last one also as texts, response."""
     scenes = [draw_scene(rng, ratio, options.new) for rng in generators]
-    features = []
+    palette, features = FULL if options.new else BASE, []
     for name, scene, rng, codes in zip(
         names, scenes, generators, _codes(encode, scenes, options.batch)
     ):
-        turns = [turn[:2] for language in ("en", "zh") for turn in questions(scene, rng, language)]
+        asked = questions(scene, rng, list(LANGUAGES)[int(name) % 2], palette)
+        turns = [turn[:2] for turn in asked]
         question, answer = turns[-1]
         features.append(Feature(name, codes, question, answer, turns=turns))
     return features
@@ -99,7 +84,7 @@ def text_features(
     features = []
     for name, rng in zip(names, generators):
         scene = draw_scene(rng, ratio, options.new)
-        english, chinese = describe(scene, "en"), describe(scene, "zh")
+        english, chinese = (full_description(scene, words) for words in LANGUAGES.values())
         asked = (f"Say in Chinese: {english}", chinese), (f"请用英文说：{chinese}", english)
         features.append(Feature(name, None, *asked[int(name) % 2]))
     return features
@@ -121,7 +106,7 @@ def prepare(options: SceneOptions) -> None:
             claim_folder(Path(options.output) / task, encoding, "--output or --vq-model")
         encode = Encode(vision)
     rng = np.random.default_rng((options.seed, 0))
-    ratios = rng.choice(list(RATIOS), options.scenes, p=RATIO_SHARES)
+    ratios = rng.choice(list(RATIO_SHARES), options.scenes, p=list(RATIO_SHARES.values()))
     names = [f"{i:06d}" for i in range(options.scenes)]
     for task in options.tasks:
         with owned_folder(Path(options.output) / task, "--output") as folder:
@@ -140,7 +125,7 @@ def _write_task(
 ) -> None:
     batches = [
         (ratio, numbers[start : start + options.batch])
-        for ratio in RATIOS
+        for ratio in RATIO_SHARES
         for numbers in [np.flatnonzero(ratios == ratio)]
         for start in range(0, len(numbers), options.batch)
     ]

@@ -6,7 +6,6 @@ printed are runs of the network and seconds a picture.
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
 
 from emu3.benchmarks import measure
 from emu3.benchmarks.table import Row, show
@@ -16,9 +15,6 @@ from emu3.loading import Emu3, load_models
 from emu3.mllm.vocabulary import MAX_GRID_SIDE
 from emu3.options import group, option, whole
 from emu3.pipeline import DrawSettings, Picture, TextToImage
-
-if TYPE_CHECKING:
-    from train.mini.evaluation import Prompt
 
 WINDOWS = (2, 4, 8, 16, 32)
 
@@ -63,22 +59,26 @@ def run(options: Options) -> None:
     """Make the same prompts' pictures one after the other in every way, in turns."""
     device = options.device
     device.start()
-    from train.mini.evaluation import make_prompts
+    from train.mini.evaluate.asked import Asked
+    from train.mini.evaluate.measures import prompts
+    from train.mini.world.scenes import RATIOS
 
     models = load_models(options.model, options.vq_model, device.dtype, device.attn_implementation)
-    prompts = make_prompts(options.prompts, 0)
+    asked = [
+        Picture(text, RATIOS[ratio], seed)
+        for seed, (text, _, ratio, _) in enumerate(prompts(Asked(options.prompts, 0, 1)))
+    ]
     runs = {}
 
     def draw(name: str) -> float:
         settings, made = options.ways[name].filled(models.defaults), []
         seconds = measure.timed(
             lambda: made.extend(
-                draw_one(models, prompt, seed, settings, device.jit)
-                for seed, prompt in enumerate(prompts)
+                draw_one(models, picture, settings, device.jit) for picture in asked
             )
         )
-        runs[name] = sum(made) / len(prompts)
-        return seconds / len(prompts)
+        runs[name] = sum(made) / len(asked)
+        return seconds / len(asked)
 
     print(measure.machine())
     timings = measure.take_turns({n: lambda n=n: draw(n) for n in options.ways}, options.repeats)
@@ -86,12 +86,9 @@ def run(options: Options) -> None:
     print(f"fastest on this machine: {min(timings, key=lambda name: timings[name].median)}")
 
 
-def draw_one(
-    models: Emu3, prompt: "Prompt", seed: int, settings: DrawSettings, jit: bool | None
-) -> int:
-    """One picture of a prompt of the evaluation; returns its runs of the network."""
+def draw_one(models: Emu3, picture: Picture, settings: DrawSettings, jit: bool | None) -> int:
+    """Makes one picture; returns its runs of the network."""
     drawing = TextToImage(models.model, models.prompts)
-    picture = Picture(prompt.text, (prompt.scene.rows, prompt.scene.cols), seed)
     (codes,), done = drawing.codes(drawing.request([picture], settings, jit))
     models.codec.pictures(codes[None])
     return sum(done.forwards)

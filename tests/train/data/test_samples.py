@@ -1,5 +1,7 @@
 """What is supervised, span by span."""
 
+from dataclasses import astuple
+
 import numpy as np
 import pytest
 from mindspore import Tensor, nn
@@ -16,8 +18,7 @@ from train.data.samples import (
     fitted,
     t2i_sample,
 )
-from train.mini.batches import certain
-from train.mini.step import POSSIBLE, Loss
+from train.mini.step import MeanLoss
 
 CODES = np.arange(12, dtype=np.int32).reshape(3, 4)
 TURNS = [
@@ -225,12 +226,11 @@ def tiny_model(builder) -> Emu3ForCausalLM:
 
 
 def loss_of(loss: nn.Cell, batch) -> float:
-    arrays = (batch.ids, batch.positions, batch.branches, batch.places, *certain(batch.labels))
-    return float(loss(*(Tensor(a) for a in arrays)))
+    return float(loss(*map(Tensor, astuple(batch))))
 
 
 def test_branches_give_the_loss_of_separate_samples(builder):
-    loss, pad = Loss(tiny_model(builder), 160), builder.vocabulary.pad
+    loss, pad = MeanLoss(tiny_model(builder), 160), builder.vocabulary.pad
     whole = loss_of(loss, collate([conversation_sample(builder, CODES, TURNS)], 160, 40, pad))
     total = count = 0
     for turn in TURNS:
@@ -244,26 +244,6 @@ def test_branches_give_the_loss_of_separate_samples(builder):
 def test_the_training_loss_is_the_models_own(builder):
     model, pad = tiny_model(builder), builder.vocabulary.pad
     sample = t2i_sample(builder, "a red star", CODES)
-    ours = loss_of(Loss(model, 64), collate([sample], 64, 40, pad))
+    ours = loss_of(MeanLoss(model, 64), collate([sample], 64, 40, pad))
     theirs = float(model(Tensor(sample.ids[None]), labels=Tensor(sample.labels[None])).loss)
     np.testing.assert_allclose(ours, theirs, rtol=1e-5)
-
-
-def test_the_loss_is_cross_entropy_and_what_may_come_at_all(builder):
-    model, pad = tiny_model(builder), builder.vocabulary.pad
-    sample = t2i_sample(builder, "a red star", CODES)
-    batch = collate([sample], 64, 40, pad)
-    other = np.where(batch.labels == IGNORED_LABEL, IGNORED_LABEL, builder.vocabulary.visual_start)
-    labels = np.stack([batch.labels, other], 1)
-    weights = np.tile(np.float32([0.25, 0.75]), (len(labels), 1))
-    arrays = (batch.ids, batch.positions, batch.branches, batch.places, labels, weights)
-    ours = float(Loss(model, 64)(*(Tensor(a) for a in arrays)))
-    logits = model(Tensor(sample.ids[None])).logits.asnumpy()[0, :-1].astype(np.float64)
-    losses = np.log(np.exp(logits).sum(-1))[:, None] - logits
-    at = np.flatnonzero(sample.labels[1:] != IGNORED_LABEL)
-    wanted = 0.25 * losses[at, sample.labels[1:][at]]
-    wanted += 0.75 * losses[at, builder.vocabulary.visual_start]
-    both = np.exp(-losses[at, sample.labels[1:][at]])
-    both += np.exp(-losses[at, builder.vocabulary.visual_start])
-    wanted = (1 - POSSIBLE) * wanted - POSSIBLE * np.log(both)
-    np.testing.assert_allclose(ours, wanted.mean(), rtol=1e-5)

@@ -7,17 +7,18 @@ from pathlib import Path
 import pytest
 
 from emu3 import runtime
-from train.mini import __main__ as mini
-from train.mini import vision_tokenizer
+from train.mini.lm import __main__ as lm
+from train.mini.vision import __main__ as vision
+from train.mini.world.cells import kind_count
 
 VISION = {
     "ch": 32,
     "ch_mult": [1, 1, 1, 1, 1],
     "num_res_blocks": 1,
     "attn_resolutions": [],
-    "codebook_size": 693,
-    "embed_dim": 8,
-    "z_channels": 8,
+    "codebook_size": kind_count(),
+    "embed_dim": 40,
+    "z_channels": 40,
 }
 LANGUAGE = {
     "hidden_size": 32,
@@ -40,15 +41,17 @@ def pynative_commands() -> Iterator[None]:
 
 
 def train_vision(folder: Path, name: str, *more: str) -> Path:
-    args = ["--config", folder / "vision.json", "--batch", "2", "--steps", "2"]
-    args += ["--taught", "0.5", "--encoder-steps", "0"]
-    return _trained(vision_tokenizer.main, folder, name, *args, *more)
+    args = ["--config", folder / "vision.json", "--names", "1", "--draws", "1", "--frames", "1"]
+    args += ["--apart-steps", "1", "--whole-steps", "0", "--both-steps", "1"]
+    args += ["--draw-steps", "1"]
+    return _trained(vision.main, folder, name, *args, *more)
 
 
 def train_language(folder: Path, name: str, *more: str) -> Path:
     args = ["--config", folder / "language.json", "--tokenizer", folder / "tokenizer"]
-    args += ["--steps", "6", "--lr", "0.01", "--warmup", "1", "--t2i-batch", "6"]
-    return _trained(mini.main, folder, name, *args, "--vqa-batch", "2", *more)
+    args += ["--steps", "6", "--lr", "0.01", "--warmup", "1", "--rows", "2", "--dropout", "0"]
+    args += ["--seen", "0"]
+    return _trained(lm.main, folder, name, *args, *more)
 
 
 def _trained(main, folder: Path, name: str, *options: str | Path) -> Path:
@@ -58,7 +61,7 @@ def _trained(main, folder: Path, name: str, *options: str | Path) -> Path:
 
 
 def rows_of(run: Path) -> list[list[str]]:
-    """Number, task, loss, norm and rate of each step of a language model's run."""
+    """Number, task, loss and norm of each step of a language model's run."""
     return [row.split(",") for row in (run / "log.csv").read_text().split()]
 
 

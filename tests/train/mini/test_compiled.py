@@ -13,9 +13,8 @@ from emu3 import runtime
 from emu3.tokenizer import Emu3VisionVQConfig, Emu3VisionVQModel
 from tests.support import randomised
 from tests.train.mini.runs import LANGUAGE, pynative_commands, rows_of, train_language
-from train.mini.adamw import AdamW
 from train.mini.scene_codes import Encode
-from train.mini.vision_step import TeachStep, TrainStep
+from train.mini.vision.step import BothStep, DrawStep, NameStep
 
 CODES, SIDE = 7, 8  # of the codebook; pixels of a picture
 
@@ -28,11 +27,11 @@ def folder(tmp_path, builder):
 
 
 def test_compiled_steps_of_the_language_model_are_those_of_pynative(folder):
-    """Resumed after the first, and with dropout in the second, which asks questions, alone."""
-    two, wet = ["--steps", "2"], ["--dropout", "0.5", "--dropout-tasks", "vqa"]
-    train_language(folder, "wet", *two, *wet, "--minutes", "0")
-    shutil.copytree(folder / "wet", folder / "dry")
-    shutil.copy(folder / "wet.safetensors", folder / "dry.safetensors")
+    """Resumed after the first; the second drops activations in one of the runs."""
+    two, wet = ["--steps", "2"], ["--dropout", "0.5"]
+    train_language(folder, "dry", *two, "--minutes", "0")
+    shutil.copytree(folder / "dry", folder / "wet")
+    shutil.copy(folder / "dry.safetensors", folder / "wet.safetensors")
     compiled = train_language(folder, "dry", *two)
     dropped = train_language(folder, "wet", *two, *wet)
     with pynative_commands():
@@ -62,23 +61,23 @@ def vision_model() -> Emu3VisionVQModel:
     return randomised(Emu3VisionVQModel(config), 1).set_train(True)
 
 
-@pytest.mark.parametrize("kind", [TeachStep, TrainStep])
-def test_a_compiled_step_of_the_vision_tokenizer_is_that_of_pynative(kind):
+def test_a_compiled_step_of_the_vision_tokenizer_is_that_of_pynative():
+    """The last steps' kind, which holds what the two before do."""
     rng = np.random.default_rng(0)
     pixels = rng.uniform(-1, 1, (2, 3, SIDE, SIDE)).astype(np.float32)
     weights = rng.uniform(1, 6, (2, 1, SIDE, SIDE)).astype(np.float32)
-    kinds = rng.integers(0, CODES, 2 * (SIDE // 2) ** 2, np.int32)
-    inputs = [*map(Tensor, (pixels, weights, kinds)), Tensor(1e-2, ms.float32)]
+    names = rng.integers(0, CODES, 2 * (SIDE // 2) ** 2, np.int32)
+    inputs = [*map(Tensor, (pixels, weights, names)), Tensor(1e-2, ms.float32)]
 
     def figures_of_two_steps(mode):
         runtime.setup(device="CPU", mode=mode)
         model = vision_model()
-        step = kind(model, AdamW(model.trainable_params()), 0.2).set_train(True)
+        step = BothStep(NameStep(model), DrawStep(model)).set_train(True)
         return [[float(figure) for figure in step(*inputs)] for _ in range(2)]
 
     first, second = figures_of_two_steps("graph")
     np.testing.assert_allclose([first, second], figures_of_two_steps("pynative"), rtol=1e-2)
-    assert abs(second[0] / first[0] - 1) > 0.05
+    assert abs(second[0] / first[0] - 1) > 0.02
 
 
 def test_compiled_encoding_gives_the_codes_of_pynative():

@@ -1,157 +1,214 @@
-"""The evaluation command, with models that paint and answer perfectly or not at all."""
+"""The figures of emu3-mini, with models that do everything right, or nothing."""
 
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
 
 from emu3.cli.shell import read_options
-from emu3.mllm import Emu3Config, Emu3ForCausalLM
 from emu3.mllm.defaults import CheckpointDefaults
 from emu3.pipeline import DrawSettings
-from emu3.tokenizer import Emu3VisionVQConfig, Emu3VisionVQImageProcessor, Emu3VisionVQModel
-from tests.support import tiny_config, tiny_vision_config, write_tokenizer
-from train.mini import evaluate
-from train.mini import models as loaded
-from train.mini.drawing import draw
-from train.mini.evaluation import make_prompts, make_questions
+from train.mini.evaluate import __main__ as command
+from train.mini.evaluate import clips, measures, models
+from train.mini.evaluate.asked import Asked
+from train.mini.world.cells import cell_kinds, clip_kinds
+from train.mini.world.draw import draw_array
+from train.mini.world.grounds import ground_array
+from train.mini.world.motion import FRAMES, Clip, extended, frames_of
+from train.mini.world.palette import NEW_COLOUR, NEW_KIND
 
-SEED = 5
+
+def pixels_of(shown) -> np.ndarray:
+    """A scene's picture, a clip's frames."""
+    return frames_of(shown) if isinstance(shown, Clip) else draw_array(shown)
 
 
-class PerfectModels:
-    """Paints the scene a prompt was written for, answers what is right, rebuilds exactly."""
+class Perfect:
+    """Makes what a text was written for and knows every answer; pixels stand for codes.
 
-    def __init__(self, model, vq_model, settings, device, weights):
-        self.settings = settings
-        self.prompts = {p.text: p for p in make_prompts(20, SEED)}
-        self.answers = {q.text: q.answer for q in make_questions(18, SEED)}
-        self.forwards = 0
+    Codes of clips that go on are real ones, since they are cut and joined.
+    """
 
-    def draw(self, pictures):
-        self.forwards += 60 * len(pictures)
-        assert len({picture.size for picture in pictures}) == 1
-        for picture in pictures:
-            prompt = self.prompts[picture.prompt]
-            assert picture.size == (prompt.scene.rows, prompt.scene.cols)
-            assert picture.seed == SEED + list(self.prompts).index(picture.prompt)
-        return [np.asarray(draw(self.prompts[picture.prompt].scene)) for picture in pictures]
+    def __init__(self, model, vq_model, settings, device, weights, painter):
+        self.settings, self.known, self.asked = settings, {}, {}
 
-    def answer(self, questions, images):
-        assert len({image.size for image in images}) == 1
-        return [self.answers[question] for question in questions]
+    def forwards_of_one(self):
+        return None
 
-    def rebuild(self, images):
+    def draw(self, texts, sizes, seeds):
+        assert len(texts) == len(sizes) == len(seeds)
+        return [draw_array(self.known[text, size]) for text, size in zip(texts, sizes)]
+
+    def film(self, texts, size, seeds, begun=None):
+        if begun is None:
+            return [clip_kinds(self.known[text].moments) for text in texts]
+        made = []
+        for first in begun:
+            moments = self.known[first[-2:].tobytes()].moments
+            made.append(np.concatenate([first, clip_kinds(moments[2 : 2 + size[0] - len(first)])]))
+        return made
+
+    def edit(self, codes, texts, seeds):
+        return [draw_array(self.known[text, code.tobytes()]) for text, code in zip(texts, codes)]
+
+    def encode(self, images):
         return [np.asarray(image) for image in images]
 
+    def encode_clip(self, frames):
+        return frames
 
-class BlankModels(PerfectModels):
-    """Paints nothing and says nothing."""
+    def picture(self, codes):
+        return codes
 
-    def draw(self, pictures):
-        sizes = [picture.size for picture in pictures]
-        return [np.full((8 * h, 8 * w, 3), 250, np.uint8) for h, w in sizes]
+    def frames(self, codes):
+        if codes.ndim == 4:
+            return codes
+        return np.concatenate([self.asked[codes[i : i + 2].tobytes()] for i in range(len(codes))])
 
-    def answer(self, questions, images):
-        return [""] * len(questions)
-
-    def rebuild(self, images):
-        return [np.full_like(np.asarray(image), 250) for image in images]
-
-
-def report(monkeypatch, folder, models, task, *options):
-    """The JSON report of a run."""
-    monkeypatch.setattr(loaded, "Models", models)
-    file = folder / "report.json"
-    arguments = [task, "--output", str(file), "--batch-size", "3", "--device", "CPU", *options]
-    arguments += ["--seed", str(SEED)]
-    assert evaluate.main(arguments) == 0
-    return json.loads(file.read_text(encoding="utf-8"))
+    def answer(self, texts, codes):
+        return [self.asked[text, pixels.tobytes()] for text, pixels in zip(texts, codes)]
 
 
-@pytest.mark.parametrize("task, count", [("t2i", 20), ("vqa", 18), ("reconstruction", 10)])
-def test_perfect_models_get_everything_right(monkeypatch, tmp_path, task, count):
-    result = report(monkeypatch, tmp_path, PerfectModels, task, "--count", str(count))[task]
-    for groups in result["right_of_total"].values():
-        assert all(right == total for right, total in groups.values())
-    assert result["right_of_total"]["all"]["right"] == [count, count]
-    assert len(result["records"]) == count
+class Blank(Perfect):
+    """Makes empty paper and says nothing."""
+
+    def draw(self, texts, sizes, seeds):
+        return [ground_array("plain", *size) for size in sizes]
+
+    def edit(self, codes, texts, seeds):
+        return self.draw(texts, [code.shape for code in codes], seeds)
+
+    def film(self, texts, size, seeds, begun=None):
+        return [np.zeros(size, np.int32) for _ in texts]
+
+    def encode(self, images):
+        return self.draw(images, [(image.height // 16, image.width // 16) for image in images], [])
+
+    def frames(self, codes):
+        count = len(codes) if codes.ndim == 4 else FRAMES * len(codes)
+        return np.stack([ground_array("plain", 8, 8)] * count)
+
+    def encode_clip(self, frames):
+        return frames
+
+    def answer(self, texts, codes):
+        return [""] * len(texts)
 
 
-@pytest.mark.parametrize("task", ["t2i", "vqa", "reconstruction"])
-def test_blank_models_get_nothing_right(monkeypatch, tmp_path, task):
-    result = report(monkeypatch, tmp_path, BlankModels, task, "--count", "10")[task]
-    assert result["right_of_total"]["all"]["right"] == [0, 10]
+def note_caption(one, scene, said):
+    one.known[said[0], (scene.rows, scene.cols)] = scene
 
 
-def test_all_measures_every_task_and_prints_a_table(monkeypatch, tmp_path, capsys):
-    result = report(monkeypatch, tmp_path, PerfectModels, "all", "--count", "10")
-    assert {"t2i", "vqa", "reconstruction"} < set(result)
-    printed = capsys.readouterr().out
-    assert "t2i (" in printed
-    assert "10 of   10  100.0 %" in printed
-    assert "PSNR inf dB, SSIM 1.0000" in printed
+def note_clip_caption(one, clip, said):
+    one.known[said[0]] = clip
 
 
-def test_pictures_are_saved_on_request(monkeypatch, tmp_path):
-    folder = tmp_path / "pictures"
-    report(monkeypatch, tmp_path, PerfectModels, "t2i", "--count", "4", "--pictures", str(folder))
-    assert sorted(p.name for p in folder.iterdir()) == [f"t2i_{i:04d}.png" for i in range(4)]
+def note_answers(one, shown, asked):
+    one.asked |= {(q, pixels_of(shown).tobytes()): answer for q, answer, _ in asked}
 
 
-def test_batches_hold_one_size_and_miss_nothing():
-    sizes = [(12, 12), (9, 16), (12, 12), (12, 12), (9, 16)]
-    assert list(evaluate.batches_of_one_size(sizes, 2)) == [[0, 2], [3], [1, 4]]
+def note_edit(one, before, edit):
+    if edit is not None:
+        one.known[edit.text, cell_kinds(before).tobytes()] = edit.after
 
 
-def test_results_come_back_in_order():
-    results, _ = evaluate.in_batches(lambda some: some, [(1, 1), (2, 2), (1, 1)], 2, "test")
-    assert results == [0, 1, 2]
+def note_clip(one, _, clip):
+    """What follows any two moments, and the frames of a moment by what is shown then and next."""
+    moments = extended(clip, clips.CHAINED).moments
+    frames, kinds = frames_of(Clip(moments, ())), clip_kinds(moments)
+    for i in range(len(moments)):
+        one.known.setdefault(kinds[i : i + 2].tobytes(), Clip(moments[i : i + 4], ()))
+        for part in (kinds[i : i + 2], kinds[i : i + 1]):
+            one.asked[part.tobytes()] = frames[FRAMES * i : FRAMES * (i + 1)]
+
+
+NOTED = {
+    (measures, "caption"): note_caption,
+    (measures, "questions"): note_answers,
+    (measures, "clip_questions"): note_answers,
+    (measures, "random_edit"): note_edit,
+    (clips, "clip_caption"): note_clip_caption,
+    (clips, "random_clip"): note_clip,
+}
 
 
 @pytest.fixture
-def random_models(tmp_path) -> list[str]:
-    """Options naming tiny random models whose sizes fit drawn scenes."""
-    language, vision = tmp_path / "language", tmp_path / "vision"
-    write_tokenizer(language)
-    config = Emu3Config(**{**tiny_config().to_dict(), "max_position_embeddings": 512})
-    Emu3ForCausalLM(config).save_pretrained(language)
-    sizes = {**tiny_vision_config().to_dict(), "ch_mult": [1, 1, 1, 1], "attn_resolutions": []}
-    Emu3VisionVQModel(Emu3VisionVQConfig(**sizes)).save_pretrained(vision)
-    Emu3VisionVQImageProcessor(min_pixels=4096, max_pixels=65536).save_pretrained(vision)
-    return ["--model", str(language), "--vq-model", str(vision)]
+def graded(monkeypatch, tmp_path):
+    """graded(models, task, ...): right of total, and the records, of a run of the command.
+
+    The models are told all that is drawn from chance before they are asked.
+    """
+    told = []
+
+    def listened(inner, note):
+        def noted(*args, **more):
+            result = inner(*args, **more)
+            for one in told:
+                note(one, args[0], result)
+            return result
+
+        return noted
+
+    for (module, name), note in NOTED.items():
+        monkeypatch.setattr(module, name, listened(getattr(module, name), note))
+
+    def run(kind, task, *options):
+        monkeypatch.setattr(models, "Models", lambda *args: told.append(kind(*args)) or told[-1])
+        file = tmp_path / "report.json"
+        arguments = [task, "--output", str(file), "--batch-size", "3", "--device", "CPU"]
+        assert command.main([*arguments, *options]) == 0
+        section = json.loads(file.read_text(encoding="utf-8"))[task]
+        return section["figures"]["right_of_total"], section["records"]
+
+    return run
 
 
-@pytest.mark.parametrize("task", ["t2i", "vqa", "reconstruction"])
-def test_real_models_are_measured(random_models, tmp_path, task):
-    file = tmp_path / "report.json"
-    arguments = [task, "--count", "2", "--output", str(file), "--device", "CPU"]
-    assert evaluate.main([*arguments, *random_models]) == 0
-    result = json.loads(file.read_text(encoding="utf-8"))
-    assert len(result[task]["records"]) == 2
-    assert (result["settings"]["task"], result["settings"]["device"]) == (task, "CPU")
-    assert (result["settings"]["guidance"] is None) == (task == "reconstruction")
-    if task == "reconstruction":
-        assert 0 < result[task]["psnr"] < 40
+TASKS = ("reconstruction", "t2i", "composition", "clips", "extension", "chained", "vqa")
+TASKS += ("clip_vqa", "edits")
 
 
-def test_questions_are_put_in_the_checkpoints_template(random_models, tmp_path, capsys):
-    config = Path(random_models[1]) / "config.json"
-    config.write_text(json.dumps(json.loads(config.read_text()) | {"chat_template": "no fields"}))
-    output = str(tmp_path / "report.json")
-    assert evaluate.main(["vqa", "--output", output, "--device", "CPU", *random_models]) == 2
-    assert "chat_template" in capsys.readouterr().err
+@pytest.mark.parametrize("task", TASKS)
+def test_who_does_all_right_is_right_in_all(task, graded):
+    figures, records = graded(Perfect, task, "--count", "4")
+    assert all(right == total for right, total in figures.values())
+    assert figures["all"] == [len(records)] * 2 and len(records) >= 4
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_who_does_nothing_is_right_in_nothing(task, graded):
+    figures, _ = graded(Blank, task, "--count", "4")
+    assert figures["all"][0] == 0
+
+
+def test_every_second_item_is_what_training_never_shows(graded):
+    figures, _ = graded(Perfect, "t2i", "--count", "8")
+    assert figures["split held_out"] == figures["split train"] == [4, 4]
+
+
+def test_new_scenes_show_what_only_fine_tuning_teaches():
+    asked = Asked(20, 0, 5, new=True)
+    scenes = [asked.scene(rng, split, "1:1") for rng, split, _ in asked.turns(0)]
+    assert all({NEW_COLOUR, NEW_KIND} & {w for t in s.things for w in t.look} for s in scenes)
+
+
+def test_new_with_another_task_is_refused(capsys):
+    assert command.main(["clips", "--new"]) == 2
+    assert "t2i, vqa" in capsys.readouterr().err
+
+
+def test_the_world_paints_pictures_alone(capsys):
+    assert command.main(["clips", "--painter", "world"]) == 2
+    assert "t2i, composition" in capsys.readouterr().err
 
 
 def test_an_unknown_task_is_refused(capsys):
     with pytest.raises(SystemExit) as stop:
-        evaluate.main(["t3i"])
+        command.main(["t3i"])
     assert stop.value.code == 2
     assert "t2i" in capsys.readouterr().err
 
 
-def test_the_checkpoints_way_of_decoding_is_evaluated_unless_another_is_asked_for():
+def test_the_checkpoints_way_of_decoding_is_measured_unless_another_is_asked_for():
     checkpoint = CheckpointDefaults(decoding="jacobi", window=4)
     filled = settings_of("t2i", "--coupling", "none").filled(checkpoint)
     assert (filled.decoding, filled.window, filled.coupling) == ("jacobi", 4, "none")
@@ -160,11 +217,4 @@ def test_the_checkpoints_way_of_decoding_is_evaluated_unless_another_is_asked_fo
 
 def settings_of(*arguments: str) -> DrawSettings:
     """How the command would draw, before the checkpoint is asked."""
-    return read_options(evaluate.Options, evaluate.build_parser().parse_args(arguments)).settings
-
-
-def test_a_folder_for_pictures_that_cannot_be_made_is_named_before_the_work(tmp_path, capsys):
-    (tmp_path / "file").write_text("")
-    words = ["t2i", "--output", tmp_path / "e.json", "--pictures", tmp_path / "file" / "p"]
-    assert evaluate.main([str(word) for word in words]) == 2
-    assert "change --pictures" in capsys.readouterr().err
+    return read_options(command.Options, command.build_parser().parse_args(arguments)).settings

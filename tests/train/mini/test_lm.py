@@ -4,21 +4,12 @@ import numpy as np
 import pytest
 
 from emu3.mllm.modeling_emu3 import IGNORED_LABEL
-from emu3.mllm.prompts import PromptBuilder
 from train.mini.lm.options import RowOptions
 from train.mini.lm.rows import Rows, together
 from train.mini.lm.seen import Seen
 from train.mini.lm.tasks import ASKED, MADE, Drawing, asked_sample, made_sample
-from train.mini.lm.tokenizer import world_texts
-from train.mini.rank_file import learn_ranks, write_tokenizer
 from train.mini.world.cells import kind_count
 from train.mini.world.compose import random_scene
-
-
-@pytest.fixture(scope="module")
-def builder(tmp_path_factory) -> PromptBuilder:
-    ranks = learn_ranks(world_texts(60, 0), 700)
-    return PromptBuilder(write_tokenizer(tmp_path_factory.mktemp("words"), ranks, kind_count()))
 
 
 @pytest.mark.parametrize("task", [*MADE, *ASKED])

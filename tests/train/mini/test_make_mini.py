@@ -37,6 +37,6 @@ def made(folder: Path) -> list[str]:
 
 def test_stages_run_in_order_in_rounds_and_go_on_where_they_were_stopped(tmp_path):
     rounds = ["vision", "progress"] * 2 + ["lm", "progress"] * 2
-    assert made(tmp_path) == ["lm.tokenizer", *rounds, "exam", "progress"]
+    assert made(tmp_path) == ["lm.tokenizer", *rounds, "evaluate", "progress"]
     (tmp_path / "made" / "language" / "finished").unlink()
-    assert made(tmp_path) == ["lm", "progress", "exam", "progress"]
+    assert made(tmp_path) == ["lm", "progress", "evaluate", "progress"]

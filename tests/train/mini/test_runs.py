@@ -21,6 +21,7 @@ from tests.train.mini.runs import (
 )
 from train import prepare_scene_data
 from train.data.features import list_files, read_feature
+from train.mini.lm.seen import seen_pictures
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -55,13 +56,17 @@ def scenes(folder, vision):
     return prepare_scenes(vision, folder / "scenes")
 
 
-def test_a_stopped_tokenizer_run_ends_as_an_uninterrupted_one(folder, vision):
-    train_vision(folder, "stopped", "--minutes", "0")
-    train_vision(folder, "stopped")
-    whole = load_file(vision / "model.safetensors")
-    again = load_file(folder / "stopped" / "model.safetensors")
+def same_weights(a, b):
+    whole, again = (load_file(folder / "model.safetensors") for folder in (a, b))
     for name, tensor in whole.items():
         np.testing.assert_array_equal(again[name], tensor, err_msg=name, strict=True)
+
+
+def test_a_stopped_tokenizer_run_ends_as_an_uninterrupted_one(folder, vision):
+    stopped = train_vision(folder, "stopped", "--minutes", "0")
+    assert not (stopped / "finished").exists()
+    same_weights(vision, train_vision(folder, "stopped"))
+    assert (stopped / "finished").exists()
 
 
 def test_prepared_scenes_are_features_of_both_tasks(scenes):
@@ -87,14 +92,20 @@ def test_preparing_again_writes_nothing_new(scenes, vision):
     assert path.stat().st_mtime_ns == before
 
 
-def test_dropout_acts_on_the_named_tasks_and_is_not_saved(folder):
-    wet = ["--dropout", "0.5"]
-    runs = {"dry": [], "wet": wet, "half": [*wet, "--dropout-tasks", "vqa"]}
-    dry, wet, half = (
-        losses(train_language(folder, name, "--steps", "2", *more)) for name, more in runs.items()
+def test_pictures_that_are_seen_are_coded_and_the_same_for_a_seed(vision):
+    some, again = (seen_pictures(str(vision), 5, 0) for _ in range(2))
+    assert [one.codes.shape for one in some] == [(8, 8)] * 5
+    for one, other in zip(some, again):
+        assert one.scene == other.scene
+        np.testing.assert_array_equal(one.codes, other.codes)
+
+
+def test_dropout_acts_and_is_not_saved(folder):
+    runs = {"dry": [], "wet": ["--dropout", "0.5"]}
+    dry, wet = (
+        losses(train_language(folder, name, "--steps", "1", *more)) for name, more in runs.items()
     )
-    assert dry[0] == half[0] != wet[0]
-    assert dry[1] != half[1]
+    assert dry[0] != wet[0]
     assert json.loads((folder / "wet" / "config.json").read_text())["attention_dropout"] == 0
 
 
@@ -102,12 +113,24 @@ def test_mini_resumes_exactly_and_writes_a_folder_that_loads(folder, builder):
     whole = train_language(folder, "whole")
     train_language(folder, "parts", "--minutes", "0")
     with (folder / "parts" / "log.csv").open("a") as log:
-        log.write("1,vqa,9.9,9.9,1e-2\n2,t2")  # steps that a killed run did not save
+        log.write("1,language,9.9,9.9\n2,la")  # steps that a killed run did not save
     parts = train_language(folder, "parts")
-    expected = load_file(whole / "model.safetensors")
-    for name, tensor in load_file(parts / "model.safetensors").items():
-        np.testing.assert_array_equal(tensor, expected[name], err_msg=name, strict=True)
+    same_weights(whole, parts)
     assert [int(row[0]) for row in rows_of(parts)] == list(range(6))
     assert losses(whole)[4] < losses(whole)[0]
-    assert Emu3ForCausalLM.from_pretrained(whole).config.eoi_token_id == builder.vocabulary.eoi
+    model = Emu3ForCausalLM.from_pretrained(whole)
+    assert {"guidance_scale", "temperature", "top_k"} <= set(model.stated_settings)
+    assert model.config.eoi_token_id == builder.vocabulary.eoi
+    assert {"red", "红色"} & set(model.config.caption_words.split())
     assert Emu3Tokenizer.from_pretrained(whole).vocab_size == builder.tokenizer.vocab_size
+
+
+def test_a_run_may_start_from_a_model_of_its_sizes_alone(folder, capsys):
+    short = ["--steps", "1", "--lr", "0"]
+    begun = train_language(folder, "begun", "--steps", "1")
+    same_weights(begun, train_language(folder, "from", *short, "--model", str(begun)))
+    other = folder / "other.json"
+    other.write_text(json.dumps(LANGUAGE | {"intermediate_size": 64}))
+    with pytest.raises(AssertionError):
+        train_language(folder, "not", *short, "--model", str(begun), "--config", str(other))
+    assert "mlp.down_proj.weight is (32, 48); allowed: (32, 64)" in capsys.readouterr().err

@@ -1,52 +1,52 @@
 """What the drawn training data holds: pictures their captions are true of, and new things."""
 
 import numpy as np
+import pytest
 
 from emu3.locks import locked_folder
 from train import prepare_scene_data
 from train.data.features import list_files, read_feature
-from train.mini.cells import GROUNDS, cell_kinds
-from train.mini.drawing import draw
-from train.mini.judge import check
-from train.mini.language import caption
-from train.mini.scene_features import captioned, draw_scene
-from train.mini.scenes import held_out, is_new
+from train.mini.scene_features import draw_scene
+from train.mini.world.cells import pattern_count
+from train.mini.world.palette import NEW_COLOUR, NEW_KIND
+from train.mini.world.scenes import held_out
 
 
-def test_a_caption_is_true_of_the_picture_drawn_for_it():
-    judged = 0
-    for seed in range(12):
-        first = np.random.default_rng(seed)
-        text, facts = caption(draw_scene(first, "4:3", seed % 2 == 0), first, "en")
-        said, scene = captioned(np.random.default_rng(seed), "4:3", seed % 2 == 0, 1)
-        if said == [text]:  # else the first picture held what training never shows
-            assert check(draw(scene), facts)["right"], seed
-            judged += 1
-        assert not held_out(scene)
-    assert judged >= 6
+def features(folder, task, split="train"):
+    return [
+        read_feature(file) for file in list_files(folder / task / "list" / f"{split}.json", "--x")
+    ]
 
 
 def test_new_scenes_show_the_new_colour_or_kind_more_often_than_not():
     rng = np.random.default_rng(0)
-    shares = [
-        np.mean([is_new(captioned(rng, "1:1", new, 1)[1]) for _ in range(60)]) for new in (0, 1)
-    ]
+    shares = []
+    for new in (False, True):
+        scenes = [draw_scene(rng, "1:1", new) for _ in range(60)]
+        assert not any(map(held_out, scenes))
+        shown = [{w for t in s.things for w in (t.colour, t.kind)} for s in scenes]
+        shares.append(np.mean([bool(words & {NEW_COLOUR, NEW_KIND}) for words in shown]))
     assert shares[0] == 0 and 0.5 < shares[1] < 0.9
 
 
 def test_captions_and_questions_have_pictures_of_their_own(tmp_path):
     arguments = ["--codes", "named", "--scenes", "6", "--held-back", "1", "--wordings", "3"]
     assert prepare_scene_data.main([*arguments, "--output", str(tmp_path / "scenes")]) == 0
-    pairs = [
-        list_files(tmp_path / "scenes" / task / "list" / "train.json", "--data")
-        for task in ("t2i", "vqa")
-    ]
-    drawn, asked = ([read_feature(file) for file in files] for files in pairs)
+    drawn, asked = (features(tmp_path / "scenes", task) for task in ("t2i", "vqa"))
     assert len(drawn) == len(asked) == 5
-    assert any((a.codes != b.codes).any() for a, b in zip(drawn, asked))
+    assert any(
+        a.codes.shape != b.codes.shape or (a.codes != b.codes).any() for a, b in zip(drawn, asked)
+    )
     assert all(len(f.captions) == 3 and f.texts == f.captions[0] for f in drawn)
-    assert all((f.codes >= len(GROUNDS)).any() for f in drawn + asked)
-    assert cell_kinds(captioned(np.random.default_rng(0), "16:9", False, 1)[1]).shape == (5, 9)
+    assert all((f.codes >= pattern_count()).any() for f in drawn + asked)
+
+
+def test_captions_are_in_both_languages_by_turns(tmp_path):
+    arguments = ["--codes", "named", "--scenes", "4", "--held-back", "1", "--wordings", "2"]
+    assert prepare_scene_data.main([*arguments, "--output", str(tmp_path), "--tasks", "t2i"]) == 0
+    for feature in features(tmp_path, "t2i"):
+        english, chinese = feature.captions
+        assert english.isascii() and not chinese.isascii()
 
 
 def test_just_the_wanted_tasks_are_drawn_and_the_same_ones_later_beside_them(tmp_path):
@@ -56,12 +56,9 @@ def test_just_the_wanted_tasks_are_drawn_and_the_same_ones_later_beside_them(tmp
         assert prepare_scene_data.main(options) == 0
     assert not (tmp_path / "one" / "t2i").exists()
     for task in ("vqa", "text"):
-        files = [
-            list_files(tmp_path / name / task / "list" / "train.json", "--data")
-            for name in ("together", "one")
-        ]
-        for together, one in zip(*files, strict=True):
-            assert read_feature(together).texts == read_feature(one).texts
+        pairs = (features(tmp_path / name, task) for name in ("together", "one"))
+        for together, one in zip(*pairs, strict=True):
+            assert together.texts == one.texts
 
 
 def test_descriptions_need_no_vision_tokenizer(tmp_path):
@@ -101,3 +98,12 @@ def test_a_folder_of_scenes_has_one_writer_at_a_time(tmp_path, capsys):
         assert prepare_scene_data.main(arguments) == 2
     assert "being written by process" in capsys.readouterr().err
     assert prepare_scene_data.main(arguments) == 0
+
+
+@pytest.mark.parametrize("new", [False, True])
+def test_questions_are_about_what_is_taught(new, tmp_path):
+    arguments = ["--codes", "named", "--scenes", "40", "--held-back", "1", "--tasks", "vqa"]
+    arguments += ["--output", str(tmp_path), *(["--new"] if new else [])]
+    assert prepare_scene_data.main(arguments) == 0
+    asked = " ".join(q for feature in features(tmp_path, "vqa") for q, _ in feature.turns)
+    assert ("heart" in asked) == ("pink" in asked) == new

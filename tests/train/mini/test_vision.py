@@ -19,7 +19,7 @@ from train.mini.vision.step import (
 )
 from train.mini.vision.training import Course, new_model, save_model
 
-CONFIG = "configs/emu3_mini2_vision.json"
+CONFIG = "configs/emu3_mini_vision.json"
 
 
 @pytest.fixture(scope="module")
@@ -48,6 +48,29 @@ def test_a_course_begins_with_the_weights_of_a_folder(trained, tmp_path):
     wanted = {name: p.asnumpy() for name, p in trained.parameters_and_names()}
     for name, parameter in course.model.parameters_and_names():
         np.testing.assert_array_equal(parameter.asnumpy(), wanted[name])
+
+
+def test_each_part_of_a_course_ends_on_whole_pictures():
+    told = [
+        "--apart-steps",
+        "3",
+        "--both-steps",
+        "1",
+        "--draw-steps",
+        "2",
+        "--name-steps",
+        "2",
+        "--whole-steps",
+        "1",
+    ]
+    course = Course(read_options(VisionOptions, build_parser().parse_args(told)))
+    due = [course.due(step) for step in range(course.last)]
+    apart = ["naming", "drawing"]
+    assert [list(kinds) for kinds in due] == [
+        *[apart] * 3, ["both"], *[["drawing"]] * 2, *[["naming"]] * 2
+    ]  # fmt: skip
+    cells = [make.cells for kinds in due[:3] + due[4:] for _, make in kinds.values()]
+    assert cells == [5, 5, 5, 5, 8, 8, 5, 8, 5, 8]
 
 
 def test_a_codebook_of_another_size_is_refused(tmp_path):

@@ -8,7 +8,7 @@ import pytest
 from tests.train.mini.runs import LANGUAGE
 from tests.train.tuning.runs import train
 from train import prepare_scene_data
-from train.mini.training import new_model
+from train.mini.lm.model import new_model
 from train.tuning.trainer import SIGNALS
 
 

@@ -33,7 +33,8 @@ def test_data_of_which_nothing_fits_ends_before_anything_is_written(folder, caps
 
 
 def test_held_back_data_of_which_nothing_fits_is_refused_too(folder, capsys):
-    held = ["--eval_data_path", folder / "scenes/text", "--max_position_embeddings", "64"]
+    held = ["--train_data_path", folder / "scenes/text", "--max_position_embeddings", "72"]
+    held += ["--eval_data_path", folder / "scenes/t2i"]
     assert "--eval_data_path" in complaint(capsys, command(folder, "held", *held))
 
 

@@ -48,15 +48,15 @@ class RowOptions:
 class LmOptions:
     """Of `python -m train.mini.lm`."""
 
-    config: str = option("sizes", "configs/emu3_mini2.json")
-    tokenizer: str = option("tokenizer folder", "outputs/mini2/tokenizer", metavar="FOLDER")
+    config: str = option("sizes", "configs/emu3_mini.json")
+    tokenizer: str = option("tokenizer folder", "outputs/mini/tokenizer", metavar="FOLDER")
     model: str = option("folder to take the first weights from; empty = from scratch", "")
     vq_model: str = option(
-        "vision tokenizer that sees the pictures of questions and edits", "outputs/mini2/vision"
+        "vision tokenizer that sees the pictures of questions and edits", "outputs/mini/vision"
     )
     seen: int = option("pictures that it sees", 3000, whole(0, MOST_SCENES))
     rows: RowOptions = group()
-    run: RunOptions = run_of("mini2/language")
+    run: RunOptions = run_of("mini/language")
     threads: int | None = option("CPU threads (default: all cores)", None, whole(1, 1024))
     steps: int = option("optimizer steps in all", 16_000, whole(1, MOST_STEPS))
     lr: float = option("peak learning rate", 1.2e-3, non_negative_float)

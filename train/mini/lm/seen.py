@@ -7,14 +7,12 @@ model that was only ever shown right ones would trust each of them.
 from dataclasses import dataclass
 
 import numpy as np
-from mindspore import Tensor
 
 from emu3.tokenizer import Emu3VisionVQModel
-from train.mini.scene_codes import Encode
+from train.mini.scene_codes import Encode, encode_pictures
 from train.mini.world.compose import random_scene
 from train.mini.world.draw import draw_array
 from train.mini.world.hands import by_another_hand
-from train.mini.world.palette import CELL
 from train.mini.world.scenes import Scene
 
 OTHER_HAND = 0.6  # share of them that another hand drew
@@ -36,17 +34,10 @@ def seen_pictures(vq_model: str, count: int, seed: int) -> list[Seen]:
     seen = []
     for _ in range(0, count, TOGETHER):
         scenes = [random_scene(rng, ratio="1:1") for _ in range(TOGETHER)]
-        pictures = np.stack([_drawn(scene, rng) for scene in scenes])
-        seen += [Seen(*pair) for pair in zip(scenes, _coded(encode, pictures))]
+        codes = encode_pictures(encode, np.stack([_drawn(scene, rng) for scene in scenes]))
+        seen += [Seen(*pair) for pair in zip(scenes, codes.astype(np.int32))]
     return seen[:count]
 
 
 def _drawn(scene: Scene, rng: np.random.Generator) -> np.ndarray:
     return by_another_hand(scene, rng) if rng.random() < OTHER_HAND else draw_array(scene)
-
-
-def _coded(encode: Encode, pictures: np.ndarray) -> np.ndarray:
-    """Codes int32 (n, rows, cols) of pictures (n, h, w, 3) uint8."""
-    pixels = pictures.transpose(0, 3, 1, 2).astype(np.float32) / 127.5 - 1
-    n, h, w, _ = pictures.shape
-    return encode(Tensor(pixels)).asnumpy().astype(np.int32).reshape(n, h // CELL, w // CELL)

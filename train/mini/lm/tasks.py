@@ -12,8 +12,7 @@ import numpy as np
 from emu3.mllm.parts import Coded, Message, Text
 from emu3.mllm.prompts import PromptBuilder
 from train.data.parts import Given, Said, Wanted
-from train.data.samples import Sample, parts_sample
-from train.mini.batches import filled
+from train.data.samples import Sample, conversation_sample, parts_sample
 from train.mini.words import LANGUAGES
 from train.mini.words.captions import caption, clip_caption
 from train.mini.words.edits import Edit, random_edit
@@ -178,4 +177,20 @@ def asked_sample(drawing: Drawing, task: str, length: int) -> Sample:
     weights = np.array([KIND_WEIGHTS.get(kind, 1) for _, kind in asked.values()])
     order = np.argsort(rng.exponential(size=len(weights)) / weights)
     turns = [(q, a) for q, (a, _) in asked.items()]
-    return filled(drawing.builder, codes, [turns[i] for i in order], length, length)
+    return filled(drawing.builder, codes, [turns[i] for i in order], length)
+
+
+def filled(
+    builder: PromptBuilder, codes: np.ndarray, turns: list[tuple[str, str]], length: int
+) -> Sample:
+    """An image or clip and, one branch each, as many of the turns as fit into so many tokens."""
+    prompt = builder.understanding("", codes)
+    tokens = prompt.index(builder.vocabulary.eoi) + 1
+    around, kept = len(prompt) - tokens + 1, []  # 1: texts may join less well
+    for question, answer in turns:
+        encode = builder.tokenizer.encode_ordinary
+        needed = len(encode(question)) + around + len(encode(answer)) + 1
+        if tokens + needed <= length:
+            kept.append((question, answer))
+            tokens += needed
+    return conversation_sample(builder, codes, kept)

@@ -26,7 +26,7 @@ from train.mini.world.motion import random_clip
 class Options:
     """Of this command."""
 
-    output: str = option("folder to write", "outputs/mini2/tokenizer", metavar="FOLDER")
+    output: str = option("folder to write", "outputs/mini/tokenizer", metavar="FOLDER")
     ranks: int = option("number of byte-pair ranks", 900, whole(1, 10**6))
     scenes: int = option("pictures and clips whose texts are read", 2000, whole(1, MOST_SCENES))
     seed: int = option("seed of them", 0, non_negative_int)

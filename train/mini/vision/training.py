@@ -55,30 +55,31 @@ class Course(nn.Cell):
         self.both = BothStep(self.name, self.draw).set_train(True)
         if options.model:
             start_from(options.model, Emu3VisionVQModel.from_pretrained(options.model), self.model)
-        seed, half = options.run.seed, (options.names + 1) // 2
+        seed, self.whole = options.run.seed, (options.names + 1) // 2
         draws = (options.draws + 1) // 2
         self.data = {
             CUT: (
                 Seen(seed, options.names, CUT),
                 Drawn(seed, options.draws, CUT, options.frames),
             ),
-            WHOLE: (Seen(seed, half, WHOLE), Drawn(seed, draws, WHOLE, options.frames)),
+            WHOLE: (Seen(seed, self.whole, WHOLE), Drawn(seed, draws, WHOLE, options.frames)),
         }
-        self.last_cut = options.cut_steps
-        self.last_apart = self.last_cut + options.whole_steps
+        self.last_apart = options.apart_steps
         self.last_both = self.last_apart + options.both_steps
-        self.last = self.last_both + options.draw_steps
+        self.last_draw = self.last_both + options.draw_steps
+        self.last = self.last_draw + options.name_steps
 
     def due(self, step: int) -> dict[str, tuple[nn.Cell, Callable[[int], tuple]]]:
         """The kinds of steps that are due, by name, each with what makes its batches."""
-        cut = step < self.last_cut or self.last_both <= step < self.last - self.options.whole_steps
-        seen, drawn = self.data[CUT if cut else WHOLE]
-        if step < self.last_apart:
-            return {"naming": (self.name, seen), "drawing": (self.draw, drawn)}
-        if step < self.last_both:
-            clean = Seen(self.options.run.seed + 1, seen.batch, seen.cells, other_hand=0.0)
+        if self.last_apart <= step < self.last_both:
+            clean = Seen(self.options.run.seed + 1, self.whole, WHOLE, other_hand=0.0)
             return {"both": (self.both, clean.with_weights)}
-        return {"drawing": (self.draw, drawn)}
+        ends = (self.last_apart, self.last_draw, self.last)
+        end = next(end for end in ends if step < end)
+        seen, drawn = self.data[WHOLE if step >= end - self.options.whole_steps else CUT]
+        kinds = {"naming": (self.name, seen), "drawing": (self.draw, drawn)}
+        left_out = {self.last_draw: "naming", self.last: "drawing"}.get(end)
+        return {name: kind for name, kind in kinds.items() if name != left_out}
 
     def batch(self, step: int) -> list[tuple[np.ndarray, ...]]:
         """What each kind of step that is due learns from."""
@@ -93,11 +94,16 @@ class Course(nn.Cell):
         }
 
     def rate(self) -> Callable[[int], float]:
-        """The learning rate by step: twice down, the second time for the decoder alone."""
+        """The learning rate by step: down for both parts, again for each that goes on alone."""
         peak, floor = self.options.lr, self.options.lr / 50
-        first = cosine_schedule(peak, floor, WARMUP, self.last_both)
-        then = cosine_schedule(peak, floor, WARMUP, max(self.options.draw_steps, 1))
-        return lambda step: first(step) if step < self.last_both else then(step - self.last_both)
+        ends = [end for end in (self.last_both, self.last_draw, self.last) if end]
+        begins = [0, *ends]
+
+        def rate(step: int) -> float:
+            begin, end = next(pair for pair in zip(begins, ends) if step < pair[1])
+            return cosine_schedule(peak, floor, WARMUP, end - begin)(step - begin)
+
+        return rate
 
 
 def train(options: VisionOptions) -> None:

@@ -55,7 +55,7 @@ def _about_all(scene: Scene, rng: np.random.Generator, words) -> Iterator[Asked]
     count = len(scene.things)
     yield words.question("count all", rng), words.COUNTS[count], "count"
     yield words.question("ground", rng), words.GROUND_NAMES[scene.ground], "ground"
-    yield words.question("describe", rng), words.sentence(described(scene, words)), "describe"
+    yield words.question("describe", rng), full_description(scene, words), "describe"
     groups = list(dict.fromkeys(t.look[:2] for t in scene.things))
     if len(groups) == 1:
         fact = ThingFact(*groups[0])
@@ -66,12 +66,12 @@ def _about_all(scene: Scene, rng: np.random.Generator, words) -> Iterator[Asked]
     yield words.question("count", rng, plural=plural), words.COUNTS[number], "count"
 
 
-def described(scene: Scene, words) -> str:
-    """The one full description of a picture."""
+def full_description(scene: Scene, words) -> str:
+    """The one full description of a picture, a sentence."""
     facts = all_facts(scene).things
     groups = list(dict.fromkeys(facts))
     text = words.joined([words.many(facts.count(fact), fact) for fact in groups])
-    return words.on_ground(text, scene.ground)
+    return words.sentence(words.on_ground(text, scene.ground))
 
 
 def _about_others(

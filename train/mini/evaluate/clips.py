@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from train.mini.exam.asked import Asked, Record
+from train.mini.evaluate.asked import Asked, Record
 from train.mini.words import checking
 from train.mini.words.captions import clip_caption
 from train.mini.world.cells import clip_kinds
@@ -12,7 +12,7 @@ from train.mini.world.motion import FRAMES, MOMENTS, extended, random_clip
 from train.mini.world.reading import Reading, read
 
 if TYPE_CHECKING:
-    from train.mini.exam.models import Models
+    from train.mini.evaluate.models import Models
 
 GRID = (MOMENTS, 8, 8)
 GIVEN = 3  # moments of a clip that is extended

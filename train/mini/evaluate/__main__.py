@@ -1,4 +1,4 @@
-"""Measure emu3-mini: `python -m train.mini.exam {t2i,clips,vqa,...,all}`.
+"""Measure emu3-mini: `python -m train.mini.evaluate {t2i,clips,vqa,...,all}`.
 
 Pictures and clips are read back by pixel analysis (train.mini.world.reading), answers must be
 exact. Prints a table; a JSON file holds it too, with every single item and verdict. Every second
@@ -63,7 +63,7 @@ class Options:
     batch_size: int = option("items made together", 10, whole(1, 10_000))
     seed: int = shared.seed()
     output: str = option(
-        "JSON file for figures and single verdicts", "outputs/exam.json", metavar="FILE"
+        "JSON file for figures and single verdicts", "outputs/evaluation.json", metavar="FILE"
     )
     new: bool = option(
         "t2i and vqa: scenes with the colour or kind that only fine-tuning teaches", False
@@ -95,9 +95,9 @@ def run(options: Options) -> None:
     """Measure, print the table, write the JSON file, a task at a time."""
     writable_folder(Path(options.output).parent)
     options.device.start()
-    from train.mini.exam.asked import Asked
-    from train.mini.exam.measures import MEASURES
-    from train.mini.exam.models import Models
+    from train.mini.evaluate.asked import Asked
+    from train.mini.evaluate.measures import MEASURES
+    from train.mini.evaluate.models import Models
 
     language = None if options.task == "reconstruction" else options.model
     models = Models(
@@ -148,7 +148,7 @@ def show(task: str, section: dict) -> None:
         print(f"  {forwards:.1f} runs of the network a picture or clip, decoding {label}")
 
 
-build_parser, main = command("train.mini.exam", "Measure emu3-mini.", Options, run)
+build_parser, main = command("train.mini.evaluate", "Measure emu3-mini.", Options, run)
 
 if __name__ == "__main__":
     leave(main())

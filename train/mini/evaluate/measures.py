@@ -10,9 +10,9 @@ import numpy as np
 from PIL import Image
 
 from emu3.metrics import psnr
-from train.mini.exam.asked import STREAM, Asked, Record
-from train.mini.exam.clips import chained, clips, extension
-from train.mini.exam.drawings import drawing
+from train.mini.evaluate.asked import STREAM, Asked, Record
+from train.mini.evaluate.clips import chained, clips, extension
+from train.mini.evaluate.drawings import drawing
 from train.mini.words import LANGUAGES, checking
 from train.mini.words.captions import caption
 from train.mini.words.edits import random_edit
@@ -26,7 +26,7 @@ from train.mini.world.reading import Reading, read
 from train.mini.world.scenes import RATIOS
 
 if TYPE_CHECKING:
-    from train.mini.exam.models import Models
+    from train.mini.evaluate.models import Models
 
 LAYOUTS = 20  # seeds of one prompt
 SQUARE = RATIOS["1:1"]
