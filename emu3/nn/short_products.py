@@ -1,7 +1,7 @@
 """Products whose factors are rounded to bfloat16, for training on CPU: sums stay float32.
 
 Where the processor multiplies two such pairs at a time (AVX512_BF16) or squares of them (AMX), they
-take half the time or a fifth; elsewhere they are as fast as float32's.
+take less time (docs/performance.md, docs/making_mini.md); elsewhere they are as fast as float32's.
 """
 
 from typing import NamedTuple

@@ -180,6 +180,12 @@ def test_who_does_nothing_is_right_in_nothing(task, graded):
     assert figures["all"][0] == 0
 
 
+def test_a_report_names_no_folder_of_the_machine(graded, tmp_path):
+    graded(Perfect, "t2i", "--count", "1")
+    report = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))
+    assert report["settings"]["model"] == "emu3-mini/language"
+
+
 def test_every_second_item_is_what_training_never_shows(graded):
     figures, _ = graded(Perfect, "t2i", "--count", "8")
     assert figures["split held_out"] == figures["split train"] == [4, 4]

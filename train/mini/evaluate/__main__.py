@@ -108,7 +108,8 @@ def run(options: Options) -> None:
         options.weights,
         options.painter,
     )
-    report = {"settings": asdict(replace(options, settings=models.settings))}
+    names = {name: shared.public_name(getattr(options, name)) for name in ("model", "vq_model")}
+    report = {"settings": asdict(replace(options, settings=models.settings)) | names}
     for task in TASKS if options.task == "all" else [options.task]:
         watch, (measure, count) = Stopwatch(), MEASURES[task]
         asked = Asked(options.count or count, options.seed, options.batch_size, options.new)
