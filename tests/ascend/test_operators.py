@@ -61,6 +61,7 @@ def step_operators(way: str, layers: int, joined: bool, form: str = "float32") -
         [prompt(9)[0]],
         negative_prompt_ids=[prompt(5)[0]],
         guidance_scale=2.5,
+        guidance_floor=0.1,
         image_size=(4, 4),
         max_new_tokens=24,
         do_sample=True,

@@ -17,6 +17,7 @@ from emu3.mllm.generation.schemes import FIELDS, Scheme, merged, read_scheme
 from emu3.mllm.vocabulary import Vocabulary
 from emu3.options import MOST_GUIDANCE
 
+GUIDANCE_FLOOR = "guidance_floor"  # ours: GenerationConfig takes it from a file only
 SMALLEST = 1e-20  # what divides scores or cuts chances: in float32 still far from 0
 MOST_COPIES = 4096
 DEFAULT_MAX_LENGTH = 20  # transformers' "nobody said anything"
@@ -54,13 +55,18 @@ REFUSED = {
 
 @dataclass(frozen=True)
 class Settings:
-    """What a generation does. `new_tokens` is the ceiling asked for, None = as many as fit."""
+    """What a generation does. `new_tokens` is the ceiling asked for, None = as many as fit.
+
+    Under guidance only tokens are drawn that are, on the prompt alone, at least `guidance_floor`
+    times as likely as the likeliest; 0, as everybody else has it, keeps all.
+    """
 
     do_sample: bool
     temperature: float
     top_k: int
     top_p: float
     guidance_scale: float
+    guidance_floor: float
     new_tokens: int | None
     min_new_tokens: int
     pictures: int
@@ -102,12 +108,13 @@ def resolve_settings(
     config = copy.deepcopy(stated)
     for name, value in merged(vars(config), overrides).items():
         setattr(config, name, value)  # GenerationConfig takes them from a file only
-    unknown = [name for name in overrides if name not in FIELDS and not hasattr(config, name)]
+    ours = (*FIELDS, GUIDANCE_FLOOR)
+    unknown = [name for name in overrides if name not in ours and not hasattr(config, name)]
     if unknown:
         raise InputError(
             f"generate() does not know {', '.join(sorted(unknown))}; allowed: fields of "
             "GenerationConfig, negative_prompt_ids, negative_prompt_attention_mask, image_size, "
-            f"video_size, jit, {', '.join(FIELDS)}"
+            f"video_size, jit, {', '.join(ours)}"
         )
     # One by one: GenerationConfig.update would refuse and warn in words of its own.
     for name, value in overrides.items():
@@ -146,6 +153,7 @@ def _settings(
         top_k=number.whole("top_k", 0, 0),
         top_p=number.real("top_p", SMALLEST, 1.0, most=1.0),
         guidance_scale=number.real("guidance_scale", 0.0, 1.0, most=MOST_GUIDANCE),
+        guidance_floor=number.real(GUIDANCE_FLOOR, 0.0, 0.0, most=1.0),
         new_tokens=_ceiling(number, overrides, prompt_length),
         min_new_tokens=least,
         pictures=number.whole("num_return_sequences", 1, 1, most=MOST_COPIES),

@@ -45,6 +45,7 @@ class StepKind:
     window: int = 1  # places of each row that one run of the network takes
     cache: str = "float32"  # what keys and values are stored as on CPU
     log_probs: bool = False  # mix log-probabilities, as logits processors expect of guidance
+    floor: float = 0.0  # `Settings.guidance_floor`
 
     @classmethod
     def of(cls, request: "Request", window: int) -> "StepKind":
@@ -63,6 +64,7 @@ class StepKind:
             scheme=settings.scheme,
             window=window,
             log_probs=request.needs_host,
+            floor=settings.guidance_floor,
         )
 
     @property
@@ -257,6 +259,8 @@ class StepNetwork(nn.Cell):
         self.scatter_update, self.concat = ops.ScatterUpdate(), ops.Concat(0)
         self.split, self.select, self.minimum = ops.Split(0, 2), ops.Select(), ops.Minimum()
         self.log_probs, self.log_softmax = kind.log_probs, ops.LogSoftmax(-1)
+        self.floor = float(np.log(kind.floor)) if kind.floor else None
+        self.largest = ops.ReduceMax(keep_dims=True)
         numbers = np.arange(kind.slots, dtype=np.int32)
         self.slot_numbers = Tensor(np.tile(numbers, (kind.rows, 1, 1, 1)))
         seen = (kind.rows, 1, kind.window, kind.slots)
@@ -292,12 +296,19 @@ class StepNetwork(nn.Cell):
         return self.score(x, guidance)
 
     def score(self, hidden: Tensor, guidance: Tensor) -> Tensor:
-        """Normed hidden (R*W, C) -> guided logits (N*W, V) float32."""
+        """Normed hidden (R*W, C) -> guided logits (N*W, V) float32.
+
+        With a floor, what the prompt alone makes unlikely is out, however much likelier guidance
+        would make it: the plausibility constraint of contrastive decoding (Li et al., 2022).
+        """
         logits = self.head(hidden).astype(ms.float32)
         if self.guided:
             logits = self.log_softmax(logits) if self.log_probs else logits
             wanted, unwanted = self.split(logits)
             logits = unwanted + guidance * (wanted - unwanted)
+            if self.floor is not None:
+                unlikely = wanted < self.largest(wanted, -1) + self.floor
+                logits = logits + unlikely.astype(ms.float32) * MASKED
         return logits
 
     def choose(self, logits: Tensor, slot: Tensor, temperature: Tensor, top_p: Tensor) -> Tensor:

@@ -114,6 +114,7 @@ def test_copies_of_a_greedy_answer_are_alike(model):
         {"temperature": 1e-38},
         {"top_p": 1e-300},
         {"guidance_scale": 1e300},
+        {"guidance_floor": 1.1},
         {"max_new_tokens": "5"},
         {"max_new_tokens": float("nan")},
         {"max_new_tokens": float("inf")},

@@ -21,7 +21,7 @@ def new_ids(model, ids=POSITIVE, **options) -> np.ndarray:
     return output[:, ids.shape[1] :]
 
 
-def two_passes(model, size, scale, temperature=1.0) -> list[int]:
+def two_passes(model, size, scale, floor=0.0) -> list[int]:
     """Greedy guided decoding spelled out: two separate full passes for every token."""
     vocabulary_start = MARKERS["eoi"] + 1
     height, width = size
@@ -34,6 +34,8 @@ def two_passes(model, size, scale, temperature=1.0) -> list[int]:
         rows = [np.concatenate([start, tail], 1) for start in (POSITIVE, NEGATIVE)]
         wanted, unwanted = (as_numpy(model(Tensor(row)).logits)[0, -1] for row in rows)
         mixed = (unwanted + scale * (wanted - unwanted))[vocabulary_start:]
+        chances = np.exp(wanted[vocabulary_start:])
+        mixed[chances < floor * chances.max()] = -np.inf
         made.append(vocabulary_start + int(mixed.argmax()))
     return [*made, *(MARKERS[name] for name in ("eof", "eoi", "eos"))]
 
@@ -47,6 +49,14 @@ def picture(model) -> np.ndarray:
 def test_batched_guidance_equals_two_separate_passes(model):
     made = new_ids(model, image_size=[[2, 3]], do_sample=False, **GUIDED)
     assert made[0].tolist() == two_passes(model, (2, 3), 3.0)
+
+
+def test_what_the_prompt_makes_unlikely_stays_out_under_a_guidance_floor(model):
+    options = {"image_size": [[2, 3]], "do_sample": False, **GUIDED, "guidance_scale": 30.0}
+    expected = two_passes(model, (2, 3), 30.0, floor=0.9)
+    assert new_ids(model, guidance_floor=0.9, **options)[0].tolist() == expected
+    assert new_ids(model, guidance_floor=0.9, jit=True, **options)[0].tolist() == expected
+    assert new_ids(model, **options)[0].tolist() != expected
 
 
 def test_compiled_steps_make_the_same_picture(model, picture):
