@@ -161,7 +161,7 @@ class Emu3:
             InputError: no such clip, a value that cannot be, or more frames than there is room for.
         """
         clip, rate = _clip(clip)
-        codes, added = given_codes(clip, self.codec, self.defaults.clip_frames)
+        codes, added = given_codes(clip, self.codec)
         asked, grid = ClipOptions(frames, fps, piece, context), codes.shape[1:]
         film = asked.film(prompt, grid, seed, self.frames_a_code, self.defaults, codes, rate)
         return self._filmed(film, settings, added)
@@ -223,7 +223,7 @@ class Emu3:
     def clip_of(self, film: Film, codes: np.ndarray, added: int = 0) -> Clip:
         """The frames of a film's codes (t, h, w) but the first `added` ones."""
         count = film.begun * self.frames_a_code + film.frames
-        chunks = self.codec.frames(codes, self.defaults.clip_frames, count)
+        chunks = self.codec.frames(codes, count)
         return Clip([frame for chunk in chunks for frame in chunk][added:], film.fps)
 
     def coded(self, shown: "Image.Image | Clip | str | Path") -> Coded:
@@ -233,7 +233,7 @@ class Emu3:
         ):
             frames, fps = _clip(shown)
             pixels = self.codec.frame_pixels(frames())
-            return Coded(self.codec.clip_codes(pixels, self.defaults.clip_frames), fps)
+            return Coded(self.codec.clip_codes(pixels), fps)
         return Coded(self.codec.encode(self.codec.pixels(_picture(shown))[None])[0])
 
 

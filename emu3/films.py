@@ -272,7 +272,7 @@ class TextToVideo:
 
 
 def given_codes(
-    frames: "Callable[[], Iterable[Image.Image]]", codec: "VisionCodec", clip_frames: int | None
+    frames: "Callable[[], Iterable[Image.Image]]", codec: "VisionCodec"
 ) -> tuple[np.ndarray, int]:
     """Codes (t, h, w) of a clip to go on with, and how many frames were put before it.
 
@@ -289,7 +289,7 @@ def given_codes(
     pixels = codec.frame_pixels(
         itertools.chain(itertools.repeat(next(iter(frames())), added), frames())
     )
-    return codec.clip_codes(pixels, clip_frames), added
+    return codec.clip_codes(pixels), added
 
 
 def _from(codes: np.ndarray | None, first: int) -> np.ndarray | None:

@@ -360,13 +360,14 @@ class Answers:
 
 
 class Reconstruction:
-    """Pictures and clips to codes and back.
+    """Pictures and clips to codes and back, `clip_frames` coded together (see `VisionCodec`).
 
     Raises:
         InputError: frames of a chunk that do not fill latent frames.
     """
 
-    def __init__(self, codec: "VisionCodec", clip_frames: int = 4) -> None:
+    def __init__(self, codec: "VisionCodec", clip_frames: int | None = None) -> None:
+        clip_frames = clip_frames or codec.clip_frames
         factor = codec.config.temporal_downsample_factor
         if clip_frames % factor:
             raise InputError(
@@ -397,7 +398,7 @@ class Reconstruction:
 
     def frames(self, codes: np.ndarray, count: int) -> "Iterator[Image.Image]":
         """The first `count` frames of a clip of codes (T, h, w)."""
-        for chunk in self.codec.frames(codes, self.clip_frames, count):
+        for chunk in self.codec.frames(codes, count, self.clip_frames):
             yield from chunk
 
 

@@ -100,7 +100,7 @@ def frames(codec, content: Codes):
     factor = codec.config.temporal_downsample_factor
     codes = content.codes[: finished_rows(content.codes)]
     count = min(content.settings.get("frames", len(codes) * factor), len(codes) * factor)
-    chunks = codec.frames(codes, content.settings.get("clip_frames", factor), count)
+    chunks = codec.frames(codes, count, content.settings.get("clip_frames"))
     shown = (frame for chunk in chunks for frame in chunk)
     yield from itertools.islice(shown, content.settings.get("added", 0), None)
 

@@ -51,10 +51,10 @@ class Options:
         path_text,
         metavar="FOLDER",
     )
-    clip_frames: int = option(
+    clip_frames: int | None = option(
         "frames coded together, a multiple of the model's 4; more share context over time and "
-        "need more memory",
-        4,
+        "need more memory (default: what the vision tokenizer states, else 4)",
+        None,
         whole(1, 10_000),
     )
     tile: int | None = shared.tile()
@@ -147,7 +147,7 @@ class Studio:
             if interrupted:
                 raise shell.Interrupted(kept_message([], self.options.vq_model))
             raise InputError(f"{source.path} holds no frame; change --input")
-        extra = {"frames": count, "clip_frames": self.options.clip_frames, "fps": source.fps()}
+        extra = {"frames": count, "clip_frames": self.rebuild.clip_frames, "fps": source.fps()}
         content = Codes(np.concatenate(parts), self._settings(source.path) | extra)
         path = new_file(self.folder, "rec", ".npz", content.save)
         if interrupted:
@@ -165,7 +165,7 @@ class Studio:
         for number, pixels in enumerate(frame_pixels(source, self.rebuild.codec)):
             if number == 0:
                 with about(source.path, "--input"):
-                    self._require_room(pixels, self.options.clip_frames)
+                    self._require_room(pixels, self.rebuild.clip_frames)
             yield pixels
 
     def _require_room(self, pixels: np.ndarray, frames: int = 1) -> None:

@@ -62,7 +62,7 @@ def asked(options: "Options", models, grids: list[tuple[int, int]]) -> Iterator[
         source = FrameSource(options.extend, "--extend")
         with about(source.path, "--extend"):
             require_room_for_frame(models.codec, source, options)
-            codes, added = given_codes(source.frames, models.codec, checkpoint.clip_frames)
+            codes, added = given_codes(source.frames, models.codec)
         if added:
             notice(
                 f"{source.path} does not fill latent frames of {factor}: its first frame stands "
@@ -72,12 +72,12 @@ def asked(options: "Options", models, grids: list[tuple[int, int]]) -> Iterator[
         film = options.clip.film(
             prompt, codes.shape[1:], options.seed, factor, checkpoint, codes, source.fps()
         )
-        yield new_reel(film, options, added, factor, checkpoint.clip_frames)
+        yield new_reel(film, options, added, models.codec)
         return
     prompts = options.prompt or [checkpoint.video_prompt]
     for number, (prompt, grid) in enumerate(zip(prompts, grids)):
         film = options.clip.film(prompt, grid, options.seed + number, factor, checkpoint)
-        yield new_reel(film, options, 0, factor, checkpoint.clip_frames)
+        yield new_reel(film, options, 0, models.codec)
 
 
 def require_room_for_frame(codec, source: FrameSource, options: "Options") -> None:
@@ -99,7 +99,7 @@ def require_room_for_frame(codec, source: FrameSource, options: "Options") -> No
         )
 
 
-def new_reel(film: Film, options: "Options", added: int, factor: int, together: int | None) -> Reel:
+def new_reel(film: Film, options: "Options", added: int, codec) -> Reel:
     """A clip before its first frame is made."""
     codes = np.full(film.size, NOT_MADE, np.int32)
     codes[: film.begun] = 0 if film.given is None else film.given
@@ -107,10 +107,10 @@ def new_reel(film: Film, options: "Options", added: int, factor: int, together: 
         name: getattr(film, name) for name in ("prompt", "seed", "fps", "piece", "context")
     }
     counts = {
-        "frames": film.begun * factor + film.frames,
+        "frames": film.begun * codec.config.temporal_downsample_factor + film.frames,
         "added": added,
         "given": film.begun,
-        "clip_frames": together or factor,
+        "clip_frames": codec.clip_frames,
     }
     names = {
         "model": shared.public_name(options.model),

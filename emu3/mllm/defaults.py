@@ -19,10 +19,9 @@ class CheckpointDefaults:
     """What a command uses when the user says nothing; the values here are the released models'.
 
     `caption_words` are the words of the captions it was trained on, if it says so; `image_area` is
-    in pixels; `chat_template` None means the tokenizer's own. Those of clips are
-    ours, since no released model makes any: `video_frames` are made where nobody says how many,
-    `clip_frames` are coded together, by default those of one latent frame. The last four are the
-    fields of emu3.mllm.generation.schemes.
+    in pixels; `chat_template` None means the tokenizer's own. Those of clips are ours, since no
+    released model makes any: `video_frames` are made where nobody says how many. The last four are
+    the fields of emu3.mllm.generation.schemes.
     """
 
     image_area: int = IMAGE_AREA
@@ -43,7 +42,6 @@ class CheckpointDefaults:
     video_prompt: str = "a red car drives to the right"
     video_frames: int = 16
     video_fps: float = 8.0
-    clip_frames: int | None = None
     decoding: str = "plain"
     window: int | None = None
     coupling: str | None = None

@@ -52,7 +52,6 @@ class Emu3Processor:
         chat_template, prefix_template, visual_template: see PromptBuilder.
         allow_special_tokens, video_prefix_template: see PromptBuilder.
         image_area: pixels of a picture for which a call says nothing.
-        clip_frames: frames of a clip coded together; by default those of one latent frame.
     """
 
     def __init__(
@@ -66,9 +65,8 @@ class Emu3Processor:
         allow_special_tokens: bool = False,
         image_area: int = IMAGE_AREA,
         video_prefix_template: str | None = None,
-        clip_frames: int | None = None,
     ):
-        self.image_area, self.clip_frames = image_area, clip_frames
+        self.image_area = image_area
         self.image_processor = image_processor
         self.vision_tokenizer = vision_tokenizer
         self.tokenizer = tokenizer
@@ -105,15 +103,15 @@ class Emu3Processor:
 
         `vision_tokenizer` saves loading that model twice; `options` are those of the class, and
         those that go to the hub (`revision`, `cache_dir` ...), for both folders alike.
-        `chat_template`, `image_area`, `video_prefix_template` and `clip_frames` are by default
-        what the language folder states.
+        `chat_template`, `image_area` and `video_prefix_template` are by default what the language
+        folder states.
 
         Raises:
             InputError: no such folder or hub id, or a file in it is missing or broken.
         """
         where = take_hub_options(options)
         defaults = CheckpointDefaults.from_pretrained(language_path, **where)
-        for name in ("chat_template", "image_area", "video_prefix_template", "clip_frames"):
+        for name in ("chat_template", "image_area", "video_prefix_template"):
             if options.get(name) is None:
                 options[name] = getattr(defaults, name)
         if vision_tokenizer is None:
@@ -227,7 +225,7 @@ class Emu3Processor:
             return Coded(self.tokenize_image(_images(part.image, 1))[0])
         if isinstance(part, Clip):
             pixels = self.codec.frame_pixels(_images(part.frames, len(part.frames)))
-            return Coded(self.codec.clip_codes(pixels, self.clip_frames), part.fps)
+            return Coded(self.codec.clip_codes(pixels), part.fps)
         return part
 
     def _answered(self, rows, wanted: list, return_tensors, options) -> BatchFeature:
@@ -294,7 +292,7 @@ class Emu3Processor:
         if piece.ndim == 2:
             return self.codec.picture(piece)
         count = len(piece) * self.codec.config.temporal_downsample_factor
-        chunks = self.codec.frames(piece, self.clip_frames, count)
+        chunks = self.codec.frames(piece, count)
         return [frame for chunk in chunks for frame in chunk]
 
     def batch_decode(self, sequences, skip_special_tokens: bool = False, **kwargs) -> list:

@@ -84,18 +84,23 @@ class VisionCodec:
                 )
             yield pixels
 
+    @property
+    def clip_frames(self) -> int:
+        """Frames of a clip coded together where nobody says how many."""
+        return self.config.clip_frames or self.config.temporal_downsample_factor
+
     def clip_codes(
         self, pixels: Iterable[np.ndarray], clip_frames: int | None = None
     ) -> np.ndarray:
         """Codes (T, H, W) of frames (3, h, w), `clip_frames` of them coded together.
 
-        By default those of one latent frame are; the last frame fills up the last latent frame.
+        The last frame fills up the last latent frame.
 
         Raises:
             InputError: frames together that do not fill latent frames.
         """
         factor = self.config.temporal_downsample_factor
-        step = clip_frames or factor
+        step = clip_frames or self.clip_frames
         if step % factor:
             raise InputError(
                 f"{step} frames coded together; allowed: multiples of {factor}; change clip_frames"
@@ -120,11 +125,11 @@ class VisionCodec:
         return image
 
     def frames(
-        self, codes: np.ndarray, clip_frames: int | None, count: int
+        self, codes: np.ndarray, count: int, clip_frames: int | None = None
     ) -> "Iterator[list[Image.Image]]":
         """The first `count` frames of codes (T, H, W), `clip_frames` at a time."""
         factor = self.config.temporal_downsample_factor
-        step = max(1, (clip_frames or factor) // factor)
+        step = max(1, (clip_frames or self.clip_frames) // factor)
         for start in range(0, len(codes), step):
             pixels = self.vision.decode(Tensor(codes[None, start : start + step], int32))[0]
             frames = self.seen(pixels)[:count]

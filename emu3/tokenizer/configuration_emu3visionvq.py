@@ -21,6 +21,8 @@ class Emu3VisionVQConfig(PretrainedConfig):
         num_res_blocks: encoder blocks per level; the decoder has one more.
         attn_resolutions: indices of the levels that have attention; by default 3, if it exists.
         dropout: dropout inside residual blocks, in training.
+        clip_frames: frames of a clip coded together, so that each is drawn with those before it in
+            view; by default those of one latent frame. Ours; no sizes depend on it.
 
     Raises:
         InputError: a value is impossible.
@@ -42,6 +44,7 @@ class Emu3VisionVQConfig(PretrainedConfig):
         num_res_blocks: int = 2,
         attn_resolutions: list[int] | None = None,
         dropout: float = 0.0,
+        clip_frames: int | None = None,
         **kwargs: object,
     ) -> None:
         super().__init__(**extra_fields(type(self), kwargs))
@@ -57,6 +60,7 @@ class Emu3VisionVQConfig(PretrainedConfig):
         self.num_res_blocks = num_res_blocks
         self.attn_resolutions = attn_resolutions
         self.dropout = dropout
+        self.clip_frames = clip_frames
         self._validate_sizes()
         self._validate_levels()
 
@@ -93,6 +97,11 @@ class Emu3VisionVQConfig(PretrainedConfig):
         if not isinstance(factor, int) or factor < 1 or factor & (factor - 1):
             raise InputError(
                 f"temporal_downsample_factor is {shown(factor)}; it must be a power of 2"
+            )
+        together = factor if self.clip_frames is None else self.clip_frames
+        if type(together) is not int or together < 1 or together % factor:
+            raise InputError(
+                f"clip_frames is {shown(together)}; it must be a multiple of {factor} frames"
             )
         if self.double_z:
             raise InputError("double_z is True; only False is supported")

@@ -203,7 +203,7 @@ class Rebuild:
             if not isinstance(item, Clip):
                 result = codec.seen(pixels)[0], codec.picture(codes)
             else:
-                chunks = codec.frames(codes, models.defaults.clip_frames, len(frames))
+                chunks = codec.frames(codes, len(frames))
                 rebuilt = [frame for chunk in chunks for frame in chunk]
                 result = Clip(codec.seen(pixels), item.fps), Clip(rebuilt, item.fps)
             yield index, Finished(result, 0, codes.size)

@@ -272,7 +272,14 @@ def test_codes_outside_the_codebook_are_refused(small, code):
 
 @pytest.mark.parametrize(
     "change",
-    [{"ch": 48}, {"codebook_size": 0}, {"temporal_downsample_factor": 3}, {"double_z": True}],
+    [
+        {"ch": 48},
+        {"codebook_size": 0},
+        {"temporal_downsample_factor": 3},
+        {"double_z": True},
+        {"clip_frames": 6},
+        {"clip_frames": 0},
+    ],
 )
 def test_impossible_sizes_are_refused(change):
     with pytest.raises(InputError, match=next(iter(change))):
