@@ -93,7 +93,8 @@ class ClipCutting:
         number(SLOWEST, FASTEST),
     )
     clip_frames: int | None = option(
-        "frames coded together, as the checkpoint states it (default: those of a latent frame)",
+        "frames coded together (default: what the vision tokenizer states, else those of a latent "
+        "frame)",
         None,
         whole(1, MOST_TOGETHER),
     )
