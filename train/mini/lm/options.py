@@ -25,10 +25,10 @@ class RowOptions:
     rows: int = option("rows a step", 4, whole(1, MOST_ROWS))
     length: int = option("tokens of a row", 512, whole(1, MOST_TOKENS))
     labels: float = option("most labels, as a share of the tokens", 0.65, share)
-    small: float = option("share of pictures and clips of few cells at first", 0.75, share)
+    small: float = option("share of pictures and clips of few cells at first", 0.9, share)
     shares: tuple[float, ...] = option(
         f"how often a row begins with each task: {', '.join(TASKS)}",
-        (0.34, 0.12, 0.08, 0.16, 0.06, 0.16, 0.08),
+        (0.30, 0.12, 0.05, 0.20, 0.06, 0.19, 0.08),
         non_negative_float,
         nargs=len(TASKS),
         metavar="SHARE",

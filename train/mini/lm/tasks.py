@@ -25,9 +25,9 @@ from train.mini.world.scenes import Scene, held_out
 if TYPE_CHECKING:
     from train.mini.lm.seen import Seen
 
-NULL_PROMPT = 0.1  # chance that a caption is left out, so that guidance has its other half
+NULL_PROMPT = 0.04  # chance that a caption is left out, so that guidance has its other half
 TINY = 0.6  # share of pictures of few cells that have the fewest
-TWO = 0.4  # chance that these show two things
+TWO = 0.7  # chance that these show two things
 SEEN = 0.5  # chance that a picture that is shown is one the vision tokenizer saw
 TOLD = 0.5  # chance that a clip that goes on has its caption
 SKIPS = (0, 0, 1, 2, 3, 5, 8)  # moments before a clip that goes on
