@@ -15,6 +15,7 @@ DTYPES = {
     "bf16": "bfloat16",
 }
 WEIGHTS = ("float32", "bfloat16", "int8")  # what matrices may be stored as on CPU
+USE_TORCH = "USE_TORCH"  # a variable of transformers': whether it is to import PyTorch
 ATTENTION = ("eager", "sdpa", "flash_attention_2")
 
 

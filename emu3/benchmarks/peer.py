@@ -5,6 +5,7 @@ The peer answers each line it is sent with one line of JSON; `emu3.benchmarks.pe
 """
 
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -17,6 +18,7 @@ from safetensors.numpy import save_file
 from emu3.benchmarks.nets import Net, random_prompts
 from emu3.cli.options import Device
 from emu3.errors import InputError
+from emu3.names import USE_TORCH
 from emu3.options import option
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -106,6 +108,7 @@ class Peer:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=self.errors,
+                env={name: value for name, value in os.environ.items() if name != USE_TORCH},
                 text=True,
             )
         except OSError as error:

@@ -19,6 +19,7 @@ from types import NoneType, UnionType
 from typing import Any, NamedTuple, TypeVar, get_args, get_origin, get_type_hints
 
 from emu3.errors import InputError, shown
+from emu3.names import USE_TORCH
 
 BAD_INPUT = 2
 INTERRUPTED = 130
@@ -233,7 +234,11 @@ def importing() -> Iterator[None]:
 
 
 def quiet() -> None:
-    """Silence what libraries remark on first screens; their errors are still shown."""
+    """Silence what libraries remark on first screens, and spare what no command needs.
+
+    Their errors are still shown. transformers would import PyTorch where it finds it: two seconds.
+    """
+    os.environ.setdefault(USE_TORCH, "0")
     os.environ.setdefault("GLOG_v", "3")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")

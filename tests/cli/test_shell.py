@@ -12,11 +12,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+import transformers
 
 from emu3 import options
 from emu3.cli import shell
 from emu3.cli.shell import read_options
 from emu3.errors import InputError
+from emu3.names import USE_TORCH
 from emu3.options import group, option
 from tests.support import output_of
 
@@ -309,6 +311,27 @@ def test_a_first_screen_shows_no_remarks_of_libraries(tiny, image_file):
     )
     assert done.returncode == 0
     assert "A: " in done.stdout and not done.stderr
+
+
+def test_a_command_leaves_pytorch_where_it_is(tmp_path):
+    if transformers.__version__ >= "5":
+        pytest.skip("transformers 5 takes no notice of USE_TORCH")
+    (tmp_path / "torch").mkdir()
+    (tmp_path / "torch" / "__init__.py").write_text("raise RuntimeError('PyTorch was imported')")
+    about = tmp_path / "torch-2.6.0.dist-info" / "METADATA"
+    about.parent.mkdir()
+    about.write_text("Metadata-Version: 2.1\nName: torch\nVersion: 2.6.0\n")
+    imports = "from emu3.mllm import Emu3ForCausalLM, Emu3Processor"
+    for body, ends in ((f"from emu3.cli import shell; shell.quiet(); {imports}", 0), (imports, 1)):
+        done = subprocess.run(
+            [sys.executable, "-c", body],
+            env={n: v for n, v in os.environ.items() if n != USE_TORCH}
+            | {"PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}"},
+            capture_output=True,
+            text=True,
+            timeout=300,
+        )
+        assert done.returncode == ends, done.stderr
 
 
 def test_garbage_is_looked_for_again_after_importing():

@@ -72,6 +72,16 @@ def test_sums_have_one_order_whatever_the_form_and_the_rows():
     assert np.array_equal(made, wide) and np.array_equal(made[6:], alone)
 
 
+@pytest.mark.parametrize("form", FORMS)
+def test_a_row_is_the_same_whatever_rows_stand_beside_it(form):
+    x, values = case(11, 50, 200)
+    parts = stored(values, form)
+    together = Product(FORMS[form])(Tensor(x), *parts).asnumpy()
+    for row in (0, 7, 8, 10):
+        alone = Product(FORMS[form])(Tensor(x[row : row + 1]), *parts).asnumpy()
+        assert np.array_equal(together[row : row + 1], alone)
+
+
 def test_products_stand_side_by_side():
     x, values = case(2, 40, 100)
     first, second = stored(values[:30], "int8"), stored(values[30:], "int8")
