@@ -30,7 +30,13 @@ WORDS_READ = 3000  # pictures and clips whose captions and edits are read for it
 VECTOR = 40  # numbers that tell a name's likeness, which embeddings begin with
 ENDS = ("bos_token_id", "eos_token_id", "pad_token_id")
 # How the model draws where nobody says: chosen on prompts of another seed than the figures'.
-DRAWING = {"do_sample": True, "guidance_scale": 1.0, "temperature": 0.5, "top_k": 64}
+DRAWING = {
+    "do_sample": True,
+    "guidance_floor": 0.1,
+    "guidance_scale": 1.0,
+    "temperature": 0.5,
+    "top_k": 64,
+}
 
 
 def caption_words(seed: int) -> str:
