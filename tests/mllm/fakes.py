@@ -11,7 +11,9 @@ class FakeVision:
     """Gives the queued codes in turn; decodes a code to a flat 8x8 patch of its value / 10."""
 
     def __init__(self, codebook_size: int):
-        self.config = SimpleNamespace(codebook_size=codebook_size, spatial_scale_factor=8)
+        self.config = SimpleNamespace(
+            codebook_size=codebook_size, spatial_scale_factor=8, clip_frames=None
+        )
         self.queue, self.shapes, self.pixels = [], [], []
 
     def encode(self, pixels: ms.Tensor) -> ms.Tensor:
