@@ -74,6 +74,8 @@ def test_sums_have_one_order_whatever_the_form_and_the_rows():
 
 @pytest.mark.parametrize("form", FORMS)
 def test_a_row_is_the_same_whatever_rows_stand_beside_it(form):
+    if product_kernel(form) is None:
+        pytest.skip("no compiler for the kernels here")
     x, values = case(11, 50, 200)
     parts = stored(values, form)
     together = Product(FORMS[form])(Tensor(x), *parts).asnumpy()
