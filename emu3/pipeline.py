@@ -367,13 +367,7 @@ class Reconstruction:
     """
 
     def __init__(self, codec: "VisionCodec", clip_frames: int | None = None) -> None:
-        clip_frames = clip_frames or codec.clip_frames
-        factor = codec.config.temporal_downsample_factor
-        if clip_frames % factor:
-            raise InputError(
-                f"{clip_frames} frames a clip; allowed: multiples of {factor}; change --clip-frames"
-            )
-        self.codec, self.clip_frames = codec, clip_frames
+        self.codec, self.clip_frames = codec, codec.together(clip_frames)
 
     def encode_image(self, image: "Image.Image") -> "tuple[np.ndarray, Image.Image]":
         """Codes (h, w) of a picture, and the picture as the model was shown it.

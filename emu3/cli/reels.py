@@ -110,7 +110,7 @@ def new_reel(film: Film, options: "Options", added: int, codec) -> Reel:
         "frames": film.begun * codec.config.temporal_downsample_factor + film.frames,
         "added": added,
         "given": film.begun,
-        "clip_frames": codec.clip_frames,
+        "clip_frames": codec.together(),
     }
     names = {
         "model": shared.public_name(options.model),

@@ -84,10 +84,20 @@ class VisionCodec:
                 )
             yield pixels
 
-    @property
-    def clip_frames(self) -> int:
-        """Frames of a clip coded together where nobody says how many."""
-        return self.config.clip_frames or self.config.temporal_downsample_factor
+    def together(self, clip_frames: int | None = None) -> int:
+        """Frames of a clip coded together: `clip_frames`, or the config's where nobody says.
+
+        Raises:
+            InputError: frames together that do not fill latent frames.
+        """
+        factor = self.config.temporal_downsample_factor
+        count = clip_frames or self.config.clip_frames or factor
+        if count % factor:
+            raise InputError(
+                f"{count} frames coded together; allowed: multiples of {factor}; change "
+                "--clip-frames"
+            )
+        return count
 
     def clip_codes(
         self, pixels: Iterable[np.ndarray], clip_frames: int | None = None
@@ -99,14 +109,8 @@ class VisionCodec:
         Raises:
             InputError: frames together that do not fill latent frames.
         """
-        factor = self.config.temporal_downsample_factor
-        step = clip_frames or self.clip_frames
-        if step % factor:
-            raise InputError(
-                f"{step} frames coded together; allowed: multiples of {factor}; change clip_frames"
-            )
         pixels, codes = iter(pixels), []
-        while chunk := list(itertools.islice(pixels, step)):
+        while chunk := list(itertools.islice(pixels, self.together(clip_frames))):
             codes.append(self.encode_clip(np.stack(chunk)))
         return np.concatenate(codes)
 
@@ -127,11 +131,16 @@ class VisionCodec:
     def frames(
         self, codes: np.ndarray, count: int, clip_frames: int | None = None
     ) -> "Iterator[list[Image.Image]]":
-        """The first `count` frames of codes (T, H, W), `clip_frames` at a time."""
-        factor = self.config.temporal_downsample_factor
-        step = max(1, (clip_frames or self.clip_frames) // factor)
+        """The first `count` frames of codes (T, H, W), `clip_frames` at a time.
+
+        Where several latent frames are coded together, those before them are in view too, as far
+        as the decoder looks back: what is made does not depend on how many are made at a time.
+        """
+        step = self.together(clip_frames) // self.config.temporal_downsample_factor
+        back = self.config.latents_back if step > 1 else 0
         for start in range(0, len(codes), step):
-            pixels = self.vision.decode(Tensor(codes[None, start : start + step], int32))[0]
-            frames = self.seen(pixels)[:count]
+            before = min(back, start)
+            part = codes[None, start - before : start + step]
+            frames = self.seen(self.vision.decode(Tensor(part, int32), before)[0])[:count]
             count -= len(frames)
             yield frames

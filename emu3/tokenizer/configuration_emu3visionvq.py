@@ -1,5 +1,7 @@
 """Configuration of the vision tokenizer."""
 
+from math import ceil
+
 from transformers import PretrainedConfig
 
 from emu3.configfields import extra_fields
@@ -21,8 +23,9 @@ class Emu3VisionVQConfig(PretrainedConfig):
         num_res_blocks: encoder blocks per level; the decoder has one more.
         attn_resolutions: indices of the levels that have attention; by default 3, if it exists.
         dropout: dropout inside residual blocks, in training.
-        clip_frames: frames of a clip coded together, so that each is drawn with those before it in
-            view; by default those of one latent frame. Ours; no sizes depend on it.
+        clip_frames: frames of a clip coded together; where they are more than those of one latent
+            frame, the default, each is drawn with those before it in view. Ours; no sizes depend
+            on it.
 
     Raises:
         InputError: a value is impossible.
@@ -73,6 +76,16 @@ class Emu3VisionVQConfig(PretrainedConfig):
     def temporal_stages(self) -> int:
         """How often time is halved."""
         return self.temporal_downsample_factor.bit_length() - 1
+
+    @property
+    def latents_back(self) -> int:
+        """How many latent frames before its own the decoder sees of a frame.
+
+        Kernels over time hold three, so each looks two back: one before the residual blocks, two
+        in each, and one a doubling, whose frames are 1/2, 1/4, ... of a latent frame.
+        """
+        doubled = sum(2 / 2**stage for stage in range(1, self.temporal_stages + 1))
+        return 2 + 4 * self.num_res_blocks + ceil(doubled)
 
     @property
     def least_tensors(self) -> int:

@@ -220,11 +220,12 @@ class Emu3VisionVQModel(PretrainedModel):
         codes = self.quantize(latent.transpose(0, 2, 3, 4, 1).reshape(-1, e))
         return codes.reshape((b, h, w) if still else (b, t, h, w))
 
-    def decode(self, codes: Tensor) -> Tensor:
+    def decode(self, codes: Tensor, before: int = 0) -> Tensor:
         """Codes to pixels.
 
         Args:
             codes: integers (b, H, W) of pictures or (b, T, H, W) of clips, in [0, codebook_size).
+            before: first latent frames of clips that are seen, but not drawn.
 
         Returns:
             float32 (b, c, h, w) or (b, t, c, h, w), not clamped.
@@ -237,7 +238,8 @@ class Emu3VisionVQModel(PretrainedModel):
             codes = ops.cast(codes, ms.int32)
             clip = codes if codes.ndim == 4 else codes.expand_dims(1)
             latent = self.quantize.embedding(clip).transpose(0, 4, 1, 2, 3)  # (b, e, T, H, W)
-            return ops.cast(self.decode_latent(latent, codes.ndim == 3), ms.float32)
+            pixels = self.decode_latent(latent, codes.ndim == 3, before)
+            return ops.cast(pixels, ms.float32)
 
     def encode_latent(self, pixels: Tensor) -> Tensor:
         """Pixels as in `encode` -> vectors (b, e, T, H, W) before quantisation.
@@ -255,8 +257,10 @@ class Emu3VisionVQModel(PretrainedModel):
             x = flat.reshape(b, t, *flat.shape[1:]).transpose(0, 2, 1, 3, 4)
         return self.quant_conv(self.encoder.time(x))
 
-    def decode_latent(self, latent: Tensor, still: bool) -> Tensor:
+    def decode_latent(self, latent: Tensor, still: bool, before: int = 0) -> Tensor:
         """Quantised vectors (b, e, T, H, W) -> pixels (b, c, h, w) if `still`, else of a clip.
+
+        The frames of the first `before` latent frames of a clip are left out.
 
         Of a picture only frame 0 is wanted, so the 2-D net sees that one alone, which is exact.
         """
@@ -266,6 +270,7 @@ class Emu3VisionVQModel(PretrainedModel):
         scale = self.spatial_scale_factor**2
         if still:
             return _in_chunks(self.decoder.frames, x[:b, 0], x[b:, 0], scale=scale)
+        x = x[:, before * self.config.temporal_downsample_factor :]
         t = x.shape[1]
         z, zq = (half.reshape(b * t, *x.shape[2:]) for half in (x[:b], x[b:]))
         frames = _in_chunks(self.decoder.frames, z, zq, scale=scale)

@@ -60,14 +60,14 @@ class TiledVision:
         latent = self._blend(run, rows, columns, 1)  # (b, e, T, H, W)
         return vision.codes_of(Tensor(latent), still=pixels.ndim == 4)
 
-    def decode(self, codes: Tensor) -> Tensor:
+    def decode(self, codes: Tensor, before: int = 0) -> Tensor:
         """As `Emu3VisionVQModel.decode`; pixels of overlapping tiles are blended."""
         rows, columns = codes.shape[-2:]
         if max(rows, columns) <= self.side:
-            return self.vision.decode(codes)
+            return self.vision.decode(codes, before)
 
         def run(top: int, bottom: int, left: int, right: int) -> np.ndarray:
-            return self.vision.decode(codes[..., top:bottom, left:right]).asnumpy()
+            return self.vision.decode(codes[..., top:bottom, left:right], before).asnumpy()
 
         return Tensor(self._blend(run, rows, columns, self.factor))
 

@@ -1,0 +1,66 @@
+"""Clips through the codec, a part at a time."""
+
+import mindspore as ms
+import numpy as np
+import pytest
+from mindspore import Tensor
+
+from emu3.tokenizer import (
+    Emu3VisionVQConfig,
+    Emu3VisionVQImageProcessor,
+    Emu3VisionVQModel,
+    TiledVision,
+    VisionCodec,
+)
+from tests.golden_weights import set_golden_weights
+
+LATENTS = 12
+
+
+@pytest.fixture(scope="module")
+def vision() -> Emu3VisionVQModel:
+    """A tokenizer whose kernels over time all look back."""
+    sizes = dict(ch=32, ch_mult=[1, 2], num_res_blocks=1, codebook_size=40, attn_resolutions=[])
+    ms.set_seed(5)
+    return set_golden_weights(Emu3VisionVQModel(Emu3VisionVQConfig(**sizes))).set_train(False)
+
+
+@pytest.fixture(scope="module")
+def codes() -> np.ndarray:
+    return np.random.default_rng(3).integers(0, 40, (LATENTS, 4, 5)).astype(np.int32)
+
+
+def frames(vision, codes: np.ndarray, clip_frames: int) -> np.ndarray:
+    """All frames, so many at a time, (t, h, w, 3)."""
+    processor = Emu3VisionVQImageProcessor(min_pixels=16, max_pixels=4096, spatial_factor=2)
+    parts = VisionCodec(vision, processor).frames(codes, 4 * len(codes), clip_frames)
+    return np.stack([np.asarray(frame) for part in parts for frame in part]).astype(int)
+
+
+def test_a_clip_is_the_same_however_many_frames_are_made_at_a_time(vision, codes):
+    whole = frames(vision, codes, 4 * LATENTS)
+    assert whole.shape == (4 * LATENTS, 8, 10, 3) and whole.std() > 1
+    for together in (8, 20):
+        assert np.abs(frames(vision, codes, together) - whole).max() <= 1
+
+
+def test_where_latent_frames_are_coded_one_by_one_each_is_a_clip_of_its_own(vision, codes):
+    alone = np.concatenate([frames(vision, codes[i : i + 1], 4) for i in range(LATENTS)])
+    assert (frames(vision, codes, 4) == alone).all()
+
+
+def test_a_frame_depends_on_no_more_latent_frames_than_the_config_says(vision, codes):
+    back = vision.config.latents_back
+    near, far = codes[:, :2, :2].copy(), codes[:, :2, :2].copy()
+    near[-1 - back], far[: -1 - back] = 39 - near[-1 - back], 0
+    last, of_near, of_far = (
+        vision.decode(Tensor(clip[None])).asnumpy()[0, -4:] for clip in (codes[:, :2, :2], near, far)
+    )
+    assert np.abs(of_far - last).max() < 1e-5 < np.abs(of_near - last).max()
+
+
+def test_tiles_see_what_is_before_too(vision, codes):
+    wide = np.tile(codes[:3], (1, 3, 3))[None]
+    tiled = TiledVision(vision, 20)
+    whole = tiled.decode(Tensor(wide)).asnumpy()
+    np.testing.assert_allclose(tiled.decode(Tensor(wide), 2).asnumpy(), whole[:, 8:], atol=1e-5)
