@@ -15,7 +15,7 @@ from mindspore.nn.utils import no_init_parameters
 from emu3.checkpointfile import BFLOAT16, TYPES, StoredValue, stored_values
 from emu3.configfile import read_config
 from emu3.errors import InputError
-from emu3.files import require_file
+from emu3.files import natural_order, require_file
 from emu3.hub import CONFIG, GENERATION_CONFIG, checkpoint_folder
 from emu3.mllm import Emu3Config, Emu3ForCausalLM
 from emu3.mllm.tokenization_emu3 import TOKENIZER_FILES
@@ -51,7 +51,7 @@ def convert(files: Sequence[str | Path], model: str | Path, output: str | Path) 
     """Write the weights of `files` as a folder that loads, with the settings of `model`.
 
     Args:
-        files: one checkpoint, or those of all ranks in the order of their numbers.
+        files: one checkpoint, or those of all ranks; rank 10 is taken to follow rank 9.
         model: the folder or hub id whose config.json and tokenizer the weights belong to.
         output: the new folder.
 
@@ -64,13 +64,18 @@ def convert(files: Sequence[str | Path], model: str | Path, output: str | Path) 
     with no_init_parameters():
         network = Emu3ForCausalLM(config)
     network.source = folder
-    ranks = [_values(Path(path)) for path in files]
+    files = sorted(map(Path, files), key=_by_number)
+    ranks = [_values(path) for path in files]
     shapes = {name: tuple(p.shape) for name, p in network.parameters_and_names()}
     tensors = {name: _joined(name, shape, ranks, files) for name, shape in shapes.items()}
     kinds = {tensor.dtype for tensor in tensors.values()}
     dtype = kinds.pop() if len(kinds) == 1 else "float32"
     network.save_pretrained(output, dtype=dtype, weights=tensors)
     return Path(output)
+
+
+def _by_number(path: Path) -> list[tuple]:
+    return [natural_order(Path(part)) for part in path.parts]
 
 
 def published_tag(tag: str) -> str:
@@ -98,7 +103,7 @@ def _joined(
     name: str,
     shape: tuple[int, ...],
     ranks: list[dict[str, StoredValue]],
-    files: Sequence[str | Path],
+    files: Sequence[Path],
 ) -> Joined:
     """The tensor of that name, whole in the first file or split over all."""
     parts = [rank.get(name) for rank in ranks]
@@ -111,6 +116,6 @@ def _joined(
         return Joined(parts, shape)
     raise InputError(
         f"{name} has shape {dims[0]} in {files[0]}, {CONFIG} of the model asks for {shape}; "
-        "allowed: a whole checkpoint, or those of all ranks in their order; change "
+        "allowed: a whole checkpoint, or those of all ranks; change "
         f"{FLAG} or --model"
     )

@@ -228,3 +228,9 @@ def note_settings(folder: Path, settings: dict) -> None:
             f"{folder} holds results for {odd} {shown(before.get(odd))}, not "
             f"{shown(settings.get(odd))}; allowed: the same, to go on; change --output"
         )
+
+
+def natural_order(path: Path) -> tuple:
+    """A key by which frame2 comes before frame10."""
+    parts = re.split(r"([0-9]+)", path.name)
+    return ([int(p) if i % 2 else p.casefold() for i, p in enumerate(parts)], path.name)

@@ -8,7 +8,6 @@ natural order (2 before 10), an animated GIF, PNG or WebP, or a video file, what
 import io
 import math
 import os
-import re
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from emu3.errors import InputError
-from emu3.files import require_file
+from emu3.files import natural_order, require_file
 
 if TYPE_CHECKING:
     import numpy as np
@@ -207,12 +206,6 @@ class FrameSource:
                 frame.load()  # WebP tells a frame's time only then
                 times.append(frame.info.get("duration") or 0)
         return 1000 * len(times) / sum(times) if sum(times) > 0 else None
-
-
-def natural_order(path: Path) -> tuple:
-    """A key by which frame2 comes before frame10."""
-    parts = re.split(r"([0-9]+)", path.name)
-    return ([int(p) if i % 2 else p.casefold() for i, p in enumerate(parts)], path.name)
 
 
 @contextmanager

@@ -7,9 +7,12 @@
 Answers are shown as they come. Pictures that the model draws are files in --output.
 """
 
+import argparse
+import io
+import os
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,7 +28,7 @@ from emu3.files import own_folder
 from emu3.loading import load_models
 from emu3.mllm.generation.events import PrefillPart, RowDone, TextPiece
 from emu3.mllm.parts import Coded, Text
-from emu3.options import group, option, path_text
+from emu3.options import group, option, path_text, words
 from emu3.pipeline import AskSettings, DrawSettings, PictureSize
 from emu3.talks import Talk
 
@@ -83,6 +86,8 @@ def run(options: Options) -> None:
 
 def lines() -> Iterator[str]:
     """The lines of the input that say something, each behind a mark where a person types."""
+    if isinstance(sys.stdin, io.TextIOWrapper):
+        sys.stdin.reconfigure(errors="surrogateescape")  # told by `parts_of`, a line at a time
     while True:
         if sys.stdin.isatty():
             print("> ", end="", flush=True)
@@ -94,16 +99,29 @@ def lines() -> Iterator[str]:
 
 
 def parts_of(line: str) -> list[Text | Path]:
-    """The texts and paths of a line, in order."""
+    """The texts and paths of a line, in order.
+
+    Raises:
+        InputError: it is not UTF-8 or too long, or a path is none.
+    """
     parts: list[Text | Path] = []
     place = 0
-    for found in NAMED.finditer(line):
+    for found in NAMED.finditer(_read(words, line)):
         name = found[1] or found[2].rstrip(ENDS)
+        if not name:  # "@." names nothing
+            continue
         end = found.end() if found[1] else found.start() + 1 + len(name)
-        parts += [Text(line[place : found.start()].strip()), Path(path_text(name))]
+        parts += [Text(line[place : found.start()].strip()), Path(_read(path_text, name))]
         place = end
     parts.append(Text(line[place:].strip()))
     return [part for part in parts if not isinstance(part, Text) or part.text]
+
+
+def _read(kind: Callable[[str], str], text: str) -> str:
+    try:
+        return kind(text)
+    except argparse.ArgumentTypeError as error:
+        raise InputError(str(error)) from None
 
 
 @dataclass
@@ -140,7 +158,7 @@ class Table:
             print(self._write(np.stack(rows), line, seed))
 
     def _coded(self, path: Path) -> Coded:
-        if not path.exists():
+        if not os.path.exists(path):  # unlike Path's, never fails
             raise InputError(f"@{path} leads to nothing; allowed: a picture or a clip")
         coded = self.models.coded(path)
         if coded.codes.ndim == 3:

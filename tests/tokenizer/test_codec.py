@@ -20,7 +20,7 @@ LATENTS = 12
 @pytest.fixture(scope="module")
 def vision() -> Emu3VisionVQModel:
     """A tokenizer whose kernels over time all look back."""
-    sizes = dict(ch=32, ch_mult=[1, 2], num_res_blocks=1, codebook_size=40, attn_resolutions=[])
+    sizes = {"ch": 32, "ch_mult": [1, 2], "num_res_blocks": 1, "codebook_size": 40}
     ms.set_seed(5)
     return set_golden_weights(Emu3VisionVQModel(Emu3VisionVQConfig(**sizes))).set_train(False)
 
@@ -54,7 +54,8 @@ def test_a_frame_depends_on_no_more_latent_frames_than_the_config_says(vision, c
     near, far = codes[:, :2, :2].copy(), codes[:, :2, :2].copy()
     near[-1 - back], far[: -1 - back] = 39 - near[-1 - back], 0
     last, of_near, of_far = (
-        vision.decode(Tensor(clip[None])).asnumpy()[0, -4:] for clip in (codes[:, :2, :2], near, far)
+        vision.decode(Tensor(clip[None])).asnumpy()[0, -4:]
+        for clip in (codes[:, :2, :2], near, far)
     )
     assert np.abs(of_far - last).max() < 1e-5 < np.abs(of_near - last).max()
 

@@ -39,7 +39,7 @@ class Files:
     """Where records are read and features written."""
 
     data_path: str = option(
-        "JSON list or JSON lines of records (default: four bundled ones)",
+        "JSON list or JSON lines of records (default: a few bundled ones)",
         "",
         path_text,
         metavar="FILE",

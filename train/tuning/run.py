@@ -83,6 +83,7 @@ def train(
     parallel, mesh = options.parallel, data.mesh
     model = load_model(options)
     start = start_checksum(model)
+    model.config.caption_words = None  # what is trained on now may hold others
     shapes = {name: tuple(p.shape) for name, p in model.parameters_and_names()}
     share_sequence(model, mesh.sequence)
     if parallel.ms_zero_stage == 3:

@@ -5,18 +5,18 @@ for to choose a scheme needs none of them. A new scheme is a class here, a step 
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from importlib import import_module
 from numbers import Integral
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from emu3.errors import InputError
-from emu3.mllm.vocabulary import Vocabulary
+from emu3.errors import InputError, shown
 
 if TYPE_CHECKING:
     from emu3.mllm.grammar import Grid
 
 WINDOW, START_AFTER = 16, 16
+WIDEST = 4096  # of either: as long as rows get
 COUPLINGS = ("none", "maximal", "gumbel", "fixed")
 FIELDS = ("decoding", "window", "coupling", "zipar_window")
 
@@ -50,10 +50,6 @@ class Plain:
         """Slots of the cache beyond the last token's that runs of so many places need."""
         return 0
 
-    def within(self, tokens: int) -> "Plain":
-        """The scheme for a picture of so many tokens."""
-        return self
-
 
 @dataclass(frozen=True)
 class Jacobi:
@@ -86,26 +82,11 @@ class Jacobi:
 
     def places(self, height: int, width: int, frames: int = 1) -> int:
         """Places that one run takes of so many latent frames of height x width codes."""
-        return min(self.window, Vocabulary.grid_length(height, width, frames))
+        return self.window
 
     def spare_slots(self, places: int) -> int:
         """A window may begin at the last token, and writes one slot behind itself."""
         return places + 1
-
-    def within(self, tokens: int) -> "Jacobi":
-        """The scheme for a picture of so many tokens: the default window shrinks to them.
-
-        Raises:
-            InputError: a window of more places than that.
-        """
-        if self.window <= tokens:
-            return self
-        if self.window == WINDOW:
-            return replace(self, window=tokens)
-        raise InputError(
-            f"window = {self.window}; allowed: 2..{tokens}, the tokens of the picture; "
-            "change --window"
-        )
 
 
 @dataclass(frozen=True)
@@ -145,10 +126,6 @@ class ZipAR:
     def spare_slots(self, places: int) -> int:
         """Idle places read and write two slots of their own; the rest is room for the rows."""
         return places + 1
-
-    def within(self, tokens: int) -> "ZipAR":
-        """The scheme for a picture of so many tokens."""
-        return self
 
 
 Scheme = Plain | Jacobi | ZipAR
@@ -202,8 +179,7 @@ def fitted(scheme: Scheme, grid: "Grid | None", callers: list[str]) -> Scheme:
         callers: names of what wants to see the scores of every token.
 
     Raises:
-        InputError: it is text, somebody wants the scores, the window exceeds the picture, or the
-            device cannot do it.
+        InputError: it is text, somebody wants the scores, or the device cannot do it.
     """
     if isinstance(scheme, Plain):
         return scheme
@@ -220,7 +196,7 @@ def fitted(scheme: Scheme, grid: "Grid | None", callers: list[str]) -> Scheme:
         )
     if isinstance(scheme, Jacobi):
         _check_coupling(scheme.coupling)
-    return scheme.within(grid.forced.shape[1])
+    return scheme
 
 
 def _check_coupling(coupling: str) -> None:
@@ -244,9 +220,10 @@ def _choice(name: str, value: Any, allowed: tuple[str, ...], default: str) -> st
 
 def _whole(name: str, value: Any, least: int, default: int) -> int:
     value = default if value is None else value
-    if isinstance(value, bool) or not isinstance(value, Integral) or value < least:
+    number = isinstance(value, Integral) and not isinstance(value, bool)
+    if not number or not least <= value <= WIDEST:
         raise InputError(
-            f"{name} = {value!r}; allowed: whole numbers from {least}; change {_flag(name)}"
+            f"{name} = {shown(value)}; allowed: {least}..{WIDEST}; change {_flag(name)}"
         )
     return int(value)
 

@@ -1,7 +1,5 @@
 """Jacobi decoding and ZipAR of pictures by generate() and stream(), against plain decoding."""
 
-from types import SimpleNamespace
-
 import numpy as np
 import pytest
 from mindspore import Tensor
@@ -9,7 +7,7 @@ from transformers.generation.configuration_utils import GenerationConfig
 
 from emu3.errors import InputError
 from emu3.mllm.generation import Done, PrefillDone, RowDone
-from emu3.mllm.generation.schemes import Jacobi, fitted, merged, read_scheme
+from emu3.mllm.generation.schemes import merged
 from tests.mllm.generation.conftest import MARKERS, left_padded, prompt
 
 POSITIVE, NEGATIVE = prompt(9, seed=1), prompt(6, seed=2)
@@ -21,6 +19,7 @@ WAYS = [
     {"decoding": "jacobi", "coupling": coupling, "window": 4}
     for coupling in ("none", "maximal", "gumbel")
 ] + [{"decoding": "zipar", "zipar_window": 2}]
+LONG = {"decoding": "jacobi", "coupling": "maximal", "window": 40}  # longer than the pictures
 
 
 def last_event(model, ids=POSITIVE, **options) -> Done:
@@ -62,7 +61,7 @@ def test_rows_that_wait_for_the_whole_row_above_equal_plain_decoding(model, batc
     assert np.array_equal(made, plain)
 
 
-@pytest.mark.parametrize("option", WAYS)
+@pytest.mark.parametrize("option", [*WAYS, LONG])
 def test_each_picture_of_a_batch_equals_itself_alone_and_compiled(model, batch, option):
     both = last_event(model, **batch, seed=[8, 9], **option)
     options = {**GUIDED, **option, "image_size": [[2, 5]], "seed": 9, "jit": True}
@@ -201,7 +200,7 @@ PICTURE = {"image_size": [[3, 4]]}
         ({**PICTURE, "decoding": "jacobi", "coupling": "tight"}, "--coupling"),
         ({**PICTURE, "decoding": "jacobi", "window": 1}, "window"),
         ({**PICTURE, "decoding": "jacobi", "window": 2.5}, "window"),
-        ({**PICTURE, "decoding": "jacobi", "window": 19}, "--window"),
+        ({**PICTURE, "decoding": "jacobi", "window": 4097}, "--window"),
         ({**PICTURE, "decoding": "zipar", "zipar_window": 0}, "zipar_window"),
         ({**PICTURE, "window": 4}, "--window or --decoding"),
         ({**PICTURE, "decoding": "zipar", "coupling": "none"}, "--coupling or --decoding"),
@@ -216,10 +215,3 @@ PICTURE = {"image_size": [[3, 4]]}
 def test_options_that_do_not_fit_are_refused_at_once(model, options, message):
     with pytest.raises(InputError, match=message):
         model.stream(Tensor(POSITIVE), **options)
-
-
-def test_the_default_window_shrinks_to_a_small_picture():
-    small = SimpleNamespace(forced=np.zeros((1, 9)))
-    assert fitted(read_scheme({"decoding": "jacobi"}), small, []) == Jacobi(window=9)
-    with pytest.raises(InputError, match=r"2\.\.9"):
-        fitted(Jacobi(window=12), small, [])
