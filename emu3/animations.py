@@ -1,5 +1,6 @@
 """Frames as one GIF or mp4 file, whole or not there."""
 
+import itertools
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -29,14 +30,10 @@ def write_animation(frames: "Iterable[Image.Image]", path: Path, fps: float) -> 
 
 
 def _write_gif(frames: "Iterator[Image.Image]", path: Path, fps: float) -> None:
-    next(frames).save(
-        path,
-        format="GIF",
-        save_all=True,
-        append_images=frames,
-        duration=max(SHORTEST_FRAME, round(1000 / fps)),
-        loop=0,
-    )
+    first, *others = frames
+    ends = [round(100 * number / fps) for number in range(len(others) + 2)]  # 1/100 s is all it has
+    times = [max(SHORTEST_FRAME, 10 * (b - a)) for a, b in itertools.pairwise(ends)]
+    first.save(path, format="GIF", save_all=True, append_images=others, duration=times, loop=0)
 
 
 def _write_mp4(frames: "Iterator[Image.Image]", path: Path, fps: float) -> None:

@@ -26,6 +26,9 @@ FIELDS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "frames": (lambda x: _is_count(x), "a whole number >= 1"),
     "clip_frames": (lambda x: _is_count(x), "a whole number >= 1"),
     "added": (lambda x: x == 0 or _is_count(x), "a whole number >= 0"),
+    "given": (lambda x: x == 0 or _is_count(x), "a whole number >= 0"),
+    "piece": (lambda x: _is_count(x), "a whole number >= 1"),
+    "context": (lambda x: x == 0 or _is_count(x), "a whole number >= 0"),
     "fps": (lambda x: _is_number(x) and 0.01 <= x <= 1000, "a number from 0.01 to 1000"),
 }
 

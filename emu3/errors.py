@@ -22,7 +22,7 @@ def shown(value: object, most: int = 60) -> str:
 
 @contextmanager
 def about(what: str | Path, flag: str) -> Iterator[None]:
-    """Let an InputError also name what it is about and the flag that gave it.
+    """Let an InputError also name what it is about and the flag that gave it, where it does not.
 
     Raises:
         InputError: the block's, with both.
@@ -30,6 +30,8 @@ def about(what: str | Path, flag: str) -> Iterator[None]:
     try:
         yield
     except InputError as error:
+        if str(what) in str(error) and flag in str(error):
+            raise
         raise InputError(f"{what}: {error} or change {flag}") from None
 
 

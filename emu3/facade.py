@@ -15,10 +15,11 @@ import numpy as np
 
 from emu3.errors import InputError
 from emu3.films import ClipOptions, Film, TextToVideo, given_codes
-from emu3.images import FrameSource, open_image
+from emu3.images import DEFAULT_FPS, FrameSource, open_image
 from emu3.mllm.generation.events import RowDone, TextPiece
 from emu3.mllm.parts import Clip, Coded, Text
 from emu3.names import check_name
+from emu3.options import checked
 from emu3.pipeline import (
     Answers,
     AskSettings,
@@ -85,7 +86,7 @@ class Emu3:
         Raises:
             InputError: a value that cannot be.
         """
-        size = PictureSize(ratio and [ratio], image_area, height, width)
+        size = _size(ratio, image_area, height, width)
         factor = self.codec.config.spatial_scale_factor
         (grid,) = size.grids(1, self.defaults.image_area, factor)
         asked = _settings(DrawSettings, settings).filled(self.defaults)
@@ -134,10 +135,10 @@ class Emu3:
         Raises:
             InputError: a value that cannot be, or more frames than the model has positions for.
         """
-        size = PictureSize(ratio and [ratio], image_area, height, width)
+        size = _size(ratio, image_area, height, width)
         factor = self.codec.config.spatial_scale_factor
         (grid,) = size.grids(1, self.defaults.image_area, factor)
-        asked = ClipOptions(frames, fps, piece, context)
+        asked = checked(ClipOptions(frames, fps, piece, context))
         film = asked.film(prompt, grid, seed, self.frames_a_code, self.defaults)
         return self._filmed(film, settings)
 
@@ -160,9 +161,10 @@ class Emu3:
         Raises:
             InputError: no such clip, a value that cannot be, or more frames than there is room for.
         """
+        asked = checked(ClipOptions(frames, fps, piece, context))
         clip, rate = _clip(clip)
         codes, added = given_codes(clip, self.codec)
-        asked, grid = ClipOptions(frames, fps, piece, context), codes.shape[1:]
+        grid = codes.shape[1:]
         film = asked.film(prompt, grid, seed, self.frames_a_code, self.defaults, codes, rate)
         return self._filmed(film, settings, added)
 
@@ -184,6 +186,8 @@ class Emu3:
         """
         images = images if isinstance(images, list | tuple) else [images]
         codes = [self.coded(image).codes for image in images]
+        if not codes or any(picture.ndim != 2 for picture in codes):
+            raise InputError("an edit of no picture, or of a clip; allowed: one picture or several")
         edits = Edits(self.model, self.prompts)
         asked = _settings(DrawSettings, settings).filled(self.defaults)
         edit = Edit(prompt, codes, codes[-1].shape, seed)
@@ -233,7 +237,7 @@ class Emu3:
         ):
             frames, fps = _clip(shown)
             pixels = self.codec.frame_pixels(frames())
-            return Coded(self.codec.clip_codes(pixels), fps)
+            return Coded(self.codec.clip_codes(pixels), fps or DEFAULT_FPS)
         return Coded(self.codec.encode(self.codec.pixels(_picture(shown))[None])[0])
 
 
@@ -278,8 +282,8 @@ class Chat:
 
 def _clip(
     clip: "Clip | str | Path",
-) -> "tuple[Callable[[], Iterable[Image.Image]], float]":
-    """The frames of a clip, as often as they are asked for, and frames a second."""
+) -> "tuple[Callable[[], Iterable[Image.Image]], float | None]":
+    """The frames of a clip, as often as they are asked for, and frames a second if stated."""
     if isinstance(clip, Clip):
         return lambda: map(_picture, clip.frames), clip.fps
     if not isinstance(clip, str | Path):
@@ -304,4 +308,10 @@ def _settings(kind: type[Settings], given: dict[str, Any]) -> Settings:
     known = [field.name for field in fields(kind)]
     for name in given:
         check_name("setting", name, known, "its name")
-    return kind(**given)
+    return checked(kind(**given))
+
+
+def _size(
+    ratio: str | None, image_area: int | None, height: int | None, width: int | None
+) -> PictureSize:
+    return checked(PictureSize(None if ratio is None else [ratio], image_area, height, width))

@@ -78,6 +78,11 @@ class ClipOptions:
                 f"allowed: 1..{self.piece - 1}; change --context"
             )
 
+    def most_frames(self, checkpoint: "CheckpointDefaults") -> int:
+        """Frames that are made at one time, of a clip that begins with none."""
+        frames = checkpoint.video_frames if self.frames is None else self.frames
+        return frames if self.piece is None else min(self.piece, frames)
+
     def film(
         self,
         prompt: str,
@@ -96,7 +101,7 @@ class ClipOptions:
             InputError: a piece of too few latent frames to have a context.
         """
         latent = lambda frames: -(-frames // factor)  # noqa: E731
-        wanted = self.frames or checkpoint.video_frames
+        wanted = checkpoint.video_frames if self.frames is None else self.frames
         begun = 0 if given is None else len(given)
         total = begun + latent(wanted)
         piece = total if self.piece is None else latent(self.piece)
@@ -106,6 +111,11 @@ class ClipOptions:
                 "--piece"
             )
         context = max(1, piece // 2) if self.context is None else latent(self.context)
+        if context >= piece < total:
+            raise InputError(
+                f"--context {self.context} leaves nothing of --piece {self.piece} to make, in "
+                f"latent frames of {factor}; allowed: 1..{(piece - 1) * factor}; change --context"
+            )
         return Film(
             prompt,
             (total, *grid),
@@ -243,7 +253,8 @@ class TextToVideo:
         """The events of a film: rows and frames counted over all of it, a `Done` for each piece.
 
         `made` are codes (t, h, w) of its first frames, those given among them, from an earlier run:
-        it goes on behind them as that run would have. What is kept in memory is a piece.
+        it goes on behind them as that run would have, by plain decoding and Jacobi's with coupling
+        fixed; by others it draws anew. What is kept in memory is a piece.
         """
         held, start = (film.given if made is None else made), 0  # codes from frame `start` on
         for piece in film.pieces():

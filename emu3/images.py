@@ -6,11 +6,13 @@ natural order (2 before 10), an animated GIF, PNG or WebP, or a video file, what
 """
 
 import io
+import itertools
 import math
 import os
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -29,6 +31,8 @@ ANIMATED = ("GIF", "PNG", "WEBP", "AVIF")  # a TIFF's further pages are not fram
 WITH_ALPHA = ("LA", "La", "PA", "RGBA", "RGBa")
 MAX_PIXELS = 2**27  # the largest cameras make 102 million
 DEFAULT_FPS = 8.0
+GIF_TICK = 10  # ms, the unit of a GIF's times
+MOST_REPEATS = 64  # a frame that is shown for longer than so many others is a pause
 ORIENTATION = 0x0112
 # Starts of video files: Matroska, AVI, MPEG, Ogg, Flash; MP4 and MOV say so from byte 4 on.
 VIDEO_MAGIC = (b"\x1aE\xdf\xa3", b"RIFF", b"\x00\x00\x01\xba", b"\x00\x00\x01\xb3", b"OggS", b"FLV")
@@ -135,7 +139,8 @@ def eight_bits(values: "np.ndarray") -> "np.ndarray":
 
 
 class FrameSource:
-    """The frames of a folder of pictures, an animation or a video, as often as they are asked for.
+    """The frames of a folder of pictures, an animation or a video, as often as they are asked for;
+    a picture is a clip of one frame.
 
     None of them may have more than `most_pixels`.
 
@@ -154,7 +159,8 @@ class FrameSource:
             self.files = [p for p in shown if p.suffix.lower() in IMAGE_SUFFIXES]
             if not self.files:
                 raise InputError(f"folder {path} holds no image; change {flag}")
-        self.animation = not self.files and _animation_in(self.path)
+        kind = None if self.files else _animation_in(self.path)
+        self.animation, self.still = kind is True, kind is False
 
     @staticmethod
     def is_clip(path: str | Path, flag: str = "--input") -> bool:
@@ -170,34 +176,36 @@ class FrameSource:
         """RGB PIL images in order."""
         if self.files:
             return (open_image(file, self.flag, self.most_pixels) for file in self.files)
-        if self.animation:
-            return self._animation_frames()
-        return self._video().frames()
+        if self.still:
+            return iter([open_image(self.path, self.flag, self.most_pixels)])
+        return self._animation_frames() if self.animation else self._video().frames()
 
     def name(self, number: int) -> str:
         """The frame of that number, for messages."""
         return str(self.files[number]) if self.files else f"{self.path}, frame {number}"
 
-    def fps(self) -> float:
-        """Frames a second as the file states it, or a default."""
-        if self.files:
-            return DEFAULT_FPS
-        return (self._animation_rate() if self.animation else self._video().rate()) or DEFAULT_FPS
+    def fps(self) -> float | None:
+        """Frames a second as the file states it; None where it does not."""
+        if self.files or self.still:
+            return None
+        return self._animation_times[1] if self.animation else self._video().rate()
 
     def _video(self):
         from emu3.videos import Video
 
-        return Video(self.path, self.most_pixels)
+        return Video(self.path, self.most_pixels, self.flag)
 
     def _animation_frames(self) -> Iterator["Image.Image"]:
         from PIL import ImageSequence
 
+        counts, _ = self._animation_times
         with _opened(self.path, self.flag, self.most_pixels) as image:
-            for frame in ImageSequence.Iterator(image):
-                yield upright_rgb(frame)
+            for count, frame in zip(counts, ImageSequence.Iterator(image)):
+                yield from itertools.repeat(upright_rgb(frame), count)
 
-    def _animation_rate(self) -> float | None:
-        """Frames a second by the mean time that frames are shown."""
+    @cached_property
+    def _animation_times(self) -> tuple[list[int], float | None]:
+        """How often each frame of an animation counts, and frames a second, None if not stated."""
         from PIL import ImageSequence
 
         with _opened(self.path, self.flag, self.most_pixels) as image:
@@ -205,7 +213,27 @@ class FrameSource:
             for frame in ImageSequence.Iterator(image):
                 frame.load()  # WebP tells a frame's time only then
                 times.append(frame.info.get("duration") or 0)
-        return 1000 * len(times) / sum(times) if sum(times) > 0 else None
+        return steady(times)
+
+
+def steady(times: list[float]) -> tuple[list[int], float | None]:
+    """Frames shown for so many ms as a clip of one rate: how often each counts, frames a second.
+
+    Writers put equal neighbours together, and GIF rounds times to 10 ms: where all times are nearly
+    multiples of the shortest, a frame counts as often as that says. The rate is a whole number
+    where that rounding allows it; None where no times are stated.
+    """
+    counts, total = [1] * len(times), sum(times)
+    if total <= 0:
+        return counts, None
+    often = [round(time / max(min(times), 1)) for time in times]
+    unit = total / max(sum(often), 1)
+    near = all(abs(time - count * unit) <= GIF_TICK for time, count in zip(times, often))
+    if near and min(often) >= 1 and max(often) <= MOST_REPEATS:
+        counts = often
+    rate = 1000 * sum(counts) / total
+    whole = max(1, round(rate))
+    return counts, float(whole) if abs(1000 * sum(counts) / whole - total) <= GIF_TICK / 2 else rate
 
 
 @contextmanager

@@ -12,10 +12,12 @@ import argparse
 import os
 import unicodedata
 from collections.abc import Callable
-from dataclasses import field
-from typing import Any
+from dataclasses import field, fields
+from typing import Any, TypeVar
 
-from emu3.errors import shown
+from emu3.errors import InputError, shown
+
+Options = TypeVar("Options")
 
 MOST = 2**31 - 1
 SMALLEST, LARGEST = 1e-37, 3e38  # of float32, which computes
@@ -47,6 +49,24 @@ def group(leave_out: tuple[str, ...] = (), **defaults: Any) -> Any:
     Fields to `leave_out` are no options here and keep their defaults.
     """
     return field(kw_only=True, metadata={"leave_out": leave_out, "defaults": defaults})
+
+
+def checked(values: Options) -> Options:
+    """Options that a program gave, as the command line would have taken them.
+
+    Raises:
+        InputError: a value that its reader refuses.
+    """
+    for item in fields(values):
+        value, kind = getattr(values, item.name), item.metadata.get("kind")
+        if value is None or kind is None:
+            continue
+        try:
+            if kind(value if isinstance(value, str) else str(value)) != value:
+                raise InputError(f"{item.name} = {shown(value)} is of another type; change it")
+        except argparse.ArgumentTypeError as error:
+            raise InputError(f"{item.name}: {error}; change it") from None
+    return values
 
 
 def whole(least: int, most: int = MOST) -> Callable[[str], int]:

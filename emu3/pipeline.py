@@ -100,9 +100,7 @@ class DrawSettings(Sampling):
         "plain makes one token a run of the network; jacobi several, with the same distribution; "
         "zipar several, LOSSY (default: the checkpoint's, else plain)"
     )
-    window: int | None = option(
-        "places a run takes, jacobi (default: 16, or the picture's tokens)", None, positive_int
-    )
+    window: int | None = option("places a run takes, jacobi (default: 16)", None, positive_int)
     coupling: str | None = option(
         "how jacobi redraws: none, maximal, gumbel, or fixed for plain's very tokens "
         "(default: maximal)"
@@ -182,8 +180,10 @@ class PictureSize:
             raise InputError("--height and --width belong together; give both or neither")
         if self.height is not None and self.ratio:
             raise InputError("--ratio and --height, --width exclude each other; give one of them")
+        if self.height is not None and self.image_area is not None:
+            raise InputError("--image-area has no effect beside --height and --width; leave it out")
         for ratio in self.ratio or ():
-            if len(ratio) > LONGEST_RATIO:
+            if not isinstance(ratio, str) or len(ratio) > LONGEST_RATIO:
                 raise InputError(
                     f"ratio {shown(ratio)}; allowed: width:height such as 16:9; change --ratio"
                 )

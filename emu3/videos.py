@@ -23,7 +23,6 @@ RECORD = struct.Struct("<cIIQ")
 # The child finds modules where this process does, not in its working directory.
 START = "import sys; sys.path[:] = {path!r}; from emu3.videos import send; send({name!r}, {most})"
 LONGEST_SILENCE = 15.0  # seconds for a frame, after which the decoder hangs
-AGAIN = "allowed: a whole video file with pictures; change --input"
 
 
 class Video:
@@ -33,8 +32,8 @@ class Video:
         InputError: PyAV is not installed.
     """
 
-    def __init__(self, path: Path, max_pixels: int) -> None:
-        self.path, self.max_pixels = path, max_pixels
+    def __init__(self, path: Path, max_pixels: int, flag: str) -> None:
+        self.path, self.max_pixels, self.flag = path, max_pixels, flag
         if importlib.util.find_spec("av") is None:
             pyav(f"reading {path}")
 
@@ -87,7 +86,7 @@ class Video:
                 return
             if kind == b"E":
                 reason = content.decode(errors="replace")
-                raise InputError(f"{self.path} cannot be read as a video: {reason}; {AGAIN}")
+                raise self._unreadable(reason)
             yield kind, first, second, content
 
     def _whole(self, child: subprocess.Popen, count: int) -> bytes:
@@ -97,9 +96,13 @@ class Video:
         watch.cancel()
         if len(content) == count:
             return content
-        raise InputError(
-            f"{self.path} cannot be read as a video: the decoder ended with code "
-            f"{child.wait()}, the file may be damaged; {AGAIN}"
+        code = child.wait()
+        raise self._unreadable(f"the decoder ended with code {code}, the file may be damaged")
+
+    def _unreadable(self, reason: str) -> InputError:
+        return InputError(
+            f"{self.path} cannot be read as a video: {reason}; allowed: a whole video file with "
+            f"pictures; change {self.flag}"
         )
 
 

@@ -8,8 +8,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from emu3.animations import write_animation
 from emu3.errors import InputError
-from emu3.images import FrameSource, eight_bits, open_image, picture_size, upright_rgb
+from emu3.images import (
+    FrameSource,
+    eight_bits,
+    open_image,
+    picture_size,
+    steady,
+    upright_rgb,
+)
 
 RAMP = np.arange(256, dtype=np.uint8).reshape(8, 32)
 WAY = Image.Transpose
@@ -185,3 +193,26 @@ def test_a_pipe_is_no_picture(tmp_path):
 def test_a_name_too_long_is_no_clip():
     with pytest.raises(InputError, match=r"change --input"):
         FrameSource.is_clip("x" * 5000)
+
+
+@pytest.mark.parametrize("fps", [5, 8, 12, 24, 30])
+def test_a_clip_keeps_its_rate_and_frames_as_a_gif(fps, tmp_path):
+    first, second, third = frames(3)
+    shown = [first, second, second, second, third] * 3
+    path = write_animation(shown, tmp_path / "a.gif", fps)
+    source = FrameSource(path)
+    assert source.fps() == fps
+    found = [frame.getpixel((3, 3))[0] for frame in source.frames()]
+    assert np.abs(np.subtract(found, [0, 60, 60, 60, 120] * 3)).max() < 5
+
+
+def test_times_that_are_no_multiples_keep_every_frame_once():
+    assert steady([100, 250, 140]) == ([1, 1, 1], pytest.approx(3000 / 490))
+    assert steady([50, 50, 5000]) == ([1, 1, 1], pytest.approx(3000 / 5100))
+    assert steady([0, 0]) == ([1, 1], None)
+
+
+def test_a_picture_is_a_clip_of_one_frame_without_a_rate(tmp_path):
+    frames(1)[0].save(tmp_path / "a.png")
+    source = FrameSource(tmp_path / "a.png")
+    assert source.fps() is None and [frame.size for frame in source.frames()] == [(24, 16)]

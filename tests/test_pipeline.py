@@ -159,6 +159,26 @@ def test_an_unknown_setting_is_refused(emu3):
         emu3.draw("a", hot=True)
 
 
+@pytest.mark.parametrize(
+    "asked",
+    [
+        lambda emu3: emu3.film("a", frames=0),
+        lambda emu3: emu3.film("a", frames=4.5),
+        lambda emu3: emu3.film("a", fps=0),
+        lambda emu3: emu3.film("a", piece=8, context=0),
+        lambda emu3: emu3.draw("a", height=-5, width=-5),
+        lambda emu3: emu3.draw("a", height=16, width=16, image_area=400),
+        lambda emu3: emu3.draw("a", ratio=1.5),
+        lambda emu3: emu3.draw("a", suffix=3),
+        lambda emu3: emu3.draw("a", temperature="hot"),
+        lambda emu3: emu3.edit("a", []),
+    ],
+)
+def test_python_refuses_what_the_command_line_refuses(emu3, asked):
+    with pytest.raises(InputError):
+        asked(emu3)
+
+
 def test_a_picture_given_is_rebuilt_as_its_file_would_be(emu3, tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 6

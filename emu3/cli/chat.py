@@ -68,6 +68,7 @@ def run(options: Options) -> None:
     )
     factor = models.codec.config.spatial_scale_factor
     (size,) = options.size.grids(1, models.defaults.image_area, factor)
+    shared.notice_if_snapped(options.size, factor)
     asking = options.settings.filled(models.defaults)
     drawing = DrawSettings().filled(models.defaults)
     talk = Talk(models.model, models.prompts, asking, drawing, size, device.jit)

@@ -49,7 +49,8 @@ class Options:
     device: shared.Device = group(leave_out=("attn_implementation",))
 
     def __post_init__(self) -> None:
-        self.jobs  # noqa: B018 - files that cannot be read are refused at once
+        if any(content.codes.ndim == 3 for _, content in self.jobs):
+            shared.require_animation(self.animation)
 
     @cached_property
     def jobs(self) -> list[tuple[Path, Codes]]:

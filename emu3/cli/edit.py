@@ -76,11 +76,15 @@ def run(options: Options) -> None:
         options.weights,
     )
     codes = [encoded(models.codec, path, images[path], device.dtype) for path in options.image]
-    size = codes[-1].shape
+    sizes = [codes[-1].shape] * len(options.prompt)
     if options.size != PictureSize():
         factor = models.codec.config.spatial_scale_factor
-        (size,) = options.size.grids(1, checkpoint.image_area, factor)
-    edits = [Edit(text, codes, size, options.seed + n) for n, text in enumerate(options.prompt)]
+        sizes = options.size.grids(len(options.prompt), checkpoint.image_area, factor)
+        shared.notice_if_snapped(options.size, factor)
+    edits = [
+        Edit(text, codes, size, options.seed + n)
+        for n, (text, size) in enumerate(zip(options.prompt, sizes))
+    ]
     editing, watch = Edits(models.model, models.prompts), Stopwatch()
     about = picture_settings(options, settings)
     about["weights"] = models.model.weights

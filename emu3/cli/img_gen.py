@@ -189,15 +189,13 @@ def plan(options: Options, settings: DrawSettings, checkpoint) -> tuple[list[Pic
     Raises:
         InputError: sizes or counts that do not fit, or more memory than there is.
     """
-    from emu3 import runtime
     from emu3.estimate import Work
 
     config, vision = read_configs(options.model, options.vq_model)
     prompts = options.prompts or [checkpoint.example_prompt]
     factor = vision.spatial_scale_factor
     sizes = options.size.grids(len(prompts), checkpoint.image_area, factor)
-    if said := options.size.snapped_notice(factor):
-        runtime.notice(said)
+    shared.notice_if_snapped(options.size, factor)
     pairs = [pair for pair in zip(prompts, sizes) for _ in range(options.images_per_prompt)]
     work = Work(
         sequences=min(options.batch_size, len(pairs)),

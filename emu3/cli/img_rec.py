@@ -27,7 +27,7 @@ from emu3.cli.room import require_room_for_pixels
 from emu3.codesfile import Codes
 from emu3.errors import InputError, about
 from emu3.files import own_folder
-from emu3.images import FrameSource, open_image
+from emu3.images import DEFAULT_FPS, FrameSource, open_image
 from emu3.loading import load_vision
 from emu3.options import group, option, path_text, whole
 from emu3.pipeline import Reconstruction, in_lists
@@ -62,7 +62,8 @@ class Options:
     device: shared.Device = group(leave_out=("attn_implementation",))
 
     def __post_init__(self) -> None:
-        self.clips  # noqa: B018 - paths that lead to nothing are refused at once
+        if any(self.clips):  # and paths that lead to nothing are refused at once
+            shared.require_animation(self.animation)
 
     @property
     def inputs(self) -> list[Path]:
@@ -147,7 +148,11 @@ class Studio:
             if interrupted:
                 raise shell.Interrupted(kept_message([], self.options.vq_model))
             raise InputError(f"{source.path} holds no frame; change --input")
-        extra = {"frames": count, "clip_frames": self.rebuild.clip_frames, "fps": source.fps()}
+        extra = {
+            "frames": count,
+            "clip_frames": self.rebuild.clip_frames,
+            "fps": source.fps() or DEFAULT_FPS,
+        }
         content = Codes(np.concatenate(parts), self._settings(source.path) | extra)
         path = new_file(self.folder, "rec", ".npz", content.save)
         if interrupted:

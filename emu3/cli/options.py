@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from emu3.mllm.defaults import CheckpointDefaults
     from emu3.mllm.generation.schemes import Scheme
-    from emu3.pipeline import DrawSettings
+    from emu3.pipeline import DrawSettings, PictureSize
 
 
 @dataclass(frozen=True)
@@ -120,6 +120,26 @@ def animation() -> Any:
     """--animation."""
     kinds = ("gif", "mp4", "none")
     return option("also write a clip's frames as one file", "gif", choices=kinds)
+
+
+def require_animation(kind: str) -> None:
+    """Refuse an animation that cannot be written here, before anything is made.
+
+    Raises:
+        InputError: mp4 without PyAV.
+    """
+    if kind == "mp4":
+        from emu3.videos import pyav
+
+        pyav("writing mp4")
+
+
+def notice_if_snapped(size: "PictureSize", factor: int) -> None:
+    """Say so if height and width are no whole number of codes of `factor` pixels a side."""
+    from emu3.runtime import notice
+
+    if said := size.snapped_notice(factor):
+        notice(said)
 
 
 def public_name(place: str) -> str:

@@ -93,11 +93,21 @@ def kept_message(kept: Sequence[Path], vq_model: str, finished: Sequence[Path] =
     return "; ".join(parts)
 
 
-def resume_message(path: Path, model: str, vq_model: str) -> str:
+def resume_message(path: Path, model: str, vq_model: str, animation: str) -> str:
     """What Ctrl-C leaves of a clip, and how to go on with it."""
-    models = ["--model", model, "--vq-model", vq_model]
-    command = [sys.executable, "-m", "emu3.cli.video", "--resume", str(path), *models]
+    options = ["--model", model, "--vq-model", vq_model, "--animation", animation]
+    command = [sys.executable, "-m", "emu3.cli.video", "--resume", str(path), *options]
     return f"interrupted; what is made is kept, go on with: {shlex.join(command)}"
+
+
+def beside(message: str, finished: Sequence[Path], waiting: Sequence[str]) -> str:
+    """A message of Ctrl-C, with what was finished before it and the prompts that were not begun."""
+    parts = [message]
+    if finished:
+        parts.append(f"finished: {shlex.join(map(str, finished))}")
+    if waiting:
+        parts.append(f"not begun: {shlex.join(waiting)}")
+    return "; ".join(parts)
 
 
 class Stopwatch:

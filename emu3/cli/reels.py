@@ -13,11 +13,16 @@ from emu3.codesfile import Codes
 from emu3.errors import InputError, about
 from emu3.films import Film, given_codes
 from emu3.images import FrameSource
+from emu3.options import checked
 from emu3.pipeline import DrawSettings
 from emu3.tokenizer.codes import NOT_MADE, finished_rows
 
 if TYPE_CHECKING:
     from emu3.cli.video import Options
+
+
+# What a clip's file says beside prompt and seed, so that it can go on.
+NEEDED = {"piece", "context", "given", "added", "fps", "draw", "model", "vq_model"}
 
 
 @dataclass
@@ -123,10 +128,11 @@ def begun(content: Codes, options: "Options") -> Reel:
     """The clip of a codes file that was cut short.
 
     Raises:
-        InputError: a file of another command, of another model, or one that is whole.
+        InputError: a file of another command or of another model.
     """
     stored, codes, path = content.settings, content.codes, Path(options.resume)
-    if codes.ndim != 3 or not {"piece", "context", "given", "draw"} <= set(stored):
+    told = isinstance(stored.get("prompt"), str) and type(stored.get("seed")) is int
+    if codes.ndim != 3 or not told or not set(stored) >= NEEDED or stored["given"] > len(codes):
         raise InputError(f"{path} is no clip of this command; change --resume")
     for name in ("model", "vq_model"):
         if stored[name] != (ours := shared.public_name(getattr(options, name))):
@@ -157,4 +163,4 @@ def stored_settings(content: Codes, options: "Options") -> DrawSettings:
     known = {field.name for field in fields(DrawSettings)}
     if not isinstance(draw, dict) or set(draw) != known:
         raise InputError(f"{options.resume} is no clip of this command; change --resume")
-    return DrawSettings(**draw)
+    return checked(DrawSettings(**draw))

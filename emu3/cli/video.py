@@ -15,6 +15,7 @@ from emu3.cli.decode import frames as decoded
 from emu3.cli.outputs import (
     Progress,
     Stopwatch,
+    beside,
     new_file,
     resume_message,
     save_picture,
@@ -80,8 +81,13 @@ class Options:
     device: shared.Device = group()
 
     def __post_init__(self) -> None:
-        if self.resume and (self.prompt or self.extend):
-            raise InputError("--resume takes prompt and clip from its file; leave them out")
+        shared.require_animation(self.animation)
+        given = [self.clip, self.settings, self.size]
+        own = given == [ClipOptions(), DrawSettings(), PictureSize()]
+        if self.resume and (self.prompt or self.extend or not own):
+            raise InputError(
+                "--resume takes prompt, clip, size and settings from its file; leave them out"
+            )
         if self.extend:
             if len(self.prompt or []) > 1:
                 raise InputError(
@@ -94,8 +100,9 @@ class Options:
 
 def run(options: Options) -> None:
     """Make every clip."""
-    folder, device = own_folder(options.output), options.device
     content = Codes.load(options.resume) if options.resume else None
+    place = Path(options.resume).parent if options.resume else options.output
+    folder, device = own_folder(place), options.device
     device.start()
     from emu3 import runtime
     from emu3.mllm.defaults import CheckpointDefaults
@@ -129,8 +136,8 @@ def run(options: Options) -> None:
     studio = Studio(options, settings, filming, models, folder)
     watch = Stopwatch()
     with Progress(sum(reel.rows_left for reel in films)) as progress:
-        for reel in films:
-            studio.make(reel, progress)
+        for number, reel in enumerate(films):
+            studio.make(reel, progress, [left.film.prompt for left in films[number + 1 :]])
     for line in with_prompts(studio.finished, [reel.film.prompt for reel in films]):
         print(line)
     print(watch.closing_line(f"{len(films)} clip(s)", progress.speed))
@@ -172,16 +179,14 @@ def plan(
     Raises:
         InputError: sizes that do not fit, or more memory than there is.
     """
-    from emu3 import runtime
     from emu3.estimate import Work
 
     prompts = options.prompt or [checkpoint.video_prompt]
     factor = vision.spatial_scale_factor
     grids = options.size.grids(len(prompts), checkpoint.image_area, factor)
-    if said := options.size.snapped_notice(factor):
-        runtime.notice(said)
+    shared.notice_if_snapped(options.size, factor)
     config, _ = read_configs(options.model, options.vq_model)
-    frames = options.clip.piece or options.clip.frames or checkpoint.video_frames
+    frames = options.clip.most_frames(checkpoint)
     work = Work(
         guided=settings.guidance != 1,
         grid=max(grids, key=math.prod),
@@ -204,8 +209,8 @@ class Studio:
         self.saved_at = monotonic()
         self.finished: list[Path] = []
 
-    def make(self, reel: Reel, progress: Progress) -> None:
-        """Make one clip: codes first, then frames.
+    def make(self, reel: Reel, progress: Progress, waiting: list[str]) -> None:
+        """Make one clip: codes first, then frames; `waiting` are the prompts of those behind it.
 
         Raises:
             shell.Interrupted: after Ctrl-C, once the codes are saved; says how to go on.
@@ -222,8 +227,9 @@ class Studio:
             reel.save_codes()
             if not isinstance(error, KeyboardInterrupt):
                 raise
-            message = resume_message(reel.path, self.options.model, self.options.vq_model)
-            raise shell.Interrupted(message) from None
+            models = self.options.model, self.options.vq_model
+            begun = resume_message(reel.path, *models, self.options.animation)
+            raise shell.Interrupted(beside(begun, self.finished, waiting)) from None
 
     def _sample(self, reel: Reel, progress: Progress) -> None:
         """Fill in the codes, row by row."""

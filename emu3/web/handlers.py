@@ -20,7 +20,7 @@ import numpy as np
 from emu3.cli.outputs import new_file
 from emu3.errors import InputError
 from emu3.films import ClipOptions
-from emu3.images import FrameSource, open_image
+from emu3.images import DEFAULT_FPS, FrameSource, open_image
 from emu3.metrics import psnr
 from emu3.mllm.parts import Clip, Given, Image, Message, Text
 from emu3.pipeline import AskSettings, DrawSettings, Picture, PictureSize
@@ -179,7 +179,7 @@ class Page:
                     "frames; make it smaller or shorter"
                 )
             frames.append(frame)
-        return Clip(frames, source.fps())
+        return Clip(frames, source.fps() or DEFAULT_FPS)
 
     def _shown(self, result: "PIL.Image.Image | Clip") -> "PIL.Image.Image | str":
         """What the page can show: a picture, or the path of a clip's file."""

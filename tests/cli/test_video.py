@@ -2,6 +2,7 @@
 
 import io
 import re
+import sys
 
 import numpy as np
 import pytest
@@ -85,14 +86,68 @@ def test_the_animation_extends_as_its_frames_do(tiny, frame_folder, tmp_path):
         (["--context", "4"], "--piece"),
         (["--piece", "4", "--frames", "8"], "from 8"),
         (["--extend", "."], "clip's size"),
-        (["--resume", "nowhere.npz"], "nowhere.npz"),
-        (["--resume", "a.npz", "--prompt", "a"], "leave them out"),
+        (["--resume", "a.npz"], "leave them out"),
+        (["--piece", "12", "--context", "9", "--frames", "40"], r"1\.\.8; change --context"),
     ],
 )
 def test_bad_input_is_one_line(tiny, tmp_path, capsys, options, message):
     assert film(tiny, tmp_path, *SMALL, *options) == 2
     (line,) = [line for line in capsys.readouterr().err.splitlines() if "error:" in line]
     assert re.search(message, line), line
+
+
+@pytest.mark.parametrize("option", [["--prompt", "a"], ["--guidance", "5"], ["--frames", "9"]])
+def test_what_a_clip_was_begun_with_is_not_asked_for_again(tiny, made, capsys, option):
+    assert film(tiny, made, "--resume", str(made / "clip_0000.npz"), *option) == 2
+    assert "leave them out" in capsys.readouterr().err
+
+
+def test_a_resumed_clip_makes_no_folder_of_its_own(tiny, made, tmp_path):
+    (tmp_path / "clip_0000.npz").write_bytes((made / "clip_0000.npz").read_bytes())
+    elsewhere = tmp_path / "elsewhere"
+    assert film(tiny, elsewhere, "--resume", str(tmp_path / "clip_0000.npz")) == 0
+    assert not elsewhere.exists() and (tmp_path / "clip_0000.gif").exists()
+
+
+@pytest.mark.parametrize(
+    "change", [{"given": "x"}, {"seed": None}, {"piece": 0}, {"given": 9}, {"model": ...}]
+)
+def test_a_damaged_file_of_a_clip_is_refused(tiny, made, tmp_path, capsys, change):
+    content = codes_of(made)
+    settings = {k: v for k, v in (content.settings | change).items() if v is not ...}
+    Codes(content.codes, settings).save(tmp_path / "a.npz")
+    assert film(tiny, tmp_path, "--resume", str(tmp_path / "a.npz")) == 2
+    assert "Traceback" not in capsys.readouterr().err
+
+
+def test_ctrl_c_names_what_is_finished_and_what_was_not_begun(tiny, tmp_path, monkeypatch, capsys):
+    class Stopping(video.Progress):
+        def add(self, units, tokens):
+            super().add(units, tokens)
+            if self.bar.n == 3:
+                raise KeyboardInterrupt
+
+    monkeypatch.setattr(video, "Progress", Stopping)
+    prompts = [part for text in ("one", "two", "three") for part in ("--prompt", text)]
+    assert film(tiny, tmp_path, *prompts, *SMALL, "--frames", "4") == 130
+    told = capsys.readouterr().err
+    assert "clip_0001.npz" in told and "--animation gif" in told
+    assert f"finished: {tmp_path / 'clip_0000.gif'}; not begun: three" in told
+
+
+def test_mp4_without_its_library_is_refused_before_anything_is_made(tiny, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "av", None)
+    options = ["--prompt", "go", "--animation", "mp4"]
+    assert film(tiny, tmp_path / "out", *SMALL, *options) == 2
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_picture_is_extended_as_a_clip_of_one_frame(tiny, image_file, tmp_path):
+    assert film(tiny, tmp_path, "--extend", image_file, "--frames", "4") == 0
+    content = codes_of(tmp_path)
+    assert content.codes.shape == (2, 4, 6)
+    assert content.settings["fps"] == 8.0  # the checkpoint's own
+    assert len(list((tmp_path / "clip_0000").glob("*.png"))) == 5
 
 
 def test_a_clip_that_leads_to_nothing_is_named(tiny, tmp_path, capsys):
@@ -126,6 +181,7 @@ def test_a_line_may_name_pictures_anywhere():
         "Is", "a.png", "like", "b c.gif", ", or not? me@x.org",
     ]  # fmt: skip
     assert chat.parts_of("why?") == [Text("why?")]
+    assert chat.parts_of("what @. ok") == [Text("what @. ok")]
     assert str(chat.parts_of("What is in @a.png?")[1]) == "a.png"
 
 
@@ -133,11 +189,13 @@ def test_a_conversation_is_answered_line_by_line(
     tiny, image_file, frame_folder, tmp_path, capsys, monkeypatch
 ):
     lines = (
-        f"What is in @{image_file}?\nand why\n@nowhere.png\n/new\n@{frame_folder} what\n/quit\nx\n"
+        f"What is in @{image_file}?\nand why\n@nowhere.png\n@~nobody-here\n@{'a' * 300}\n\udcc7\n"
+        f"/new\n@{frame_folder} what\n/quit\nx\n"
     )
     monkeypatch.setattr("sys.stdin", io.StringIO(lines))
     models = ["--model", tiny[0], "--vq-model", tiny[1], "--mode", "pynative"]
     assert chat.main([*models, "--max-new-tokens", "3", "--output", str(tmp_path)]) == 0
     shown = capsys.readouterr()
     assert "@nowhere.png leads to nothing" in shown.err
+    assert "home folder of nobody" in shown.err and "is not UTF-8" in shown.err
     assert len(shown.out.splitlines()) >= 3

@@ -15,7 +15,7 @@ import numpy as np
 from PIL import Image
 
 from emu3.errors import InputError
-from emu3.images import FrameSource, open_image
+from emu3.images import DEFAULT_FPS, FrameSource, open_image
 from emu3.mllm.grammar import latent_size
 from emu3.mllm.parts import Coded, Message, Text
 from emu3.tokenizer import VisionCodec
@@ -106,7 +106,7 @@ class PartEncoder:
         if not FrameSource.is_clip(path, "its record"):
             raise InputError(f"{path} is no clip")
         source, held = FrameSource(path, "its record"), []
-        rate, made = source.fps(), 0
+        rate, made = source.fps() or DEFAULT_FPS, 0
         for frame in self._taken(source, rate):
             held.append(frame)
             if len(held) == self.cutting.max_frames:
