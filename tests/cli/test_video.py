@@ -170,6 +170,15 @@ def test_an_edit_is_a_picture_of_the_last_ones_size(tiny, image_file, tmp_path):
         assert (picture.size, picture.text["prompt"]) == ((24, 16), "blue")
 
 
+def test_edits_take_one_ratio_or_one_each(tiny, image_file, tmp_path):
+    models = ["--model", tiny[0], "--vq-model", tiny[1], "--mode", "pynative"]
+    options = ["--image", image_file, "--prompt", "blue", "--prompt", "red"]
+    ratios = ["--ratio", "1:1", "--ratio", "2:1"]
+    assert edit.main([*models, *options, *ratios, "--output", str(tmp_path)]) == 0
+    found = [Codes.load(tmp_path / f"edit_000{n}.npz").codes.shape for n in (0, 1)]
+    assert found[0][0] == found[0][1] and found[1][0] < found[1][1]
+
+
 def test_an_edit_needs_a_picture_and_words(tiny, capsys):
     assert edit.main(["--prompt", "blue"]) == 2
     assert "no --image" in capsys.readouterr().err
