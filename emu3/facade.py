@@ -95,19 +95,24 @@ class Emu3:
         return self.codec.picture(codes)
 
     def ask(
-        self, question: str, image: "Image.Image | str | Path", *, seed: int = 0, **settings: Any
+        self,
+        question: str,
+        image: "Image.Image | Clip | str | Path",
+        *,
+        seed: int = 0,
+        **settings: Any,
     ) -> str:
-        """The answer to a question about a picture, or about the file of one.
+        """The answer to a question about a picture or a clip, or about the file of one.
 
         `settings` are fields of `emu3.pipeline.AskSettings`; by default the likeliest answer.
 
         Raises:
             InputError: no such picture, or a value that cannot be.
         """
-        codes = [self.coded(image).codes]
+        prompt = self.prompts.user_turn([self.coded(image), Text(question)], first=True)
         asked = _settings(AskSettings, settings).filled(self.defaults)
         answers = Answers(self.model, self.prompts)
-        (answer,) = answers.texts(answers.request([question], codes, asked, [seed]))
+        (answer,) = answers.texts(answers.request_of([prompt], asked, [seed]))
         return answer
 
     def film(

@@ -9,6 +9,8 @@ from emu3.loading import load
 from emu3.mllm.defaults import CheckpointDefaults
 from emu3.mllm.generation import Done, PrefillDone, RowDone, TextPiece
 from emu3.mllm.generation.schemes import Jacobi, Plain, ZipAR
+from emu3.mllm.parts import Clip
+from emu3.mllm.prompts import PromptBuilder
 from emu3.pipeline import (
     Answers,
     AskSettings,
@@ -141,6 +143,19 @@ def test_one_line_draws_asks_and_rebuilds(emu3, tmp_path):
     answer = emu3.ask("what", image, **asked)
     assert answer == emu3.ask("what", tmp_path / "star.png", **asked)
     assert emu3.rebuild(image).size == (16, 16)
+
+
+def test_a_clip_is_asked_about_at_its_own_rate(emu3, monkeypatch):
+    clip = Clip([Image.new("RGB", (16, 16), (30 * i, 9, 9)) for i in range(4)], 12.0)
+    seen, user_turn = [], PromptBuilder.user_turn
+
+    def noted(self, parts, *more, **options):
+        seen.extend(parts)
+        return user_turn(self, parts, *more, **options)
+
+    monkeypatch.setattr(PromptBuilder, "user_turn", noted)
+    emu3.ask("what", clip, max_new_tokens=2)
+    assert (seen[0].fps, seen[0].codes.ndim) == (12.0, 3)
 
 
 def test_the_facade_draws_what_the_command_draws(emu3, tmp_path):
