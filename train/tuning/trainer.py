@@ -6,7 +6,10 @@ written while gradients are not finite, and a run whose gradients stay so ends.
 
 import math
 import signal
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import NoReturn, TypeVar
 
 import mindspore as ms
 import numpy as np
@@ -28,6 +31,7 @@ from train.tuning.step import Collect, Reduce, SummedLoss, SummedScores, Totals,
 from train.tuning.zero import make_units
 
 REFUSED_AT_MOST = 5  # steps in a row whose gradients are not finite
+Read = TypeVar("Read")
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -116,9 +120,9 @@ class Trainer:
             reports = open_reports(output.report_to, self.output, step, options.settings())
             log = Log(self.output, step, self.steps, reports)
         while step < self.steps and not self.stopping:
-            batches = self._batches(step)
+            batches = self._agreed(partial(self._batches, step))
             if batches is None:
-                self._end_unread(step, saved)
+                self._end_unread(step, saved, self.train_data)
             figures, self.stopping = self._step(step, batches)
             step += 1
             if log:
@@ -128,45 +132,52 @@ class Trainer:
             if good:
                 self._forget_oldest()
             last = step == self.steps or self.stopping
-            if self.eval_data and (step == self.steps or step % output.eval_steps == 0):
-                scores = self._evaluate()
-                if log:
-                    log.add_evaluation(step, *scores)
             if last or (good and step % output.save_steps == 0):
                 path = self._save(step)
                 saved = step
                 if log:
-                    log.draw()
                     log.say(f"saved {path}")
+            if self.eval_data and (step == self.steps or step % output.eval_steps == 0):
+                scores = self._evaluate()
+                if scores is None:
+                    self._end_unread(step, saved, self.eval_data)
+                if log:
+                    log.add_evaluation(step, *scores)
+            if log and saved == step:
+                log.draw()
         if not self.scaler.refused:
             self._forget_oldest()
         if log:
             log.close()
         return step
 
-    def _batches(self, step: int) -> list[LocalBatch] | None:
-        """What this process computes in a step; None when one of them cannot read its own."""
+    def _batches(self, step: int) -> list[LocalBatch]:
+        """What this process computes in a step."""
         passes = self.options.schedule.gradient_accumulation_steps
-        batches = []
+        return [self.train_data.batch(step * passes + number) for number in range(passes)]
+
+    def _agreed(self, read: Callable[[], Read]) -> Read | None:
+        """What this process reads; None in all of them when one cannot read its own."""
+        found = None
         try:
-            batches = [self.train_data.batch(step * passes + number) for number in range(passes)]
+            found = read()
         except InputError as error:
             self.unreadable = error
         if self.mesh.world.size == 1:
-            return None if self.unreadable else batches
+            return found
         own = Totals(0, 0, self.unreadable is not None)
         failed = Totals(*self.reduce.sum(own.tensor()).asnumpy()).stop > 0
-        return None if failed else batches
+        return None if failed else found
 
-    def _end_unread(self, step: int, saved: int) -> None:
-        """Save what was learnt before data that cannot be read, then end."""
+    def _end_unread(self, step: int, saved: int, data: Data) -> NoReturn:
+        """Save what was learnt before `data` that cannot be read, then end."""
         if step > saved and not self.scaler.refused:
             path = self._save(step)
             if self.leads:
                 print(f"saved {path}", flush=True)
         raise self.unreadable or InputError(
             "the data of another process cannot be read; its own message says why; mend what "
-            "--train_data_path names"
+            f"{data.sources[0].flag} names"
         )
 
     def _check_health(self, step: int, figures: Figures) -> None:
@@ -210,14 +221,16 @@ class Trainer:
         loss = float(totals.loss) / float(totals.labels) if totals.labels else math.nan
         return Figures(loss, length, tokens * self.mesh.world.size), bool(totals.stop > 0)
 
-    def _evaluate(self) -> tuple[float, float]:
+    def _evaluate(self) -> tuple[float, float] | None:
         """Mean loss of every held-back label, and the share that was likeliest; no caption is
-        dropped."""
+        dropped. None when one of the processes cannot read its own."""
         # Without dropout both modes are one; changing it would compile the step anew.
         self.scores.set_train(not self.model.config.attention_dropout)
         totals = np.zeros(3, np.float32)
         for index in range(self.eval_data.passes):
-            batch = self.eval_data.batch(index)
+            batch = self._agreed(partial(self.eval_data.batch, index))
+            if batch is None:
+                return None
             totals[:2] += self.scores(*batch.tensors()).asnumpy()
             totals[2] += batch.label_count
         self.loss.set_train(True)

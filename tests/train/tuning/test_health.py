@@ -3,9 +3,11 @@
 import os
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from mindspore import Tensor
 
 from emu3.errors import InputError
 from emu3.files import write_json
@@ -17,6 +19,7 @@ from train.tuning.checkpoints import checkpoints
 from train.tuning.fitting import parameter_counts
 from train.tuning.options import ModelOptions
 from train.tuning.run import planned_model
+from train.tuning.trainer import Trainer
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -102,6 +105,47 @@ def test_data_that_cannot_be_read_end_a_run_that_is_saved_first(folder, whole, m
     expected = weights(whole / "checkpoint-4")
     for name, tensor in weights(folder / "damaged" / "checkpoint-4").items():
         np.testing.assert_array_equal(tensor, expected[name], err_msg=name)
+
+
+@pytest.mark.parametrize(
+    ("every", "kept"),
+    [("500", ["checkpoint-2", "checkpoint-4"]), ("2", ["checkpoint-2"]), ("1", ["checkpoint-1"])],
+    ids=["at the last step", "where a checkpoint is due", "between checkpoints"],
+)
+def test_held_back_data_that_cannot_be_read_end_a_run_that_is_saved_first(
+    folder, monkeypatch, capsys, every, kept
+):
+    batch = Data.batch
+
+    def damaged(data, index):
+        if data.once:
+            raise InputError("cannot read feature x")
+        return batch(data, index)
+
+    monkeypatch.setattr(Data, "batch", damaged)
+    name = f"held_damaged_{every}"
+    held = ["--eval_data_path", folder / "scenes/t2i", "--eval_steps", every]
+    assert "cannot read feature x" in complaint(capsys, command(folder, name, *held))
+    assert names(folder / name) == kept
+
+
+@pytest.mark.parametrize("own", [True, False])
+def test_processes_agree_that_what_one_of_them_reads_cannot_be_read(own):
+    trainer = Trainer.__new__(Trainer)
+    trainer.mesh = SimpleNamespace(world=SimpleNamespace(size=2))
+    trainer.unreadable = None
+    others = np.array([0, 0, not own], np.float32)
+    trainer.reduce = SimpleNamespace(sum=lambda totals: totals + Tensor(others))
+
+    def read():
+        if own:
+            raise InputError("cannot read feature x")
+        return "a batch"
+
+    assert trainer._agreed(read) is None
+    others[:] = 0
+    trainer.unreadable = None
+    assert trainer._agreed(lambda: "a batch") == "a batch"
 
 
 def test_a_folder_that_another_process_writes_is_refused(folder, capsys):
