@@ -25,6 +25,11 @@ from train.data.part_records import Entry, Media
 from train.data.parts import Given, Said, Wanted
 
 
+def piece_name(name: str, number: int) -> str:
+    """What piece `number` of the clip of record `name` is called."""
+    return f"{name}.{number:04d}" if number else name
+
+
 @dataclass(frozen=True)
 class Cutting:
     """How clips become samples: frames of one at most, frames a second, frames coded together."""
@@ -64,7 +69,7 @@ class PartEncoder:
                 found.update(file.read_bytes())
         return found.hexdigest()
 
-    def features(self, feature: Feature, entries: list[Entry], inputs: str) -> Iterator[Feature]:
+    def features(self, feature: Feature, entries: list[Entry]) -> Iterator[Feature]:
         """The features of a record, one for each clip that its own clip is cut into.
 
         Raises:
@@ -73,7 +78,6 @@ class PartEncoder:
         clips = [
             e for e in entries if e.wanted and isinstance(e.parts[0], Media) and e.parts[0].clip
         ]
-        feature = replace(feature, inputs=inputs)
         if len(clips) != 1 or entries[-1] is not clips[0]:
             yield replace(feature, parts=[self._said(entry) for entry in entries])
             return
@@ -81,7 +85,7 @@ class PartEncoder:
         given = [self._said(entry) for entry in before]
         for number, coded in enumerate(self._cut(last.parts[0].path)):
             first = -(-last.given // self.factor) if number == 0 else 0
-            name = feature.name if number == 0 else f"{feature.name}.{number:04d}"
+            name = piece_name(feature.name, number)
             yield replace(feature, name=name, parts=[*given, Wanted(coded, first)])
 
     def _said(self, entry: Entry) -> Said:

@@ -45,7 +45,7 @@ def prepare(kind: str, files: "Files", encoding: "Encoding | None") -> int:
     watch = Stopwatch()
     items, skipped = read_items(files.data_path, KINDS[kind])
     with owned_folder(files.output_path, "--output-path") as folder:
-        items, clashes = without_clashes(items, folder, files.split)
+        items, clashes = without_clashes(items, names_elsewhere(folder, files.split))
         skipped += clashes
         try:
             with FeatureWriter.open(folder, files.shard_size) as features:
@@ -63,14 +63,17 @@ def prepare(kind: str, files: "Files", encoding: "Encoding | None") -> int:
     return SOME_SKIPPED if skipped else 0
 
 
-def without_clashes(
-    items: list[Item], folder: Path, split: str
-) -> tuple[list[Item], list[Skipped]]:
-    """The items, and as skipped those whose names another split of the folder uses."""
+def names_elsewhere(folder: Path, split: str) -> dict[str, Path]:
+    """The names that other splits of a folder use, and their lists."""
     taken = {}
     for path in lists_of(folder):
         if path.stem != split:
             taken |= {entry.stem: path for entry in list_entries(path, "--output-path")}
+    return taken
+
+
+def without_clashes(items: list[Item], taken: dict[str, Path]) -> tuple[list[Item], list[Skipped]]:
+    """The items, and as skipped those whose names are `taken`, as `names_elsewhere` gives them."""
     clashes = [item for item in items if item.feature.name in taken]
     reasons = [
         Skipped(i.line, f"name {i.feature.name} is used by {taken[i.feature.name]}")

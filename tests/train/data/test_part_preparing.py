@@ -80,6 +80,38 @@ def test_a_second_run_makes_only_what_changed(data, vision):
     assert [name for name in sorted(after) if after[name] != before[name]] == ["b.ckpt"]
 
 
+@pytest.mark.parametrize("size", ["0", "2"])
+def test_a_clip_that_lost_a_piece_is_made_again_whole(data, vision, size):
+    records = [{"name": "a", "text": "go", "video": "clip"}]
+    options = (prepare_video_data, "--max-frames", "2", "--shard-size", size)
+    prepare(data, vision, records, *options)
+    whole = features(data)
+    piece = list_files(data / "out/list/train.json", "--data")[3]
+    file = piece if size == "0" else piece.parent
+    file.write_bytes(file.read_bytes()[:100])
+    assert prepare(data, vision, records, *options) == 0
+    for found, expected in zip(features(data), whole, strict=True):
+        assert found.name == expected.name
+        assert np.array_equal(found.parts[1].part.codes, expected.parts[1].part.codes)
+
+
+@pytest.mark.parametrize("names", [("a", "a.0001"), ("a.0001", "a")])
+def test_a_piece_takes_no_other_records_name(data, vision, capsys, names):
+    records = [{"name": n, "text": n, "video": "clip" if n == "a" else "a.gif"} for n in names]
+    assert prepare(data, vision, records, prepare_video_data, "--max-frames", "4") == 1
+    assert f"data.jsonl:{names.index('a') + 1}: a piece of its clip is" in capsys.readouterr().err
+    (kept,) = features(data)
+    assert kept.parts[0].part.text == "a.0001"
+
+
+def test_a_piece_takes_no_name_of_another_split(data, vision):
+    other = [{"name": "a.0001", "text": "go", "video": "a.gif"}]
+    prepare(data, vision, other, prepare_video_data, "--split", "test")
+    records = [{"name": n, "text": "go", "video": "clip"} for n in ("a", "b")]
+    assert prepare(data, vision, records, prepare_video_data, "--max-frames", "4") == 1
+    assert [feature.name for feature in features(data)] == ["b", "b.0001"]
+
+
 def test_conversations_and_prompts_hold_pictures_and_clips(data, vision):
     image, clip = {"type": "image", "image": "a.png"}, {"type": "video", "video": "a.gif"}
     text = {"type": "text", "text": "and"}
