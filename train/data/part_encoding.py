@@ -2,13 +2,15 @@
 
 A clip of more than `max_frames` frames is cut there into clips of its own, from its first frame on,
 each with the record's text; a rest that fills no latent frame is left out. So a cut lies between
-latent frames, and no sample begins or ends inside one.
+latent frames, and no sample begins or ends inside one. A longer clip that is given or stands in a
+conversation is refused.
 """
 
 import hashlib
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -95,11 +97,29 @@ class PartEncoder:
         return Wanted(parts[0]) if entry.wanted else Given(parts[0])
 
     def _coded(self, media: Media) -> Coded:
-        """The codes of a picture, or of the first part of a clip."""
+        """The codes of a picture, or of a clip that is not cut."""
         if media.clip:
-            return next(self._cut(media.path))
+            return self._whole(media.path)
         picture = open_image(media.path, "its record")
         return Coded(self.codec.encode(self.codec.pixels(picture)[None])[0])
+
+    def _whole(self, path: Path) -> Coded:
+        """The codes of a clip that is given, or stands in a conversation.
+
+        Raises:
+            InputError: no clip, frames of several sizes, or too many.
+        """
+        source, most = self._source(path), self.cutting.max_frames
+        rate = source.fps()
+        held = list(islice(self._taken(source, rate), most + 1))
+        if len(held) > most:
+            raise InputError(
+                f"{path}: the clip has more than {most} frames; allowed: up to {most}, since it is "
+                "given or stands in a conversation and is not cut; change --max-frames or --fps"
+            )
+        if not held:
+            raise _empty(path)
+        return self._clip(held, rate)
 
     def _cut(self, path: Path) -> Iterator[Coded]:
         """The clips that a clip is cut into.
@@ -107,9 +127,7 @@ class PartEncoder:
         Raises:
             InputError: no clip, or frames of several sizes.
         """
-        if not FrameSource.is_clip(path, "its record"):
-            raise InputError(f"{path} is no clip")
-        source, held = FrameSource(path, "its record"), []
+        source, held = self._source(path), []
         rate, made = source.fps() or DEFAULT_FPS, 0
         for frame in self._taken(source, rate):
             held.append(frame)
@@ -119,7 +137,12 @@ class PartEncoder:
         if len(held) >= self.factor or (held and not made):
             yield self._clip(held, rate)
         elif not made:
-            raise InputError(f"{path} holds no frame")
+            raise _empty(path)
+
+    def _source(self, path: Path) -> FrameSource:
+        if not FrameSource.is_clip(path, "its record"):
+            raise InputError(f"{path} is no clip")
+        return FrameSource(path, "its record")
 
     def _taken(self, source: FrameSource, rate: float) -> Iterator[Image.Image]:
         """The frames of a clip, thinned out to the frames a second that are wanted."""
@@ -142,3 +165,7 @@ class PartEncoder:
         factor = self.recipe.processor.spatial_factor
         rows, columns = latent_size(f"{frame.width}:{frame.height}", self.recipe.area, factor)
         return frame.resize((columns * factor, rows * factor), self.recipe.processor.resample)
+
+
+def _empty(path: Path) -> InputError:
+    return InputError(f"{path} holds no frame")

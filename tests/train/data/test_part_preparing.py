@@ -128,6 +128,18 @@ def test_conversations_and_prompts_hold_pictures_and_clips(data, vision):
     assert [type(entry).__name__ for entry in listed.parts] == ["Given", "Given", "Wanted"]
 
 
+def test_a_clip_that_cannot_be_cut_and_is_too_long_is_skipped(data, vision, capsys):
+    clip, text = {"type": "video", "video": "clip"}, {"type": "text", "text": "which way?"}
+    talk = [{"role": "user", "content": [clip, text]}, {"role": "assistant", "content": "left"}]
+    records = [{"id": 1, "messages": talk}, {"id": 2, "parts": [clip, text]}]
+    assert prepare(data, vision, records, prepare_interleaved_data, "--max-frames", "9") == 2
+    err = capsys.readouterr().err
+    for line in (1, 2):
+        assert f"data.jsonl:{line}: {data / 'clip'}: the clip has more than 9 frames" in err
+    assert prepare(data, vision, records, prepare_interleaved_data, "--max-frames", "10") == 0
+    assert features(data)[1].parts[0].part.codes.shape == (3, 4, 6)
+
+
 def test_records_that_cannot_be_used_are_skipped_by_line(data, vision, capsys):
     user = {"role": "user", "content": "a"}
     bad = [
