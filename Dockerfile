@@ -1,6 +1,8 @@
-# Emu3 on CPU, emu3-mini inside. Written with care, not built by us.
+# Emu3 on CPU, emu3-mini inside. Written with care, neither built nor run by us.
 #   docker build -t emu3 .
-#   docker run --rm -v "$PWD/outputs:/data/outputs" emu3 img_gen --prompt "a red star"
+#   mkdir -p outputs  # or Docker makes it, and root owns it
+#   docker run --rm --user "$(id -u)" -e HOME=/tmp -v "$PWD/outputs:/data/outputs" emu3 \
+#       img_gen --prompt "a red star"
 FROM python:3.11-slim-bookworm
 
 # g++ compiles the kernels on first use; libgomp is what MindSpore's wheel links to.

@@ -98,7 +98,7 @@ emu3_find_python() {
     emu3_set_run
 }
 
-# $PYTHON as it was given, or not at all.
+# $PYTHON as it was given, or not at all; a relative path made absolute: scripts change folder.
 emu3_given_python() {
     if ! command -v "$PYTHON" >/dev/null 2>&1 || ! emu3_set_run; then
         echo "emu3: PYTHON is $PYTHON, which is no Python; correct or unset it" >&2
@@ -108,6 +108,7 @@ emu3_given_python() {
         echo "emu3: PYTHON is $PYTHON, which lacks the above; install it there, or unset PYTHON" >&2
         exit 2
     fi
+    if [[ "$PYTHON" == [!/]*/* ]]; then PYTHON="$PWD/$PYTHON"; fi
 }
 
 emu3_choose_python() {

@@ -97,6 +97,12 @@ def test_clips_and_edits_are_trained_on_bundled_records(task, kind, tmp_path):
     assert found[-4:] == ["--train_data_path", folder, "--output_dir", f"outputs/{task}_sft"]
 
 
+def test_a_relative_python_is_the_callers_where_a_script_changes_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    found = lines_of("t2i_sft_seq_parallel", tmp_path, DATA="x", PYTHON="./python")
+    assert found[2] == "train.launch"
+
+
 @pytest.mark.parametrize(("failing", "code"), [("first", 1), ("second", 1), ("neither", 0)])
 def test_the_suite_is_run_in_halves_on_cores_of_their_own(failing, code, capfd):
     run = runpy.run_path(str(ROOT / "scripts" / "run_tests.py"))["run_halves"]
@@ -173,6 +179,12 @@ def test_a_script_is_run_by_way_of_a_link(tmp_path):
     (tmp_path / "ask").symlink_to(VQA)
     done = run_script(tmp_path / "ask", tmp_path)
     assert "--image FILE" in done.stdout, done.stderr
+
+
+@pytest.mark.parametrize("script", sorted((ROOT / "scripts").glob("*.sh")), ids=lambda p: p.name)
+def test_every_script_finds_its_folder_by_way_of_links(script):
+    found = [line for line in script.read_text().splitlines() if "dirname" in line]
+    assert all('"$(readlink -f -- "${BASH_SOURCE[0]}")"' in line for line in found)
 
 
 def test_cdpath_leads_nowhere_else(tmp_path):
