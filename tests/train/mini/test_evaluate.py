@@ -207,6 +207,11 @@ def test_the_world_paints_pictures_alone(capsys):
     assert "t2i, composition" in capsys.readouterr().err
 
 
+def test_weights_of_a_language_model_that_is_not_loaded_are_refused(capsys):
+    assert command.main(["reconstruction", "--weights", "int8"]) == 2
+    assert "--weights int8 with reconstruction" in capsys.readouterr().err
+
+
 def test_an_unknown_task_is_refused(capsys):
     with pytest.raises(SystemExit) as stop:
         command.main(["t3i"])

@@ -133,4 +133,14 @@ def test_a_run_may_start_from_a_model_of_its_sizes_alone(folder, capsys):
     other.write_text(json.dumps(LANGUAGE | {"intermediate_size": 64}))
     with pytest.raises(AssertionError):
         train_language(folder, "not", *short, "--model", str(begun), "--config", str(other))
-    assert "mlp.down_proj.weight is (32, 48); allowed: (32, 64)" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "mlp.down_proj.weight is (32, 48); allowed: (32, 64)" in said
+    assert "change --model or --config or --tokenizer" in said
+
+
+def test_a_tokenizer_of_other_sizes_names_the_flags_that_it_has(folder, vision, capsys):
+    other = folder / "wide.json"
+    other.write_text(json.dumps(VISION | {"ch": 64}))
+    with pytest.raises(AssertionError):
+        train_vision(folder, "narrow", "--model", str(vision), "--config", str(other))
+    assert "of --config; change --model or --config\n" in capsys.readouterr().err

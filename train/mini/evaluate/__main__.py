@@ -89,6 +89,11 @@ class Options:
                 f"--painter world with {self.task}; allowed: {', '.join(PAINTED)}; leave it out or "
                 "change the task"
             )
+        if self.weights is not None and self.task == "reconstruction":
+            raise InputError(
+                f"--weights {self.weights} with {self.task}, which loads no language model; "
+                "allowed: every other task; leave it out or change the task"
+            )
 
 
 def run(options: Options) -> None:

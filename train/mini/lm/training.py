@@ -65,7 +65,7 @@ def train(options: LmOptions) -> None:
     model = new_model(options.config, tokenizer, options.run.seed, names, **dropout)
     if options.model:
         begun = Emu3ForCausalLM.from_pretrained(options.model, weights="float32")
-        start_from(options.model, begun, model)
+        start_from(options.model, begun, model, "--config or --tokenizer")
     share_rows(model)
     seen = seen_pictures(options.vq_model, options.seen, options.run.seed) if options.seen else []
     rows = Rows(options.rows, options.steps, options.run.seed, builder, seen)

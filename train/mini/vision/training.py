@@ -54,7 +54,8 @@ class Course(nn.Cell):
         self.draw = DrawStep(self.model).set_train(True)
         self.both = BothStep(self.name, self.draw).set_train(True)
         if options.model:
-            start_from(options.model, Emu3VisionVQModel.from_pretrained(options.model), self.model)
+            begun = Emu3VisionVQModel.from_pretrained(options.model)
+            start_from(options.model, begun, self.model, "--config")
         seed, self.whole = options.run.seed, (options.names + 1) // 2
         draws = (options.draws + 1) // 2
         self.data = {
