@@ -144,10 +144,11 @@ def notice_if_snapped(size: "PictureSize", factor: int) -> None:
 
 def public_name(place: str) -> str:
     """A model or file as a picture's settings name it: as it was asked for, without the folders
-    above it that may tell who asked."""
+    above it where they may tell who asked, as in /home/NAME/x and ../NAME/x."""
     if place in (str(bundled.MINI_LANGUAGE), str(bundled.MINI_VISION)):
         return f"{bundled.MINI}/{Path(place).name}"
-    return Path(place).name if os.path.isabs(place) else place
+    outside = os.path.isabs(place) or ".." in Path(place).parts
+    return Path(place).name if outside else place
 
 
 def model_name(place: str) -> str:

@@ -183,6 +183,9 @@ def test_no_file_tells_the_folder_a_model_lies_in(tiny, plain):
         ("BAAI/Emu3-Gen", "BAAI/Emu3-Gen"),
         ("runs/mine", "runs/mine"),
         ("/home/ann/mine", "mine"),
+        ("models/../../home/ann/mine", "mine"),
+        ("../ann/mine/", "mine"),
+        ("./mine..old", "./mine..old"),
         (str(bundled.MINI_LANGUAGE), "emu3-mini/language"),
     ],
 )
