@@ -61,7 +61,7 @@ class PromptBuilder:
             the reference; by default it is ordinary text.
 
     Raises:
-        InputError: a template lacks a field, or the tokenizer lacks a token.
+        InputError: a template lacks a field or has another one, or the tokenizer lacks a token.
     """
 
     def __init__(
@@ -82,7 +82,7 @@ class PromptBuilder:
         self.video_prefix_template = video_prefix_template or VIDEO_PREFIX_TEMPLATE
         self.allow_special_tokens = allow_special_tokens
         _check_fields("chat_template", self.chat_template, (IMAGE_FIELD, TEXT_FIELD))
-        _check_fields("prefix_template", prefix_template, ("{H}", "{W}"))
+        _check_fields("prefix_template", prefix_template, ("{H}", "{W}"), ())
         video = self.video_prefix_template
         _check_fields("video_prefix_template", video, ("{H}", "{W}", "{T}"), ("{F}",))
 
@@ -283,16 +283,21 @@ def check_turns(messages: Sequence[Message], last: str) -> None:
 
 
 def _check_fields(
-    name: str, template: str, fields: tuple[str, ...], further: tuple[str, ...] = ()
+    name: str, template: str, fields: tuple[str, ...], further: tuple[str, ...] | None = None
 ) -> None:
-    """Refuse a template that lacks one of `fields` or holds other ones than they and `further`."""
+    """Refuse a template that lacks one of `fields`, or holds others than they and `further`.
+
+    Without `further` it may be a name, too, and other braces are text.
+    """
     usable = isinstance(template, str) and all(template.count(field) == 1 for field in fields)
-    if usable and further:
-        rest = re.sub("|".join(map(re.escape, (*fields, *further))), "", template)
-        usable = "{" not in rest and "}" not in rest
+    remedy = f", or a name: {', '.join(CHAT_TEMPLATES)}; change {name} (--template)"
+    if further is not None:
+        rest = re.sub("|".join(map(re.escape, (*fields, *further))), "", str(template))
+        usable = usable and "{" not in rest and "}" not in rest
+        optional = "".join(f", {field} or not" for field in further)
+        remedy = f"{optional}, and no other braces; change {name}"
     if not usable:
         raise InputError(
             f"{name} {shown(template)} is not usable; allowed: a text with "
-            f"{' and '.join(fields)} once each, or a name: {', '.join(CHAT_TEMPLATES)}; change "
-            f"{name} (--template)"
+            f"{' and '.join(fields)} once each{remedy}"
         )

@@ -11,6 +11,7 @@ from PIL import Image
 from emu3.errors import InputError
 from emu3.mllm import Emu3Processor
 from emu3.mllm.grammar import latent_size
+from emu3.mllm.parts import Text
 from emu3.mllm.prompts import PromptBuilder
 from emu3.tokenizer import Emu3VisionVQImageProcessor
 from tests.mllm.fakes import FakeVision, picture
@@ -152,6 +153,17 @@ def test_the_template_is_chosen_by_name_text_or_tokenizer(tiny_tokenizer):
 def test_a_template_without_its_fields_is_refused(tiny_tokenizer, options):
     with pytest.raises(InputError, match=next(iter(options))):
         PromptBuilder(tiny_tokenizer, **options)
+
+
+@pytest.mark.parametrize("template", ["{H}*{W}*{area}", "{H}*{W}*{T}", "{H}*{W}}", "{H}*{W}{}", 7])
+def test_a_size_text_with_other_fields_is_refused(tiny_tokenizer, template):
+    with pytest.raises(InputError, match=r"prefix_template.*no other braces; change prefix_temp"):
+        PromptBuilder(tiny_tokenizer, prefix_template=template)
+
+
+def test_other_braces_of_a_chat_template_are_text(tiny_tokenizer):
+    builder = PromptBuilder(tiny_tokenizer, "{image_prompt}{text_prompt}{x}")
+    assert builder.tokenizer.decode(builder.user_turn([Text("a")], True)).endswith("a{x}")
 
 
 def test_the_size_text_follows_the_prefix_template(tiny_tokenizer):
