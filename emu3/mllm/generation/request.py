@@ -251,7 +251,9 @@ def _seeds(seed, count: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """
     if seed is None:
         seed = secrets.randbits(32)
-    values = tuple(np.atleast_1d(np.asarray(seed)).tolist())
+    # As objects, since of [2**63 - 1, 2**63] numpy would make floats.
+    values = np.atleast_1d(np.asarray(seed, object)).tolist()
+    values = tuple(v.item() if isinstance(v, np.generic) else v for v in values)
     whole = all(type(value) is int and -(2**63) <= value < 2**64 for value in values)
     if not whole or len(values) not in (1, count):
         raise InputError(

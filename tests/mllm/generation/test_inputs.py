@@ -105,6 +105,16 @@ def test_copies_of_a_greedy_answer_are_alike(model):
 
 
 @pytest.mark.parametrize(
+    "seeds",
+    [[2**63 - 1, 2**63], [-(2**63), 2**64 - 1], np.array([3, 2**63 - 1]), Tensor([3, 4]),
+     [np.int32(3), 4], range(5, 7)],
+)  # fmt: skip
+def test_seeds_are_taken_as_they_are(model, seeds):
+    request = model.request(Tensor(FIRST), max_new_tokens=3, num_return_sequences=2, seed=seeds)
+    assert [(type(seed), seed) for seed in request.seeds] == [(int, int(seed)) for seed in seeds]
+
+
+@pytest.mark.parametrize(
     "options",
     [
         {"top_k": "64"},
@@ -128,7 +138,9 @@ def test_copies_of_a_greedy_answer_are_alike(model):
         {"repetition_penalty": "x"},
         {"seed": "a"},
         {"seed": 1.5},
-        {"seed": 2**70},
+        {"seed": 2**64},
+        {"seed": True},
+        {"seed": [[1, 2]]},
         {"stopping_criteria": [None]},
     ],
 )
