@@ -110,7 +110,7 @@ class PartEncoder:
             InputError: no clip, frames of several sizes, or too many.
         """
         source, most = self._source(path), self.cutting.max_frames
-        rate = source.fps()
+        rate = source.fps() or DEFAULT_FPS
         held = list(islice(self._taken(source, rate), most + 1))
         if len(held) > most:
             raise InputError(
