@@ -4,4 +4,4 @@
 set -euo pipefail
 source "$(dirname -- "$(readlink -f -- "${BASH_SOURCE[0]}")")/fine_tune.sh"
 emu3_fine_tune vqa outputs/new_encoded/vqa \
-    "train.prepare_scene_data --output outputs/new_encoded --new --tasks vqa --scenes 8000" "$@"
+    "train.prepare_scene_data --output outputs/new_encoded --new --tasks vqa --scenes 2400" "$@"
