@@ -20,6 +20,7 @@ import numpy as np
 
 from emu3.errors import InputError
 from emu3.mllm.generation.events import Event, FrameDone, RowDone
+from emu3.mllm.grammar import ClipTooLong
 from emu3.mllm.parts import FASTEST, SLOWEST, Open, Text
 from emu3.mllm.vocabulary import MAX_FRAMES
 from emu3.options import number, option, whole
@@ -125,6 +126,7 @@ class ClipOptions:
             piece,
             min(context, piece - 1),
             wanted,
+            factor,
         )
 
     def notices(self, factor: int) -> list[str]:
@@ -147,7 +149,8 @@ class Film:
     """One clip asked for: its prompt, t h w in all, frames a second, and a seed of its own.
 
     `given` are the codes (t0, h, w) it begins with; it is made in pieces of `piece` latent frames,
-    each behind the last `context` of those before it; `frames` are wanted behind those given.
+    each behind the last `context` of those before it; `frames` are wanted behind those given, of
+    which a latent frame holds `factor`.
     """
 
     prompt: str
@@ -158,6 +161,7 @@ class Film:
     piece: int | None = None
     context: int = 1
     frames: int | None = None
+    factor: int = 1
 
     @property
     def begun(self) -> int:
@@ -223,16 +227,19 @@ class TextToVideo:
         wanted = Open(size, film.fps, begun)
         texts = (film.prompt + settings.suffix, settings.negative_prompt)
         prompts = [self.prompts.prompt([Text(text), wanted]) for text in texts]
-        return drawing_request(
-            self.model,
-            prompts[:1],
-            prompts[1:],
-            [(film.seed + piece.number * SEEDS_APART) % 2**63],
-            settings,
-            jit=jit,
-            video_size=[size],
-            **more,
-        )
+        try:
+            return drawing_request(
+                self.model,
+                prompts[:1],
+                prompts[1:],
+                [(film.seed + piece.number * SEEDS_APART) % 2**63],
+                settings,
+                jit=jit,
+                video_size=[size],
+                **more,
+            )
+        except ClipTooLong as error:
+            raise _in_frames(error, film) from None
 
     def check(self, film: Film, settings: DrawSettings) -> "Request":
         """The request for a film's first piece, which has room for it among the positions.
@@ -301,6 +308,20 @@ def given_codes(
         itertools.chain(itertools.repeat(next(iter(frames())), added), frames())
     )
     return codec.clip_codes(pixels), added
+
+
+def _in_frames(error: ClipTooLong, film: Film) -> InputError:
+    """What fits of a film in frames; a piece has two latent ones at least."""
+    fitting = error.fitting
+    if fitting >= 2:
+        allowed = (
+            f"up to {fitting * film.factor} frames ({fitting} latent ones) at once; change "
+            "--frames, make it in pieces of so many (--piece)"
+        )
+    else:
+        sides = "--image-area, --height or --width" if film.given is None else "--extend"
+        allowed = f"smaller frames; change {sides}"
+    return InputError(f"{error.what}; allowed: {allowed}, {error.scaled}")
 
 
 def _from(codes: np.ndarray | None, first: int) -> np.ndarray | None:

@@ -110,9 +110,22 @@ def test_the_first_frames_and_the_words_both_matter(filming, settings):
 
 
 def test_more_frames_than_positions_are_refused_with_the_piece_that_fits(filming, settings):
-    with pytest.raises(InputError, match=r"up to \d+ latent frames at once.*--piece"):
-        filming.check(Film("go", (60, 2, 2), 8.0), settings)
-    filming.check(Film("go", (60, 2, 2), 8.0, piece=8, context=2), settings)
+    def film(**options: int) -> Film:
+        return ClipOptions(frames=240, **options).film("go", (2, 2), 0, 4, CheckpointDefaults())
+
+    with pytest.raises(InputError, match=r"up to \d+ frames .*--piece") as caught:
+        filming.check(film(), settings)
+    most = int(str(caught.value).split("up to ")[1].split()[0])
+    filming.check(film(piece=most), settings)
+    with pytest.raises(InputError, match="positions"):
+        filming.check(film(piece=most + 1), settings)
+
+
+@pytest.mark.parametrize("side", [11, 30])  # of which one latent frame fits, or none
+def test_frames_too_large_for_a_piece_are_not_to_be_made_in_pieces(filming, settings, side):
+    with pytest.raises(InputError, match=r"allowed: smaller frames; change --image-area") as caught:
+        filming.check(Film("go", (4, side, side), 8.0, factor=4), settings)
+    assert "--piece" not in str(caught.value)
 
 
 def test_an_edit_is_a_conversations_picture(emu3, settings):

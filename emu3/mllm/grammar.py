@@ -100,6 +100,21 @@ class Grid:
         return new[start : start + self.shape(sequence)[2]] if start >= 0 else None
 
 
+class ClipTooLong(InputError):
+    """A clip that needs more positions than a model has.
+
+    Args:
+        what: the clip and the positions.
+        fitting: latent frames of its size that fit, with those given.
+        scaled: how to get more positions.
+    """
+
+    def __init__(self, what: str, fitting: int, scaled: str) -> None:
+        self.what, self.fitting, self.scaled = what, fitting, scaled
+        allowed = f"up to {fitting} latent frames at once" if fitting else "smaller frames"
+        super().__init__(f"{what}; allowed: {allowed}; change video_size, {scaled}")
+
+
 def frames_that_fit(positions: int, height: int, width: int) -> int:
     """Latent frames whose grid takes at most so many positions after its img token, which need no
     room for what is forced behind the last code."""

@@ -82,7 +82,7 @@ def test_the_animation_extends_as_its_frames_do(tiny, frame_folder, tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--frames", "400"], r"up to \d+ latent frames at once"),
+        (["--frames", "400"], r"up to \d+ frames \(\d+ latent ones\) at once"),
         (["--context", "4"], "--piece"),
         (["--piece", "4", "--frames", "8"], "from 8"),
         (["--extend", "."], "clip's size"),

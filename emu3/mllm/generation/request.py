@@ -25,7 +25,7 @@ from emu3.mllm.generation.prefill import (
 )
 from emu3.mllm.generation.schemes import FIELDS, Plain, fitted
 from emu3.mllm.generation.settings import Settings, resolve_settings
-from emu3.mllm.grammar import Grid, frames_that_fit, make_grid, read_sizes
+from emu3.mllm.grammar import ClipTooLong, Grid, frames_that_fit, make_grid, read_sizes
 from emu3.mllm.vocabulary import FREE, Vocabulary
 
 if TYPE_CHECKING:
@@ -218,29 +218,26 @@ def _new_tokens(rows: Rows, grid: Grid | None, settings: Settings, config: "Emu3
     count = grid.forced.shape[1]
     # The last free token is the last one whose successor has to be computed.
     if longest + grid.free_until - 1 > positions:
-        raise InputError(_too_long(longest, grid, positions))
+        raise _too_long(longest, grid, positions)
     return count
 
 
-def _too_long(longest: int, grid: Grid, positions: int) -> str:
-    """What to say of pictures or clips that need more positions than there are."""
+def _too_long(longest: int, grid: Grid, positions: int) -> InputError:
+    """What is said of pictures or clips that need more positions than there are."""
     frames, height, width = (int(side) for side in grid.sizes.max(0))
     scaled = f"or load the model with {SCALING}"
     start = f"a prompt of {longest} tokens and"
     needs = f"need more than the model's {positions} positions"
     if frames == 1:
         count = grid.forced.shape[1]
-        return (
+        return InputError(
             f"{start} a picture of {count} {needs}; change --image-area, --height, --width or "
             f"--prompt, {scaled}"
         )
     head = longest - int(grid.done.min())
     fitting = frames_that_fit(positions - head, height, width)
-    return (
-        f"{start} a clip of {frames} latent frames of {height}x{width} codes {needs}; allowed: up "
-        f"to {fitting} latent frames at once; change --frames, make it in pieces of so many "
-        f"(--piece), {scaled}"
-    )
+    what = f"{start} a clip of {frames} latent frames of {height}x{width} codes {needs}"
+    return ClipTooLong(what, fitting, scaled)
 
 
 def _seeds(seed, count: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
