@@ -38,7 +38,7 @@ class Serving:
     )
     time_limit: float = option("seconds a request may take", 300.0, positive_float)
     upload_mb: int = option("largest request in megabytes", 16, whole(1, 1024))
-    image_pixels: int = option("largest picture sent, in pixels", 2**24, whole(1, 2**27))
+    image_pixels: int = option("pixels of all pictures of a request", 2**24, whole(1, 2**27))
 
     @property
     def key(self) -> str | None:

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 from fastapi import Request
 from fastapi.responses import StreamingResponse
 
-from emu3.images import read_image
 from emu3.pipeline import Picture
-from emu3.web.schemas import MOST_FIELDS, MOST_PICTURES, ChatBody, ImageBody, read_form
+from emu3.web.allowance import MOST_PICTURES, Allowance
+from emu3.web.schemas import MOST_FIELDS, ChatBody, ImageBody, read_form
 from emu3.web.tasks import Ask, Change, Draw, Edit, Finished, Piece, Question, Task
 from emu3.web.worker import Failed, Full, Job, Worker
 
@@ -31,7 +31,7 @@ SECONDS_BETWEEN_LOOKS = 0.25
 
 @dataclass(frozen=True)
 class Limits:
-    """What a server grants its clients; sizes in bytes and pixels, times in seconds."""
+    """What a server grants its clients; sizes in bytes and pixels, of a request, and seconds."""
 
     together: int = 16
     waiting: int = 64
@@ -94,7 +94,8 @@ class Desk:
         self.check_model(body.model)
         defaults = self.models.defaults
         given = [None] * body.n if body.size == "auto" else body.grids(0, self._factor)
-        images = await asyncio.to_thread(lambda: [self._image(data, name) for name, data in sent])
+        read = Allowance(self.limits.pixels).read
+        images = await asyncio.to_thread(lambda: [read(data, name) for name, data in sent])
         changes = [Change(body.prompt, images, size, body.seed + i) for i, size in enumerate(given)]
         return await self._pictures(Edit(body.settings.filled(defaults)), changes, request)
 
@@ -138,11 +139,8 @@ class Desk:
         return self.models.codec.config.spatial_scale_factor
 
     def _question(self, body: ChatBody) -> Question:
-        system, messages = body.conversation(self._image)
+        system, messages = body.conversation(Allowance(self.limits.pixels).read)
         return Question(messages, body.seed, system)
-
-    def _image(self, data: bytes, name: str = "image_url") -> "Image.Image":
-        return read_image(data, name, self.limits.pixels)
 
     def _submit(self, task: Task, items: Sequence[Any]) -> "list[Order]":
         loop = asyncio.get_running_loop()

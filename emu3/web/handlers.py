@@ -20,10 +20,11 @@ import numpy as np
 from emu3.cli.outputs import new_file
 from emu3.errors import InputError
 from emu3.films import ClipOptions
-from emu3.images import DEFAULT_FPS, FrameSource, open_image
+from emu3.images import DEFAULT_FPS, FrameSource
 from emu3.metrics import psnr
 from emu3.mllm.parts import Clip, Given, Image, Message, Text
 from emu3.pipeline import AskSettings, DrawSettings, Picture, PictureSize
+from emu3.web.allowance import Allowance
 from emu3.web.tasks import Ask, Change, Draw, Edit, Film, Finished, Piece, Question, Rebuild, Rows
 from emu3.web.worker import Failed, Full, Job
 
@@ -98,7 +99,8 @@ class Page:
             if not paths or not prompt.strip():
                 raise InputError("a picture and what to do with it are needed")
             settings = DrawSettings(guidance=guidance, temperature=temperature, decoding=decoding)
-            images = [self._image(path) for path in paths]
+            allowance = Allowance(self.limits.pixels)
+            images = [self._image(path, allowance) for path in paths]
             task = Edit(settings.filled(self.models.defaults))
             yield from self._growing(task, Change(prompt, images, None, int(seed or 0)))
 
@@ -107,10 +109,11 @@ class Page:
         said = [(turn["role"], turn["content"]) for turn in history]
         said += [("user", (path,)) for path in message.get("files") or ()]
         said.append(("user", message.get("text") or ""))
+        allowance = Allowance(self.limits.pixels)
         with told():
             turns = itertools.groupby(said, key=lambda turn: turn[0])
             messages = [
-                Message(role, tuple(self._part(content) for _, content in spoken))
+                Message(role, tuple(self._part(content, allowance) for _, content in spoken))
                 for role, spoken in turns
             ]
             task = Ask(AskSettings().filled(self.models.defaults))
@@ -123,7 +126,8 @@ class Page:
             if path is None:
                 raise InputError("no picture was given")
             is_clip = self.clips and FrameSource.is_clip(self._own(path), Path(path).name)
-            item = self._clip(path) if is_clip else self._image(path)
+            allowance = Allowance(self.limits.pixels)
+            item = (self._clip if is_clip else self._image)(path, allowance)
             (event,) = self._events(Rebuild(), item)
         seen, rebuilt = event.result
         first, second = (np.stack(one.frames) if is_clip else one for one in (seen, rebuilt))
@@ -145,13 +149,13 @@ class Page:
                 yield self._shown(event.result), f"{watch.line}, done"
                 self._keep(event.result)
 
-    def _part(self, content: Any) -> Given:
+    def _part(self, content: Any, allowance: Allowance) -> Given:
         """A text, or the picture whose path is all that `content` holds."""
         if isinstance(content, str):
             return Text(content)
         if not isinstance(content, tuple | list) or not isinstance(content[0], str):
             raise InputError("a message that is neither text nor a picture")
-        return Image(self._image(content[0]))
+        return Image(self._image(content[0], allowance))
 
     def _own(self, path: str) -> Path:
         """The path of a file that a visitor sent.
@@ -164,20 +168,14 @@ class Page:
             raise InputError("that file was not sent to this page")
         return found
 
-    def _image(self, path: str) -> "PIL.Image.Image":
-        return open_image(self._own(path), Path(path).name, self.limits.pixels)
+    def _image(self, path: str, allowance: Allowance) -> "PIL.Image.Image":
+        return allowance.open(self._own(path), Path(path).name)
 
-    def _clip(self, path: str) -> Clip:
-        """The clip of a file that was sent; its frames together keep to the limit of pixels."""
-        source = FrameSource(self._own(path), Path(path).name, self.limits.pixels)
-        frames, left = [], self.limits.pixels
+    def _clip(self, path: str, allowance: Allowance) -> Clip:
+        source = FrameSource(self._own(path), Path(path).name, allowance.most)
+        frames = []
         for frame in source.frames():
-            left -= frame.width * frame.height
-            if left < 0:
-                raise InputError(
-                    f"{Path(path).name} has more than {self.limits.pixels} pixels in all its "
-                    "frames; make it smaller or shorter"
-                )
+            allowance.count(frame)
             frames.append(frame)
         return Clip(frames, source.fps() or DEFAULT_FPS)
 

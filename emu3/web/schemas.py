@@ -17,11 +17,12 @@ from emu3.mllm import parts
 from emu3.mllm.prompts import check_turns
 from emu3.options import LONGEST_TEXT
 from emu3.pipeline import AskSettings, DrawSettings, PictureSize
+from emu3.web.allowance import MOST_PICTURES
 
 if TYPE_CHECKING:
     from PIL import Image
 
-MOST_PICTURES, MOST_FIELDS = 16, 32
+MOST_FIELDS = 32
 IMAGE_FIELDS = ("image", "image[]")
 SYSTEM = ("system", "developer")  # who opens a conversation, by older and newer clients
 MOST_SEED = 2**63 - 1
@@ -100,9 +101,9 @@ class ChatBody(Body):
         return AskSettings(self.temperature or 0.0, self.top_k, self.top_p, longest)
 
     def conversation(
-        self, read: "Callable[[bytes], Image.Image]"
+        self, read: "Callable[[bytes, str], Image.Image]"
     ) -> tuple[str | None, list[parts.Message]]:
-        """What the system says, if it does, and the turns; `read` makes bytes a picture.
+        """What the system says, if it does, and the turns; `read` makes named bytes a picture.
 
         Raises:
             InputError: turns out of order, a system message that is none, or no picture.
@@ -138,7 +139,7 @@ class Message(BaseModel):
             raise InputError(f"a picture in a {self.role} message; allowed: text; move it")
         return " ".join(part.text or "" for part in self.content)
 
-    def as_message(self, read: "Callable[[bytes], Image.Image]") -> parts.Message:
+    def as_message(self, read: "Callable[[bytes, str], Image.Image]") -> parts.Message:
         """The turn; pictures that end it go before its text, where models expect them.
 
         Raises:
@@ -153,7 +154,7 @@ class Message(BaseModel):
             if part.type == "image_url":
                 if part.image_url is None:
                     raise InputError("an image_url part without image_url; give its picture")
-                said.append(parts.Image(read(part.image_url.data)))
+                said.append(parts.Image(read(part.image_url.data, part.type)))
             elif said and isinstance(said[-1], parts.Text):
                 said[-1] = parts.Text(f"{said[-1].text} {part.text or ''}")
             else:

@@ -121,7 +121,12 @@ def test_the_system_speaks_in_place_of_the_templates_opening(client, draw, role)
         ([turn("user", "a"), turn("system", "b")], "system message in the middle"),
         ([turn("system", Image.new("RGB", (64, 64))), turn("user", "b")], "a picture in a system"),
         ([turn("system", "b")], "nobody"),
-        ([turn("user", *[Image.new("RGB", (112, 112))] * 32)], "tokens; allowed: up to"),
+        ([turn("user", "a red star " * 1000)], "tokens; allowed: up to"),
+        ([turn("user", *[Image.new("RGB", (64, 64))] * 17)], "allowed: up to 16 in one request"),
+        (
+            [turn("user", *[Image.new("1", (4096, 2048))] * 3)],
+            "allowed: 16777216 in one request",
+        ),
     ],
 )
 def test_a_conversation_that_cannot_be_is_refused(client, messages, named):

@@ -1,0 +1,54 @@
+"""What the page's handlers refuse, and what they leave behind, without a browser."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import gradio as gr
+import pytest
+from PIL import Image
+
+from emu3.web.desk import Limits
+from emu3.web.handlers import Page
+
+MOST = 2**12  # pixels
+
+
+@pytest.fixture
+def sent(models, tmp_path) -> Callable[..., tuple[Page, list[str]]]:
+    """A page, and the paths of so many pictures of `side` that were sent to it."""
+
+    def send(count: int, side: int) -> tuple[Page, list[str]]:
+        paths = [tmp_path / f"{number}.png" for number in range(count)]
+        for path in paths:
+            Image.new("RGB", (side, side)).save(path)
+        return Page(models, None, Limits(pixels=MOST), tmp_path), list(map(str, paths))
+
+    return send
+
+
+def edit(page: Page, paths: list[str]) -> None:
+    list(page.edit("make it blue", 0, 1, 1, "plain", paths))
+
+
+def ask(page: Page, paths: list[str]) -> None:
+    history = [{"role": "user", "content": (path,)} for path in paths[1:]]
+    list(page.ask({"text": "What is it?", "files": paths[:1]}, history))
+
+
+@pytest.mark.parametrize("handler", [edit, ask])
+@pytest.mark.parametrize(
+    ("count", "side", "named"), [(17, 8, "more than 16 pictures"), (2, 64, f"{2 * MOST} pixels")]
+)
+def test_pictures_of_a_request_are_counted_together(sent, handler, count, side, named):
+    with pytest.raises(gr.Error, match=named):
+        handler(*sent(count, side))
+
+
+def test_frames_of_a_clip_are_counted_together(sent):
+    page, (path,) = sent(1, 8)
+    clip = Path(path).with_name("clip.gif")
+    colours = ("red", "green", "blue")
+    first, *rest = (Image.new("RGB", (64, 64), colour) for colour in colours)
+    first.save(clip, save_all=True, append_images=rest)
+    with pytest.raises(gr.Error, match=f"{2 * MOST} pixels"):
+        page.rebuild(str(clip))
