@@ -115,9 +115,8 @@ def limits_of(serving: Serving):
 
 def listen(app, options: Options, what: str) -> None:
     """Answer until Ctrl-C."""
-    import uvicorn
-
     from emu3 import runtime
+    from emu3.web.listener import Listener
     from emu3.web.warmup import warm_up
 
     serving = options.serving
@@ -129,7 +128,7 @@ def listen(app, options: Options, what: str) -> None:
         app.state.worker,
         lambda seconds: print(f"emu3: compiled within {seconds:.1f} s", flush=True),
     )
-    uvicorn.run(app, host=serving.host, port=serving.port, log_level="warning")
+    Listener(app, app.state.worker, serving.host, serving.port).run()
 
 
 def address(serving: Serving) -> str:

@@ -91,11 +91,15 @@ class Worker:
             self.waiting.extend(jobs)
             self.change.notify()
 
-    def close(self, seconds: float = 10.0) -> None:
-        """Take no more, end what runs at its next event, and wait for that."""
+    def stop(self) -> None:
+        """Take no more, and end what runs at its next event."""
         with self.change:
             self.open = False
             self.change.notify()
+
+    def close(self, seconds: float = 10.0) -> None:
+        """Stop, and wait for it."""
+        self.stop()
         self.thread.join(seconds)
 
     @property
