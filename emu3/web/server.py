@@ -95,7 +95,7 @@ def make_app(
 
     @app.get("/metrics")
     async def show_metrics():
-        return PlainTextResponse(metrics.text(len(worker.waiting)), media_type=metrics.media_type)
+        return PlainTextResponse(metrics.text(worker.queued), media_type=metrics.media_type)
 
     return app
 

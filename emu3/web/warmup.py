@@ -38,7 +38,7 @@ def do_once(worker: Worker, task: Task, item: Any) -> None:
     ended, until = threading.Event(), time.monotonic() + LONGEST
 
     def listen(event: Any) -> None:
-        if time.monotonic() > until or worker.waiting:
+        if time.monotonic() > until or worker.queued:
             job.cancelled.set()
         if job.cancelled.is_set() or isinstance(event, Finished | Failed):
             ended.set()

@@ -84,8 +84,15 @@ class Worker:
 
         Raises:
             Full: there is no room for all.
+            InputError: there never is for so many.
         """
+        if len(jobs) > self.most_waiting:
+            raise InputError(
+                f"{len(jobs)} at once; allowed: up to {self.most_waiting}, which is all that may "
+                "wait here; ask for fewer"
+            )
         with self.change:
+            self._drop_cancelled()
             if not self.open or len(self.waiting) + len(jobs) > self.most_waiting:
                 raise Full
             self.waiting.extend(jobs)
@@ -101,6 +108,13 @@ class Worker:
         """Stop, and wait for it."""
         self.stop()
         self.thread.join(seconds)
+
+    @property
+    def queued(self) -> int:
+        """How many jobs wait whose clients are still there."""
+        with self.change:
+            self._drop_cancelled()
+            return len(self.waiting)
 
     @property
     def alive(self) -> bool:
@@ -120,7 +134,7 @@ class Worker:
         with self.change:
             self.change.wait_for(lambda: self.waiting or not self.open)
             self.change.wait_for(lambda: not self.open, LINGER)
-            self.waiting = deque(job for job in self.waiting if not job.cancelled.is_set())
+            self._drop_cancelled()
             if not self.open or not self.waiting:
                 return []
             first = self.waiting[0].task
@@ -128,6 +142,9 @@ class Worker:
             taken = set(map(id, batch))
             self.waiting = deque(job for job in self.waiting if id(job) not in taken)
             return batch
+
+    def _drop_cancelled(self) -> None:
+        self.waiting = deque(job for job in self.waiting if not job.cancelled.is_set())
 
     def _answer(self, batch: list[Job]) -> None:
         try:

@@ -12,6 +12,7 @@ from PIL import Image
 
 from emu3.web.server import Limits, make_app
 from tests.web.conftest import KEY, data_url, picture_of, served
+from tests.web.test_worker import heard, held
 
 HEADERS = {"Authorization": f"Bearer {KEY}"}
 
@@ -281,11 +282,18 @@ def test_a_stated_length_beyond_the_limit_is_refused(url):
 
 def test_too_many_are_told_to_come_again(models):
     app = make_app(models, "emu3-mini", Limits(waiting=1))
+    task = held(app.state.worker)
+    heard(app.state.worker, task, "second")
     with served(app) as address:
-        answer = httpx.post(
-            f"{address}/v1/images/generations", json={"prompt": "a red star", "n": 2}
-        )
+        answer = httpx.post(f"{address}/v1/images/generations", json={"prompt": "a red star"})
+        task.gate.set()
     assert answer.status_code == 429 and answer.headers["retry-after"]
+
+
+def test_more_pictures_than_may_ever_wait_are_refused_for_good(models):
+    with served(make_app(models, "emu3-mini", Limits(waiting=1))) as address:
+        answer = httpx.post(f"{address}/v1/images/generations", json={"prompt": "a", "n": 2})
+    assert answer.status_code == 400 and "up to 1" in answer.json()["error"]["message"]
 
 
 def test_what_takes_too_long_is_ended(models):

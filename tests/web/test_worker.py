@@ -77,6 +77,23 @@ def test_more_than_may_wait_are_refused(worker):
     task.gate.set(), first.gate.set()
 
 
+def test_more_at_once_than_may_ever_wait_is_bad_input(worker):
+    with pytest.raises(InputError, match="4 at once; allowed: up to 3"):
+        worker.submit_all([Job(Echo(), item, print) for item in "abcd"])
+
+
+def test_clients_that_have_left_keep_no_place(worker):
+    first, task = held(worker), Echo()
+    for item in "abc":
+        heard(worker, task, item)[0].cancelled.set()
+    assert worker.queued == 0
+    for item in "def":
+        heard(worker, task, item)[0].cancelled.set()
+    _, _, done = heard(worker, task, "g")
+    task.gate.set(), first.gate.set()
+    assert done.wait(5) and task.batches == [["g"]]
+
+
 def test_bad_input_of_one_is_not_the_others(worker):
     first, task = held(worker), Echo()
     jobs = [heard(worker, task, item) for item in ("a", "bad", "b")]
