@@ -80,7 +80,7 @@ class Desk:
     async def draw(self, body: ImageBody, request: Request) -> dict[str, Any]:
         """Pictures of a prompt."""
         self.check_model(body.model)
-        sizes = body.grids(self.models.defaults.image_area, self._factor)
+        sizes = self._grids(body)
         pictures = [Picture(body.prompt, size, body.seed + i) for i, size in enumerate(sizes)]
         return await self._pictures(
             Draw(body.settings.filled(self.models.defaults)), pictures, request
@@ -93,7 +93,7 @@ class Desk:
             sent = [(file.filename or "image", await file.read()) for file in files]
         self.check_model(body.model)
         defaults = self.models.defaults
-        given = [None] * body.n if body.size == "auto" else body.grids(0, self._factor)
+        given = [None] * body.n if body.size == "auto" else self._grids(body)
         read = Allowance(self.limits.pixels).read
         images = await asyncio.to_thread(lambda: [read(data, name) for name, data in sent])
         changes = [Change(body.prompt, images, size, body.seed + i) for i, size in enumerate(given)]
@@ -134,9 +134,12 @@ class Desk:
         usage = _usage([done], "prompt_tokens", "completion_tokens")
         return made | {"object": "chat.completion", "choices": [choice], "usage": usage}
 
-    @property
-    def _factor(self) -> int:
-        return self.models.codec.config.spatial_scale_factor
+    def _grids(self, body: ImageBody) -> list[tuple[int, int]]:
+        return body.grids(
+            self.models.defaults.image_area,
+            self.models.codec.config.spatial_scale_factor,
+            self.models.model.config.most_positions,
+        )
 
     def _question(self, body: ChatBody) -> Question:
         system, messages = body.conversation(Allowance(self.limits.pixels).read)

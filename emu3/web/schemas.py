@@ -66,11 +66,11 @@ class ImageBody(Body):
         names = DrawSettings.__dataclass_fields__.keys() & set(type(self).model_fields)
         return DrawSettings(**{name: getattr(self, name) for name in names})
 
-    def grids(self, image_area: int, factor: int) -> list[tuple[int, int]]:
-        """Latent (h, w) of each picture.
+    def grids(self, image_area: int, factor: int, positions: int) -> list[tuple[int, int]]:
+        """Latent (h, w) of each picture of a model with so many positions.
 
         Raises:
-            InputError: a size that is none.
+            InputError: a size that is none, or too large for the model whatever the prompt.
         """
         if self.size == "auto":
             return PictureSize().grids(self.n, image_area, factor)
@@ -81,7 +81,14 @@ class ImageBody(Body):
                 "change size"
             )
         width, height = map(int, found.groups())
-        return PictureSize(height=height, width=width).grids(self.n, image_area, factor)
+        sizes = PictureSize(height=height, width=width).grids(self.n, image_area, factor)
+        rows, columns = sizes[0]
+        if rows * columns > positions:
+            raise InputError(
+                f"size {self.size} is {rows * columns} codes; allowed: up to {positions}, the "
+                "model's positions, the prompt's included; change size"
+            )
+        return sizes
 
 
 class ChatBody(Body):

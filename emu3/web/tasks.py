@@ -2,7 +2,8 @@
 pictures rebuilt.
 
 Jobs of equal tasks share a batch; a task's items differ freely. `run` yields (index of the item,
-event); an item's last event is a `Finished`.
+event); an item's last event is a `Finished`. `check` refuses, as an InputError, an item that cannot
+be alone.
 """
 
 from collections.abc import Iterator, Sequence
@@ -68,9 +69,15 @@ class Draw:
 
     def run(self, models: "Emu3", pictures: Sequence[Picture]) -> Iterator[tuple[int, Any]]:
         """Rows of each picture as they are made, then the picture."""
+        yield from _grown(models, self._request(models, pictures), len(pictures))
+
+    def check(self, models: "Emu3", picture: Picture) -> None:
+        """Refuse a picture that cannot be drawn."""
+        self._request(models, [picture])
+
+    def _request(self, models: "Emu3", pictures: Sequence[Picture]) -> "Request":
         drawing = TextToImage(models.model, models.prompts)
-        request = drawing.request(filled_up(pictures), self.settings)
-        yield from _grown(models, request, [picture.size for picture in pictures])
+        return drawing.request(filled_up(pictures), self.settings)
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,22 +99,26 @@ class Edit:
 
     def run(self, models: "Emu3", changes: Sequence[Change]) -> Iterator[tuple[int, Any]]:
         """Rows of each new picture as they are made, then the picture."""
+        yield from _grown(models, self._request(models, changes), len(changes))
+
+    def check(self, models: "Emu3", change: Change) -> None:
+        """Refuse a change that cannot be made."""
+        self._request(models, [change])
+
+    def _request(self, models: "Emu3", changes: Sequence[Change]) -> "Request":
         edits = [self._edit(models, change) for change in changes]
-        request = talks.Edits(models.model, models.prompts).request(filled_up(edits), self.settings)
-        yield from _grown(models, request, [edit.size for edit in edits])
+        return talks.Edits(models.model, models.prompts).request(filled_up(edits), self.settings)
 
     def _edit(self, models: "Emu3", change: Change) -> talks.Edit:
         codes = [models.coded(image).codes for image in change.images]
         return talks.Edit(change.prompt, codes, change.size or codes[-1].shape, change.seed)
 
 
-def _grown(
-    models: "Emu3", request: "Request", sizes: Sequence[tuple[int, int]]
-) -> Iterator[tuple[int, Any]]:
-    """Rows of the pictures that a request begins with, and each one when it is whole."""
-    codes = [np.full(size, NOT_MADE, np.int32) for size in sizes]
+def _grown(models: "Emu3", request: "Request", count: int) -> Iterator[tuple[int, Any]]:
+    """Rows of the first `count` pictures of a request, and each one when it is whole."""
+    codes = [np.full(size, NOT_MADE, np.int32) for _, *size in request.grid.sizes[:count]]
     for event in models.model.run(request):
-        if isinstance(event, RowDone) and event.sequence < len(sizes):
+        if isinstance(event, RowDone) and event.sequence < count:
             index, made = event.sequence, codes[event.sequence]
             made[event.row] = event.codes
             yield index, Rows(made, event.row + 1)
@@ -157,12 +168,7 @@ class Ask:
 
     def run(self, models: "Emu3", questions: Sequence[Question]) -> Iterator[tuple[int, Any]]:
         """Pieces of each answer as they come, then the whole."""
-        answers = Answers(models.model, models.prompts)
-        request = answers.request_of(
-            filled_up([self._prompt(models, question) for question in questions]),
-            self.settings,
-            filled_up([question.seed for question in questions]),
-        )
+        answers, request = Answers(models.model, models.prompts), self._request(models, questions)
         ids: list[list[int]] = [[] for _ in questions]
         texts = ["" for _ in questions]
         for event in answers.run(request):
@@ -176,6 +182,17 @@ class Ask:
         for index, made in enumerate(ids):
             prompt, ended = int(request.rows.lengths[index]), len(made) < request.forced.shape[1]
             yield index, Finished(answers.text(made), prompt, len(made), ended)
+
+    def check(self, models: "Emu3", question: Question) -> None:
+        """Refuse a question that cannot be asked."""
+        self._request(models, [question])
+
+    def _request(self, models: "Emu3", questions: Sequence[Question]) -> "Request":
+        return Answers(models.model, models.prompts).request_of(
+            filled_up([self._prompt(models, question) for question in questions]),
+            self.settings,
+            filled_up([question.seed for question in questions]),
+        )
 
     def _prompt(self, models: "Emu3", question: Question) -> list[int]:
         def coded(part: Given) -> Given:

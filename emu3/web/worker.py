@@ -31,6 +31,13 @@ class Failed:
     bad_input: bool
 
 
+def failed(error: Exception) -> Failed:
+    """The last event of a job that an error ended."""
+    if isinstance(error, InputError):
+        return Failed(str(error), bad_input=True)
+    return Failed(f"{type(error).__name__}: {error}", bad_input=False)
+
+
 @dataclass(eq=False)
 class Job:
     """What one client asked for: an item of a task, and who hears of it.
@@ -149,15 +156,29 @@ class Worker:
     def _answer(self, batch: list[Job]) -> None:
         try:
             self._run(batch)
-        except InputError as error:
-            if len(batch) == 1:
-                batch[0].listen(Failed(str(error), bad_input=True))
-                return
-            for job in batch:  # the fault of one is not the others'
-                self._answer([job])
         except Exception as error:  # whatever it is, the next batch is served
-            for job in batch:
-                job.listen(Failed(f"{type(error).__name__}: {error}", bad_input=False))
+            if isinstance(error, InputError) and len(batch) > 1:
+                self._sort_out(batch)
+            else:
+                for job in batch:
+                    job.listen(failed(error))
+
+    def _sort_out(self, batch: list[Job]) -> None:
+        """Answer the bad jobs of a batch, then the others together: the fault is not theirs."""
+        good = [job for job in batch if self._is_good(job)]
+        together = len(good) < len(batch)  # else it is being together that cannot be
+        for part in [good] if together else [[job] for job in good]:
+            if part:
+                self._answer(part)
+
+    def _is_good(self, job: Job) -> bool:
+        """Whether a job can be done alone; one that cannot is answered."""
+        try:
+            job.task.check(self.models, job.item)
+        except Exception as error:  # as above
+            job.listen(failed(error))
+            return False
+        return True
 
     def _run(self, batch: list[Job]) -> None:
         events = batch[0].task.run(self.models, [job.item for job in batch])

@@ -226,6 +226,7 @@ def test_metrics_count_batches_and_tokens(url, draw):
         ({"prompt": "a", "n": 17}, "n:"),
         ({"prompt": "a", "size": "10"}, "size"),
         ({"prompt": "a", "size": "99999x99999"}, "height"),
+        ({"prompt": "a", "size": "9999x9999"}, "is 390625 codes; allowed: up to 2048"),
         ({"prompt": "a", "seed": -1}, "seed"),
         ({"prompt": "a", "seed": "1"}, "seed"),
         ({"prompt": "a", "decoding": "fast"}, "decoding"),

@@ -20,15 +20,22 @@ class Echo:
     batches: list = field(default_factory=list, compare=False)
 
     def run(self, models, items):
-        """Wait for the gate, refuse "bad", break at "broken"."""
+        """Wait for the gate, refuse what is bad or does not go together, break at "broken"."""
         self.batches.append(list(items))
         self.gate.wait(10)
-        if "bad" in items:
-            raise InputError("bad is not allowed")
+        for item in items:
+            self.check(models, item)
+        if {"long", "large"} <= set(items):
+            raise InputError("long and large do not go together")
         if "broken" in items:
             raise RuntimeError("broken")
         for _ in range(self.times):
             yield from enumerate(items)
+
+    def check(self, models, item):
+        """Refuse "bad"."""
+        if item == "bad":
+            raise InputError("bad is not allowed")
 
 
 def heard(worker, task, item):
@@ -104,6 +111,15 @@ def test_bad_input_of_one_is_not_the_others(worker):
         [Failed("bad is not allowed", bad_input=True)],
         ["b"],
     ]
+    assert task.batches == [["a", "bad", "b"], ["a", "b"]]
+
+
+def test_what_cannot_be_together_is_done_alone(worker):
+    first, task = held(worker), Echo()
+    jobs = [heard(worker, task, item) for item in ("long", "large")]
+    task.gate.set(), first.gate.set()
+    assert all(done.wait(5) for _, _, done in jobs)
+    assert [events for _, events, _ in jobs] == [["long"], ["large"]]
 
 
 def test_a_fault_of_ours_ends_its_batch_alone(worker):
