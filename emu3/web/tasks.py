@@ -2,8 +2,8 @@
 pictures rebuilt.
 
 Jobs of equal tasks share a batch; a task's items differ freely. `run` yields (index of the item,
-event); an item's last event is a `Finished`. `check` refuses, as an InputError, an item that cannot
-be alone.
+event); an item's last event is a `Finished`. `together` is how many items may be computed at once;
+where it is more than one, `check` refuses, as an InputError, an item that cannot be alone.
 """
 
 from collections.abc import Iterator, Sequence
@@ -65,7 +65,7 @@ class Draw:
     """Pictures from text with equal settings, which are `filled`."""
 
     settings: DrawSettings
-    name = "draw"
+    name, together = "draw", SIZES[-1]
 
     def run(self, models: "Emu3", pictures: Sequence[Picture]) -> Iterator[tuple[int, Any]]:
         """Rows of each picture as they are made, then the picture."""
@@ -95,7 +95,7 @@ class Edit:
     """Pictures changed with equal settings, which are `filled`."""
 
     settings: DrawSettings
-    name = "edit"
+    name, together = "edit", SIZES[-1]
 
     def run(self, models: "Emu3", changes: Sequence[Change]) -> Iterator[tuple[int, Any]]:
         """Rows of each new picture as they are made, then the picture."""
@@ -129,22 +129,21 @@ def _grown(models: "Emu3", request: "Request", count: int) -> Iterator[tuple[int
 
 @dataclass(frozen=True)
 class Film:
-    """Clips from text with equal settings, which are `filled`, one after the other."""
+    """A clip from text with settings that are `filled`."""
 
     settings: DrawSettings
-    name = "film"
+    name, together = "film", 1
 
     def run(self, models: "Emu3", wanted: Sequence[films.Film]) -> Iterator[tuple[int, Any]]:
         """Rows of each frame as they are made, then the clip."""
-        filming = films.TextToVideo(models.model, models.prompts)
-        for index, film in enumerate(wanted):
-            codes = np.full(film.size, NOT_MADE, np.int32)
-            for event in filming.run(film, self.settings):
-                if isinstance(event, RowDone):
-                    codes[event.frame, event.row] = event.codes
-                    yield index, Rows(codes[event.frame], event.row + 1)
-            prompt = len(models.prompts.tokenizer.encode_ordinary(film.prompt))
-            yield index, Finished(models.clip_of(film, codes), prompt, codes.size)
+        (film,) = wanted
+        codes = np.full(film.size, NOT_MADE, np.int32)
+        for event in films.TextToVideo(models.model, models.prompts).run(film, self.settings):
+            if isinstance(event, RowDone):
+                codes[event.frame, event.row] = event.codes
+                yield 0, Rows(codes[event.frame], event.row + 1)
+        prompt = len(models.prompts.tokenizer.encode_ordinary(film.prompt))
+        yield 0, Finished(models.clip_of(film, codes), prompt, codes.size)
 
 
 @dataclass(frozen=True, eq=False)
@@ -164,7 +163,7 @@ class Ask:
     """Answers with equal settings, which are `filled`."""
 
     settings: AskSettings
-    name = "ask"
+    name, together = "ask", SIZES[-1]
 
     def run(self, models: "Emu3", questions: Sequence[Question]) -> Iterator[tuple[int, Any]]:
         """Pieces of each answer as they come, then the whole."""
@@ -204,26 +203,25 @@ class Ask:
 
 @dataclass(frozen=True)
 class Rebuild:
-    """Pictures and clips to codes and back."""
+    """A picture or clip to codes and back."""
 
-    name = "rebuild"
+    name, together = "rebuild", 1
 
     def run(
         self, models: "Emu3", items: "Sequence[Image.Image | Clip]"
     ) -> Iterator[tuple[int, Any]]:
-        """For each picture or clip: as the model is shown it, and rebuilt."""
-        codec = models.codec
-        for index, item in enumerate(items):
-            frames = item.frames if isinstance(item, Clip) else [item]
-            pixels = np.stack(list(codec.frame_pixels(frames)))
-            codes = models.coded(item).codes
-            if not isinstance(item, Clip):
-                result = codec.seen(pixels)[0], codec.picture(codes)
-            else:
-                chunks = codec.frames(codes, len(frames))
-                rebuilt = [frame for chunk in chunks for frame in chunk]
-                result = Clip(codec.seen(pixels), item.fps), Clip(rebuilt, item.fps)
-            yield index, Finished(result, 0, codes.size)
+        """As the model is shown it, and rebuilt."""
+        (item,), codec = items, models.codec
+        frames = item.frames if isinstance(item, Clip) else [item]
+        pixels = np.stack(list(codec.frame_pixels(frames)))
+        codes = models.coded(item).codes
+        if not isinstance(item, Clip):
+            result = codec.seen(pixels)[0], codec.picture(codes)
+        else:
+            chunks = codec.frames(codes, len(frames))
+            rebuilt = [frame for chunk in chunks for frame in chunk]
+            result = Clip(codec.seen(pixels), item.fps), Clip(rebuilt, item.fps)
+        yield 0, Finished(result, 0, codes.size)
 
 
 Task = Draw | Edit | Film | Ask | Rebuild

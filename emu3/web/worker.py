@@ -145,7 +145,8 @@ class Worker:
             if not self.open or not self.waiting:
                 return []
             first = self.waiting[0].task
-            batch = [job for job in self.waiting if job.task == first][: self.most_together]
+            most = min(self.most_together, first.together)
+            batch = [job for job in self.waiting if job.task == first][:most]
             taken = set(map(id, batch))
             self.waiting = deque(job for job in self.waiting if id(job) not in taken)
             return batch

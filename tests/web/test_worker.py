@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 import pytest
 
 from emu3.errors import InputError
+from emu3.pipeline import DrawSettings
+from emu3.web.tasks import Film, Rebuild
 from emu3.web.warmup import do_once, warm_up
 from emu3.web.worker import Failed, Full, Job, Worker
 
@@ -16,6 +18,7 @@ class Echo:
 
     name: str = "echo"
     times: int = 1
+    together: int = 64
     gate: threading.Event = field(default_factory=threading.Event, compare=False)
     batches: list = field(default_factory=list, compare=False)
 
@@ -73,6 +76,18 @@ def test_equal_tasks_that_wait_share_a_batch(worker):
     task.gate.set(), first.gate.set()
     assert jobs[1][2].wait(5)
     assert task.batches == [["a", "b"]]
+
+
+@pytest.mark.parametrize("task", [Rebuild(), Film(DrawSettings())])
+def test_what_is_not_computed_together_is_taken_one_at_a_time(task):
+    sizes = []
+    working = Worker(None, watch=lambda task, size: sizes.append(size))
+    first = held(working)
+    jobs = [heard(working, task, item) for item in ("a", "b")]
+    first.gate.set()
+    assert all(done.wait(5) for _, _, done in jobs)
+    working.close()
+    assert sizes == [1, 1, 1]
 
 
 def test_more_than_may_wait_are_refused(worker):
