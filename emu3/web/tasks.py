@@ -167,31 +167,32 @@ class Ask:
 
     def run(self, models: "Emu3", questions: Sequence[Question]) -> Iterator[tuple[int, Any]]:
         """Pieces of each answer as they come, then the whole."""
-        answers, request = Answers(models.model, models.prompts), self._request(models, questions)
-        ids: list[list[int]] = [[] for _ in questions]
-        texts = ["" for _ in questions]
-        for event in answers.run(request):
-            if isinstance(event, TextPiece) and event.sequence < len(questions):
-                index = event.sequence
-                ids[index] += event.ids.tolist()
-                text = whole_characters(answers.text(ids[index]))
-                if len(text) > len(texts[index]):
-                    piece, texts[index] = text[len(texts[index]) :], text
-                    yield index, Piece(text, piece)
-        for index, made in enumerate(ids):
-            prompt, ended = int(request.rows.lengths[index]), len(made) < request.forced.shape[1]
-            yield index, Finished(answers.text(made), prompt, len(made), ended)
+        answers = Answers(models.model, models.prompts)
+        prompts = [self._prompt(models, question) for question in questions]
+        batches = self._of_equal_room(prompts, models.model.config.most_positions)
+        requests = [
+            self._request(answers, [prompts[i] for i in batch], [questions[i].seed for i in batch])
+            for batch in batches
+        ]
+        for batch, request in zip(batches, requests):
+            for index, event in _answered(answers, request, len(batch)):
+                yield batch[index], event
 
     def check(self, models: "Emu3", question: Question) -> None:
         """Refuse a question that cannot be asked."""
-        self._request(models, [question])
+        answers = Answers(models.model, models.prompts)
+        self._request(answers, [self._prompt(models, question)], [question.seed])
 
-    def _request(self, models: "Emu3", questions: Sequence[Question]) -> "Request":
-        return Answers(models.model, models.prompts).request_of(
-            filled_up([self._prompt(models, question) for question in questions]),
-            self.settings,
-            filled_up([question.seed for question in questions]),
-        )
+    def _of_equal_room(self, prompts: list[list[int]], positions: int) -> list[list[int]]:
+        """Places of the prompts that share a batch: none leaves another's answer less room."""
+        batches: dict[int, list[int]] = {}
+        for place, prompt in enumerate(prompts):
+            room = min(positions - len(prompt), self.settings.max_new_tokens)
+            batches.setdefault(room, []).append(place)
+        return list(batches.values())
+
+    def _request(self, answers: Answers, prompts: list[list[int]], seeds: list[int]) -> "Request":
+        return answers.request_of(filled_up(prompts), self.settings, filled_up(seeds))
 
     def _prompt(self, models: "Emu3", question: Question) -> list[int]:
         def coded(part: Given) -> Given:
@@ -199,6 +200,23 @@ class Ask:
 
         said = [Message(m.role, tuple(map(coded, m.parts))) for m in question.messages]
         return models.prompts.conversation(said, opening=question.system)
+
+
+def _answered(answers: Answers, request: "Request", count: int) -> Iterator[tuple[int, Any]]:
+    """Pieces of the first `count` answers of a request, then each whole."""
+    ids: list[list[int]] = [[] for _ in range(count)]
+    texts = ["" for _ in range(count)]
+    for event in answers.run(request):
+        if isinstance(event, TextPiece) and event.sequence < count:
+            index = event.sequence
+            ids[index] += event.ids.tolist()
+            text = whole_characters(answers.text(ids[index]))
+            if len(text) > len(texts[index]):
+                piece, texts[index] = text[len(texts[index]) :], text
+                yield index, Piece(text, piece)
+    for index, made in enumerate(ids):
+        prompt, ended = int(request.rows.lengths[index]), len(made) < request.forced.shape[1]
+        yield index, Finished(answers.text(made), prompt, len(made), ended)
 
 
 @dataclass(frozen=True)
