@@ -126,7 +126,7 @@ class Desk:
         }
         if body.stream:
             usage = bool((body.stream_options or {}).get("include_usage"))
-            stream = self._pieces(order, request, made, usage)
+            stream = self._pieces(await begun(self._events(order, request)), made, usage)
             return StreamingResponse(stream, media_type="text/event-stream")
         done = await self._finished(order, request)
         message = {"role": "assistant", "content": done.result}
@@ -195,7 +195,7 @@ class Desk:
             raise Refused(504, text, "server_error")
 
     async def _pieces(
-        self, order: "Order", request: Request, made: dict[str, Any], usage: bool
+        self, events: AsyncIterator[Any], made: dict[str, Any], usage: bool
     ) -> AsyncIterator[str]:
         """An answer as server-sent events."""
 
@@ -206,7 +206,7 @@ class Desk:
 
         yield line({"role": "assistant", "content": ""})
         try:
-            async for event in self._events(order, request):
+            async for event in events:
                 if isinstance(event, Piece):
                     yield line({"content": event.new})
                 elif isinstance(event, Finished):
@@ -230,6 +230,18 @@ class Order:
     def _tell(self, event: Any) -> None:
         if not self.loop.is_closed():
             self.loop.call_soon_threadsafe(self.events.put_nowait, event)
+
+
+async def begun(events: AsyncIterator[Any]) -> AsyncIterator[Any]:
+    """The events, once the first has come: what is wrong from the start is raised here."""
+    first = await anext(events)
+
+    async def all_of_them() -> AsyncIterator[Any]:
+        yield first
+        async for event in events:
+            yield event
+
+    return all_of_them()
 
 
 def as_base64(image: "Image.Image") -> str:

@@ -135,6 +135,13 @@ def test_a_conversation_that_cannot_be_is_refused(client, messages, named):
         client.chat.completions.create(model="emu3-mini", messages=messages)
 
 
+def test_what_is_wrong_from_the_start_is_no_stream(client):
+    with pytest.raises(openai.BadRequestError, match="tokens; allowed: up to"):
+        client.chat.completions.create(
+            model="emu3-mini", messages=[turn("user", "a red star " * 1000)], stream=True
+        )
+
+
 def as_file(image: Image.Image, name: str = "picture.png") -> tuple[str, io.BytesIO]:
     """A picture as a file to send."""
     file = io.BytesIO()
@@ -299,11 +306,15 @@ def test_more_pictures_than_may_ever_wait_are_refused_for_good(models):
 
 def test_what_takes_too_long_is_ended(models):
     app = make_app(models, "emu3-mini", Limits(seconds=0))
+    task = held(app.state.worker)
+    asked = {"messages": [turn("user", "a")], "stream": True}
     with served(app) as address:
-        answer = httpx.post(
-            f"{address}/v1/images/generations", json={"prompt": "a", "n": 16}, timeout=60
-        )
-    assert answer.status_code == 504
+        answers = [
+            httpx.post(f"{address}/v1/{path}", json=body, timeout=60)
+            for path, body in (("images/generations", {"prompt": "a"}), ("chat/completions", asked))
+        ]
+        task.gate.set()
+    assert [answer.status_code for answer in answers] == [504, 504]
 
 
 def test_a_client_that_leaves_ends_its_pictures(models):
