@@ -35,20 +35,22 @@ def run(options: Options) -> None:
     serve.require_installed(NEEDED)
     save = own_folder(options.save) if options.save else None
     with tempfile.TemporaryDirectory(prefix="emu3-web-") as folder:
-        os.environ["GRADIO_TEMP_DIR"] = folder  # where uploads lie while they are used
+        os.environ["GRADIO_TEMP_DIR"] = folder  # where files lie while they are used
         app = serve.application(options, serve.load(options))
         mounted = mount(app, options, Path(folder), save)
         serve.listen(mounted, options, f"the page is at {serve.address(options.serving)}")
 
 
 def mount(app, options: Options, uploads: Path, save: Path | None):
-    """The application with the page at its root; what visitors send lies in `uploads`."""
+    """The application with the page at its root; what is sent and shown lies in `uploads`."""
     import gradio as gr
 
     from emu3.web.handlers import Page
     from emu3.web.page import make_page
+    from emu3.web.tidying import keep_tidy
     from emu3.web.words import WORDS
 
+    keep_tidy(uploads)
     serving, words = options.serving, gr.I18n(**WORDS)
     limits = serve.limits_of(serving)
     page = Page(app.state.models, app.state.worker, limits, uploads, save)

@@ -1,10 +1,12 @@
 """What the page does: pictures and clips that grow, answers that stream, edits, what is rebuilt.
 
 Handlers are generators over a job's events; the page's stop buttons close them, which cancels the
-job and leaves what is shown. Uploads are read by `emu3.images` within the limits and kept nowhere.
+job and leaves what is shown. Uploads are read by `emu3.images` within the limits; files of the page
+are removed by `emu3.web.tidying`.
 """
 
 import itertools
+import os
 import queue
 import tempfile
 import time
@@ -183,7 +185,9 @@ class Page:
         """What the page can show: a picture, or the path of a clip's file."""
         if not isinstance(result, Clip):
             return result
-        return str(result.save(Path(tempfile.mkdtemp(dir=self.uploads)) / "clip.gif"))
+        handle, path = tempfile.mkstemp(".gif", "clip-", self.uploads)
+        os.close(handle)
+        return str(result.save(path))
 
     def _keep(self, result: "PIL.Image.Image | Clip") -> None:
         if self.save is None:

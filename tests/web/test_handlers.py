@@ -1,5 +1,6 @@
 """What the page's handlers refuse, and what they leave behind, without a browser."""
 
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -7,8 +8,14 @@ import gradio as gr
 import pytest
 from PIL import Image
 
+import emu3
+from emu3.cli import serve, web
+from emu3.cli.options import Device
+from emu3.mllm.parts import Clip
+from emu3.web import tidying
 from emu3.web.desk import Limits
 from emu3.web.handlers import Page
+from tests.support import write_tiny_checkpoint
 
 MOST = 2**12  # pixels
 
@@ -52,3 +59,30 @@ def test_frames_of_a_clip_are_counted_together(sent):
     first.save(clip, save_all=True, append_images=rest)
     with pytest.raises(gr.Error, match=f"{2 * MOST} pixels"):
         page.rebuild(str(clip))
+
+
+def test_old_files_alone_are_removed(tmp_path):
+    old, new = tmp_path / "inner/old.png", tmp_path / "inner/new.png"
+    old.parent.mkdir()
+    old.touch()
+    time.sleep(0.5)
+    new.touch()
+    tidying.remove_old(tmp_path, 0.25)
+    assert not old.exists() and new.exists()
+
+
+def test_a_page_keeps_no_clip_it_has_shown(tmp_path, monkeypatch):
+    monkeypatch.setattr(tidying, "PAUSE", 0.1)
+    monkeypatch.setattr(tidying, "AGE", 0.5)
+    models = emu3.load(*write_tiny_checkpoint(tmp_path / "models"), device="CPU")
+    uploads = tmp_path / "uploads"
+    uploads.mkdir()
+    options = web.Options(serving=serve.Serving(), device=Device())
+    web.mount(serve.application(options, models), options, uploads, None)
+    frames = [Image.new("RGB", (16, 16), colour) for colour in ("red", "blue")]
+    path = Path(Page(models, None, Limits(), uploads)._shown(Clip(frames, 8)))
+    assert Image.open(path).n_frames == 2
+    until = time.monotonic() + 10
+    while any(uploads.iterdir()) and time.monotonic() < until:
+        time.sleep(0.1)
+    assert not any(uploads.iterdir())
