@@ -11,11 +11,12 @@ import numpy as np
 from mindspore import Parameter, Tensor, nn, ops
 
 from emu3.nn.linear import Weighted
-from train.mini.world.cells import name_factors
+from train.mini.world.cells import kind_count, name_factors, unmet_names
 
 if TYPE_CHECKING:
     from emu3.mllm import Emu3ForCausalLM
 
+UNMET_LENGTH = 0.05  # of an embedding, where those of learnt names are about 1
 SLOWER = 0.3  # a step moves hundreds of rows one way, so it is to be smaller than a row's own
 
 
@@ -58,3 +59,16 @@ def write_rows(model: "Emu3ForCausalLM") -> None:
     for table in tables(model):
         table.weight.set_data(table.rows(table.weight))
         table.rows = None
+    shorten(model)
+
+
+def shorten(model: "Emu3ForCausalLM") -> None:
+    """Make the embeddings of names that were never learnt short, by which fine-tuning finds them.
+
+    They began as long as the others, since embeddings begin as projections of likeness.
+    """
+    table = model.model.embed_tokens.weight
+    rows = table.asnumpy()
+    unmet = len(rows) - kind_count() + unmet_names()
+    rows[unmet] *= UNMET_LENGTH / np.linalg.norm(rows[unmet], axis=1, keepdims=True)
+    table.set_data(Tensor(rows))

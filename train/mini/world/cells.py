@@ -11,7 +11,7 @@ from functools import cache
 import numpy as np
 
 from train.mini.world.grounds import GROUNDS, PERIOD, ground_array
-from train.mini.world.palette import CELL, COLOURS, SIZES
+from train.mini.world.palette import CELL, COLOURS, NEW_COLOUR, NEW_KIND, SIZES
 from train.mini.world.scenes import Scene, Thing
 from train.mini.world.things import FACINGS, KINDS, sprite
 
@@ -166,6 +166,17 @@ def name_factors() -> np.ndarray:
     out[: len(ground), : ground.shape[1]] = ground
     out[len(ground) :, ground.shape[1] :] = thing
     return out
+
+
+def unmet_names() -> np.ndarray:
+    """The names (n,) that only the colour and the kind left to fine-tuning show, ascending."""
+    tiles, where = _tiles()
+    met = np.zeros(len(tiles) - 1, bool)
+    for (kind, *_), numbers in where.items():
+        if kind != NEW_KIND:
+            met[numbers[numbers > 0] - 1] = True
+    things = np.concatenate([met & (colour != NEW_COLOUR) for colour in COLOURS])
+    return pattern_count() + np.flatnonzero(~things)
 
 
 def _components(looks: np.ndarray, count: int) -> np.ndarray:
