@@ -19,9 +19,10 @@ from emu3.tokenizer import (
     Emu3VisionVQModel,
     VisionCodec,
 )
-from train.mini.world.cells import cell_kinds, clip_kinds
+from train.mini.world.cells import cell_kinds, clip_kinds, kind_count, unmet_names
 from train.mini.world.compose import random_scene
 from train.mini.world.motion import frames_of, random_clip
+from train.tuning.lora import never_met
 
 
 def stored_shapes(folder: Path) -> dict[str, tuple[int, ...]]:
@@ -80,6 +81,12 @@ def test_frames_between_two_moments_are_drawn_with_both_in_view():
     made = [frame for some in codec.frames(clip_kinds(clip.moments), 16) for frame in some]
     scores = [psnr(frame, np.asarray(drawn)) for frame, drawn in zip(frames_of(clip), made)]
     assert min(scores) > 28
+
+
+def test_fine_tuning_finds_every_name_that_emu3_mini_never_learnt():
+    model = Emu3ForCausalLM.from_pretrained(bundled.MINI_LANGUAGE)
+    unmet = model.config.vocab_size - kind_count() + unmet_names()
+    assert len(unmet) and np.isin(unmet, never_met(model)).all()
 
 
 def test_int8_weights_move_scores_by_less_than_a_hundredth():

@@ -151,6 +151,8 @@ class Desk:
         try:
             self.worker.submit_all([order.job for order in orders])
         except Full:
+            if not self.worker.open:
+                raise Refused(503, "the server is stopping", "server_error") from None
             text = f"{self.limits.waiting} requests wait already; try again later"
             raise Refused(429, text, "rate_limit_error", again=5) from None
         return orders
@@ -175,7 +177,7 @@ class Desk:
                     looked = time.monotonic()
                 try:
                     event = await asyncio.wait_for(order.events.get(), SECONDS_BETWEEN_LOOKS)
-                except TimeoutError:
+                except asyncio.TimeoutError:
                     continue
                 if isinstance(event, Failed):
                     kind = "invalid_request_error" if event.bad_input else "server_error"

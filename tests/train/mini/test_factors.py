@@ -6,7 +6,13 @@ from mindspore import Tensor
 
 from emu3.nn.linear import Linear
 from train.mini.lm.factors import SLOWER, SharedRows
-from train.mini.world.cells import cell_kinds, kind_count, name_factors, pattern_count
+from train.mini.world.cells import (
+    cell_kinds,
+    kind_count,
+    name_factors,
+    pattern_count,
+    unmet_names,
+)
 from train.mini.world.scenes import Scene, Thing
 
 
@@ -48,3 +54,9 @@ def test_a_table_is_as_it_was_at_first_and_moves_by_what_is_shared(factors):
     moved = layer.whole().asnumpy() - before
     np.testing.assert_array_equal(moved[:3], 0)
     np.testing.assert_allclose(moved[3:], SLOWER * factors @ shared, atol=1e-5)
+
+
+def test_names_of_the_new_colour_and_kind_are_those_never_met():
+    unmet = set(unmet_names())
+    pink, heart, red = names("pink"), names("red", "heart"), names("red")
+    assert unmet.issuperset(pink) and unmet.issuperset(heart) and unmet.isdisjoint(red)
