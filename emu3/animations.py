@@ -1,6 +1,5 @@
 """Frames as one GIF or mp4 file, whole or not there."""
 
-import itertools
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -30,10 +29,17 @@ def write_animation(frames: "Iterable[Image.Image]", path: Path, fps: float) -> 
 
 
 def _write_gif(frames: "Iterator[Image.Image]", path: Path, fps: float) -> None:
-    first, *others = frames
-    ends = [round(100 * number / fps) for number in range(len(others) + 2)]  # 1/100 s is all it has
-    times = [max(SHORTEST_FRAME, 10 * (b - a)) for a, b in itertools.pairwise(ends)]
-    first.save(path, format="GIF", save_all=True, append_images=others, duration=times, loop=0)
+    timed = _timed(frames, fps)
+    next(timed).save(path, format="GIF", save_all=True, append_images=timed, loop=0)
+
+
+def _timed(frames: "Iterator[Image.Image]", fps: float) -> "Iterator[Image.Image]":
+    """Copies of the frames that say how long they are shown, one after the other."""
+    for number, frame in enumerate(frames):
+        start, end = (round(100 * n / fps) for n in (number, number + 1))  # 1/100 s is all it has
+        shown = frame.copy()
+        shown.info = {"duration": max(SHORTEST_FRAME, 10 * (end - start))}
+        yield shown
 
 
 def _write_mp4(frames: "Iterator[Image.Image]", path: Path, fps: float) -> None:

@@ -142,16 +142,22 @@ class FrameSource:
     """The frames of a folder of pictures, an animation or a video, as often as they are asked for;
     a picture is a clip of one frame.
 
-    None of them may have more than `most_pixels`.
+    None of them may have more than `most_pixels`, nor those of an animation together more than
+    `most_in_all`, which is seen before more of it is decoded.
 
     Raises:
         InputError: no such path, no frames, or a video file without PyAV to read it.
     """
 
     def __init__(
-        self, path: str | Path, flag: str = "--input", most_pixels: int = MAX_PIXELS
+        self,
+        path: str | Path,
+        flag: str = "--input",
+        most_pixels: int = MAX_PIXELS,
+        most_in_all: int | None = None,
     ) -> None:
         self.path, self.flag, self.most_pixels = Path(path), flag, most_pixels
+        self.most_in_all = most_in_all
         self.files = []
         if os.path.isdir(self.path):  # unlike Path's, never fails
             named = sorted(self.path.iterdir(), key=natural_order)
@@ -210,7 +216,13 @@ class FrameSource:
 
         with _opened(self.path, self.flag, self.most_pixels) as image:
             times = []
-            for frame in ImageSequence.Iterator(image):
+            for number, frame in enumerate(ImageSequence.Iterator(image), 1):
+                pixels = number * frame.width * frame.height
+                if self.most_in_all is not None and pixels > self.most_in_all:
+                    raise InputError(
+                        f"{self.path} has more than {self.most_in_all} pixels in all its frames; "
+                        f"make it smaller or shorter, or change {self.flag}"
+                    )
                 frame.load()  # WebP tells a frame's time only then
                 times.append(frame.info.get("duration") or 0)
         return steady(times)
@@ -226,7 +238,8 @@ def steady(times: list[float]) -> tuple[list[int], float | None]:
     counts, total = [1] * len(times), sum(times)
     if total <= 0:
         return counts, None
-    often = [round(time / max(min(times), 1)) for time in times]
+    single = [time for time in times if time <= 1.5 * min(times)]  # rounded up or down
+    often = [round(time * len(single) / max(sum(single), 1)) for time in times]
     unit = total / max(sum(often), 1)
     near = all(abs(time - count * unit) <= GIF_TICK for time, count in zip(times, often))
     if near and min(often) >= 1 and max(often) <= MOST_REPEATS:

@@ -62,7 +62,8 @@ def checked(values: Options) -> Options:
         if value is None or kind is None:
             continue
         try:
-            if kind(value if isinstance(value, str) else str(value)) != value:
+            plain = value.item() if hasattr(value, "item") else value  # float32 rounds its text
+            if kind(plain if isinstance(plain, str) else str(plain)) != plain:
                 raise InputError(f"{item.name} = {shown(value)} is of another type; change it")
         except argparse.ArgumentTypeError as error:
             raise InputError(f"{item.name}: {error}; change it") from None

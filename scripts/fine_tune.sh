@@ -19,5 +19,5 @@ emu3_fine_tune() {
     if [ -n "${MODEL:-}" ]; then model=(--model_name_or_path "$MODEL"); fi
     exec "${RUN[@]}" train.launch -n "${NPROC:-2}" --logs "$output/logs" train.train_seq_parallel \
         --config "${CONFIG:-configs/mini_${task}_sft.yaml}" ${lists[@]+"${lists[@]}"} \
-        ${model[@]+"${model[@]}"}         --output_dir "$output" "$@"
+        ${model[@]+"${model[@]}"} --output_dir "$output" "$@"
 }

@@ -212,6 +212,10 @@ def test_times_that_are_no_multiples_keep_every_frame_once():
     assert steady([0, 0]) == ([1, 1], None)
 
 
+def test_a_still_of_many_frames_counts_as_often_as_it_lasted():
+    assert steady([30, 170, 30, 40, 160, 40, 30, 170, 30]) == ([1, 5, 1] * 3, 30.0)
+
+
 def test_a_picture_is_a_clip_of_one_frame_without_a_rate(tmp_path):
     frames(1)[0].save(tmp_path / "a.png")
     source = FrameSource(tmp_path / "a.png")

@@ -87,6 +87,8 @@ def test_fine_tuning_is_on_drawn_scenes_or_what_is_given(task, tmp_path):
     given = lines_of(script, tmp_path, DATA="my data", NPROC="4", OUTPUT="out")
     launched = ["train.launch", "-n", "4", "--logs", "out/logs", *train, "my data"]
     assert given[2:] == [*launched, "--output_dir", "out"]
+    other = lines_of(script, tmp_path, DATA="my data", MODEL="my model")
+    assert other[-4:] == ["--model_name_or_path", "my model", "--output_dir", output]
 
 
 @pytest.mark.parametrize(("task", "kind"), [("video", "video"), ("edit", "interleaved")])

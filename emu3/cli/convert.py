@@ -14,7 +14,7 @@ class Options:
     """What the command line asks for."""
 
     file: list[str] = option(
-        "checkpoint of a fine-tuned language model (.ckpt); of ZeRO-3 those of all ranks, in order",
+        "checkpoint of a fine-tuned language model (.ckpt); of ZeRO-3 those of all ranks",
         None,
         path_text,
         positional=True,

@@ -101,7 +101,9 @@ def frames(codec, content: Codes):
     factor = codec.config.temporal_downsample_factor
     codes = content.codes[: finished_rows(content.codes)]
     count = min(content.settings.get("frames", len(codes) * factor), len(codes) * factor)
-    chunks = codec.frames(codes, count, content.settings.get("clip_frames"))
+    together = content.settings.get("clip_frames")
+    together = together and max(factor, together // factor * factor)
+    chunks = codec.frames(codes, count, together)
     shown = (frame for chunk in chunks for frame in chunk)
     yield from itertools.islice(shown, content.settings.get("added", 0), None)
 

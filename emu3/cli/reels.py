@@ -131,11 +131,14 @@ def begun(content: Codes, options: "Options") -> Reel:
         InputError: a file of another command or of another model.
     """
     stored, codes, path = content.settings, content.codes, Path(options.resume)
-    told = isinstance(stored.get("prompt"), str) and type(stored.get("seed")) is int
+    named = ("prompt", "model", "vq_model")
+    told = (
+        all(isinstance(stored.get(name), str) for name in named) and type(stored.get("seed")) is int
+    )
     if codes.ndim != 3 or not told or not set(stored) >= NEEDED or stored["given"] > len(codes):
         raise InputError(f"{path} is no clip of this command; change --resume")
     for name in ("model", "vq_model"):
-        if stored[name] != (ours := shared.public_name(getattr(options, name))):
+        if shared.public_name(stored[name]) != (ours := shared.public_name(getattr(options, name))):
             raise InputError(
                 f"{path} was made with {name} {stored[name]}, not {ours}; change --"
                 f"{name.replace('_', '-')}"

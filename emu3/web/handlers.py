@@ -174,7 +174,7 @@ class Page:
         return allowance.open(self._own(path), Path(path).name)
 
     def _clip(self, path: str, allowance: Allowance) -> Clip:
-        source = FrameSource(self._own(path), Path(path).name, allowance.most)
+        source = FrameSource(self._own(path), Path(path).name, allowance.most, allowance.most)
         frames = []
         for frame in source.frames():
             allowance.count(frame)
@@ -211,6 +211,8 @@ class Page:
                 if isinstance(event, Finished):
                     return
         except Full:
+            if not self.worker.open:
+                raise gr.Error("the server is stopping") from None
             raise gr.Error(f"{self.limits.waiting} requests wait already") from None
         except queue.Empty:
             raise gr.Error(f"not done within {self.limits.seconds:g} seconds") from None

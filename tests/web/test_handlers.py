@@ -57,7 +57,7 @@ def test_frames_of_a_clip_are_counted_together(sent):
     colours = ("red", "green", "blue")
     first, *rest = (Image.new("RGB", (64, 64), colour) for colour in colours)
     first.save(clip, save_all=True, append_images=rest)
-    with pytest.raises(gr.Error, match=f"{2 * MOST} pixels"):
+    with pytest.raises(gr.Error, match=f"more than {MOST} pixels"):
         page.rebuild(str(clip))
 
 
@@ -65,15 +65,15 @@ def test_old_files_alone_are_removed(tmp_path):
     old, new = tmp_path / "inner/old.png", tmp_path / "inner/new.png"
     old.parent.mkdir()
     old.touch()
-    time.sleep(0.5)
+    time.sleep(2)
     new.touch()
-    tidying.remove_old(tmp_path, 0.25)
+    tidying.remove_old(tmp_path, 1)
     assert not old.exists() and new.exists()
 
 
 def test_a_page_keeps_no_clip_it_has_shown(tmp_path, monkeypatch):
     monkeypatch.setattr(tidying, "PAUSE", 0.1)
-    monkeypatch.setattr(tidying, "AGE", 0.5)
+    monkeypatch.setattr(tidying, "AGE", 3.0)
     models = emu3.load(*write_tiny_checkpoint(tmp_path / "models"), device="CPU")
     uploads = tmp_path / "uploads"
     uploads.mkdir()

@@ -70,7 +70,9 @@ def picture_under_way(address: str) -> None:
 
     threading.Thread(target=ask, daemon=True).start()
     begun = re.compile(r'emu3_batch_size_count\{task="draw"\} 2')  # after that of the warm-up
+    until = time.monotonic() + 60
     while not begun.search(httpx.get(f"{address}/metrics").text):
+        assert time.monotonic() < until
         time.sleep(0.1)
 
 

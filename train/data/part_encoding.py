@@ -114,8 +114,9 @@ class PartEncoder:
         held = list(islice(self._taken(source, rate), most + 1))
         if len(held) > most:
             raise InputError(
-                f"{path}: the clip has more than {most} frames; allowed: up to {most}, since it is "
-                "given or stands in a conversation and is not cut; change --max-frames or --fps"
+                f"{path}: the clip has more than {most} frames; allowed: up to {most}, since only "
+                "the last part of a record is cut, and only where no other clip is wanted; change "
+                "--max-frames or --fps"
             )
         if not held:
             raise _empty(path)
