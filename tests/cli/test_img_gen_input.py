@@ -31,7 +31,7 @@ BAD_OPTIONS = [
     (("--decoding", "fast"), "--decoding"),
     (("--window", "4"), "--window"),
     (("--decoding", "jacobi", "--window", "1"), "--window"),
-    (("--decoding", "jacobi", "--window", "99"), "--window"),
+    (("--decoding", "jacobi", "--window", "9999"), "--window"),
     (("--decoding", "jacobi", "--coupling", "tight"), "--coupling"),
     (("--decoding", "jacobi", "--zipar-window", "4"), "--zipar-window"),
     (("--model", "no/where/at/all"), "--model"),

@@ -70,5 +70,6 @@ def shorten(model: "Emu3ForCausalLM") -> None:
     table = model.model.embed_tokens.weight
     rows = table.asnumpy()
     unmet = len(rows) - kind_count() + unmet_names()
-    rows[unmet] *= UNMET_LENGTH / np.linalg.norm(rows[unmet], axis=1, keepdims=True)
+    lengths = np.linalg.norm(rows[unmet], axis=1, keepdims=True)
+    rows[unmet] *= np.where(lengths > 1.01 * UNMET_LENGTH, UNMET_LENGTH / lengths, 1)
     table.set_data(Tensor(rows))
