@@ -86,7 +86,7 @@ def kept_message(kept: Sequence[Path], vq_model: str, finished: Sequence[Path] =
         return "interrupted before anything was finished"
     parts = ["interrupted"]
     if finished:
-        parts.append(f"finished: {shlex.join(map(str, finished))}")
+        parts.append(finished_files(finished))
     if kept:
         command = [sys.executable, "-m", "emu3.cli.decode", *map(str, kept), "--vq-model", vq_model]
         parts.append(f"what has no picture yet is kept, decode it with: {shlex.join(command)}")
@@ -100,11 +100,16 @@ def resume_message(path: Path, model: str, vq_model: str, animation: str) -> str
     return f"interrupted; what is made is kept, go on with: {shlex.join(command)}"
 
 
+def finished_files(files: Sequence[Path]) -> str:
+    """What a message of Ctrl-C says of files that are whole."""
+    return f"finished: {shlex.join(map(str, files))}"
+
+
 def beside(message: str, finished: Sequence[Path], waiting: Sequence[str]) -> str:
     """A message of Ctrl-C, with what was finished before it and the prompts that were not begun."""
     parts = [message]
     if finished:
-        parts.append(f"finished: {shlex.join(map(str, finished))}")
+        parts.append(finished_files(finished))
     if waiting:
         parts.append(f"not begun: {shlex.join(waiting)}")
     return "; ".join(parts)
