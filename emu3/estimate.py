@@ -46,7 +46,7 @@ class Work:
     """What is asked of the models.
 
     `grid` is latent (rows, columns) of each picture, or of each of a clip's `frames` latent frames
-    that are to be made, or None for answers of `answer` tokens;
+    that are to be made, or None for answers of `answer` tokens; each is the `best_of` so many;
     `prompt` tokens come first; `scheme` says how many places are tried per step, of which
     `accepted` become tokens on average; `width` is bytes per number of weights, cache and
     activations; `weights` is the form of emu3.nn.forms that the language model's matrices have
@@ -54,6 +54,7 @@ class Work:
     """
 
     sequences: int = 1
+    best_of: int = 1
     guided: bool = True
     prompt: int = 64
     grid: tuple[int, int] | None = (90, 90)
@@ -82,8 +83,8 @@ class Work:
 
     @property
     def rows(self) -> int:
-        """Sequences in the network: each once, or twice with guidance."""
-        return self.sequences * (2 if self.guided else 1)
+        """Sequences in the network: each candidate once, or twice with guidance."""
+        return self.sequences * self.best_of * (2 if self.guided else 1)
 
     @property
     def window(self) -> int:
@@ -373,8 +374,8 @@ def check_fits(
     ]
     if fitting:
         allowed = f"up to {fitting[-1]} together; change --batch-size"
-        if work.window > 1:
-            allowed += " or --window"
+        more = {"--window": work.window > 1, "--best-of": work.best_of > 1}
+        allowed += "".join(f" or {flag}" for flag, there in more.items() if there)
     else:
         allowed = f"a smaller picture, prompt or model, or more memory; change {flags}"
     raise InputError(

@@ -22,6 +22,7 @@ Options = TypeVar("Options")
 MOST = 2**31 - 1
 SMALLEST, LARGEST = 1e-37, 3e38  # of float32, which computes
 MOST_GUIDANCE = 1e6
+MOST_CANDIDATES = 64
 LONGEST_TEXT = 2**18
 MOST_MARKS = 256  # Unicode's own streams allow 30; normalising long runs takes quadratic time
 

@@ -25,12 +25,14 @@ from emu3.mllm.generation.schemes import FIELDS, Scheme, merged, read_scheme
 from emu3.mllm.grammar import latent_size, read_ratio
 from emu3.mllm.vocabulary import MAX_GRID_SIDE
 from emu3.options import (
+    MOST_CANDIDATES,
     guidance_number,
     option,
     plain_text,
     positive_int,
     probability,
     temperature_number,
+    whole,
 )
 from emu3.tokenizer.codes import NOT_MADE
 
@@ -96,6 +98,13 @@ class DrawSettings(Sampling):
         None,
         guidance_number,
     )
+    best_of: int | None = option(
+        "make so many candidates of each picture and keep the one that, to the model itself, fits "
+        "the prompt best (default: the checkpoint's, else 1)",
+        None,
+        whole(1, MOST_CANDIDATES),
+        metavar="N",
+    )
     decoding: str | None = option(
         "plain makes one token a run of the network; jacobi several, with the same distribution; "
         "zipar several, LOSSY (default: the checkpoint's, else plain)"
@@ -124,6 +133,7 @@ class DrawSettings(Sampling):
             "temperature": checkpoint.temperature,
             "top_k": checkpoint.top_k,
             "top_p": checkpoint.top_p,
+            "best_of": checkpoint.best_of,
         }
         given = {name: value for name, value in vars(self).items() if value is not None}
         return DrawSettings(**stated | given | merged(vars(checkpoint), vars(self)))
@@ -132,6 +142,12 @@ class DrawSettings(Sampling):
     def scheme(self) -> Scheme:
         """The way of decoding these settings name."""
         return read_scheme(vars(self))
+
+    @property
+    def label(self) -> str:
+        """How is decoded, in words, and of how many candidates, where there are several."""
+        best_of = f", best of {self.best_of}" if (self.best_of or 1) > 1 else ""
+        return f"{self.scheme.label}{best_of}"
 
 
 @dataclass(frozen=True)
@@ -254,6 +270,7 @@ def drawing_request(
         InputError: a prompt and what it asks for are too long, or settings do not fit them.
     """
     arguments = settings.arguments | {name: getattr(settings, name) for name in FIELDS}
+    arguments["best_of"] = settings.best_of
     arguments["guidance_scale"] = settings.guidance  # 1 too: else the checkpoint's own counts
     if settings.guidance != 1:
         arguments["negative_prompt_ids"] = negatives
@@ -291,7 +308,7 @@ class TextToImage:
 
     def codes(self, request: "Request") -> tuple[list[np.ndarray], Done]:
         """The whole codes (h, w) of each picture of a request, and how they were made."""
-        made = [np.full(size, NOT_MADE, np.int32) for _, *size in request.grid.sizes]
+        made = [np.full(size, NOT_MADE, np.int32) for size in request.picture_sizes]
         for event in self.run(request):
             if isinstance(event, RowDone):
                 made[event.sequence][event.row] = event.codes

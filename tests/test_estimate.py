@@ -106,6 +106,14 @@ def test_a_window_multiplies_the_rows_and_what_it_accepts_divides_the_steps():
     assert many.steps == -(-one.steps // 2.5)
 
 
+def test_every_candidate_of_a_picture_has_rows_of_its_own():
+    config, vision = tiny_config(), tiny_vision_config()
+    alone, several = Work(sequences=6, grid=(4, 4)), Work(sequences=2, best_of=3, grid=(4, 4))
+    assert several.rows == alone.rows
+    one, many = (estimate(config, vision, work) for work in (alone, several))
+    assert (many.cache, many.decoding) == (one.cache, one.decoding)
+
+
 def test_a_window_needs_more_cache_than_one_place():
     config, vision = tiny_config(), tiny_vision_config()
     plain = Work(grid=(8, 7), prompt=60)  # 60 + 63 slots of 128

@@ -9,6 +9,7 @@ from emu3.films import ClipOptions, Film, TextToVideo
 from emu3.loading import load
 from emu3.mllm.defaults import CheckpointDefaults
 from emu3.mllm.generation import Done, FrameDone, RowDone, TextPiece
+from emu3.mllm.generation.events import Draft
 from emu3.mllm.parts import Coded, Message, Text
 from emu3.pipeline import AskSettings, DrawSettings
 from emu3.talks import Edit, Edits, Talk
@@ -85,6 +86,17 @@ def test_a_film_in_pieces_makes_every_frame_once_and_again(filming, settings):
     codes = filming.codes(film, settings, jit=False)
     assert np.array_equal(codes[0], GIVEN[0])
     assert np.array_equal(codes[1:], [e.codes for e in events if isinstance(e, FrameDone)])
+
+
+def test_the_best_of_several_pieces_goes_on(filming, settings):
+    film = Film("go", (5, 2, 2), 8.0, seed=3, given=GIVEN[:1], piece=3, context=1)
+    events = list(filming.run(film, DrawSettings(**vars(settings) | {"best_of": 2}), jit=False))
+    for kind in (Draft, RowDone):
+        rows = [(e.frame, e.row) for e in events if isinstance(e, kind)]
+        assert rows == [(t, r) for t in range(1, 5) for r in range(2)]
+    frames = np.stack([event.codes for event in events if isinstance(event, FrameDone)])
+    rows = np.stack([event.codes for event in events if isinstance(event, RowDone)])
+    assert np.array_equal(frames.reshape(rows.shape), rows)
 
 
 @pytest.mark.parametrize("there", [2, 3, 4])

@@ -119,7 +119,7 @@ def run_pictures(options: PictureOptions) -> None:
         (timing,) = measure.take_turns(runs, options.repeats).values()
         size = f"{w * factor}x{h * factor}"
         row = task_row("picture", timing, models.model, options.device, batch, size)
-        row.extra["decoding"] = settings.scheme.label
+        row.extra["decoding"] = settings.label
         row.extra["img/s"] = f"{batch / (timing.median * tokens):.4g}"
         row.extra["s/img"] = f"{timing.median * tokens / batch:.4g}"
         rows.append(row)

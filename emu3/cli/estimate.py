@@ -10,12 +10,14 @@ from emu3.errors import InputError
 from emu3.loading import RELEASED, read_configs
 from emu3.names import WEIGHTS
 from emu3.options import (
+    MOST_CANDIDATES,
     group,
     guidance_number,
     non_negative_float,
     option,
     path_text,
     positive_int,
+    whole,
 )
 from emu3.pipeline import PictureSize
 
@@ -34,6 +36,7 @@ class Options:
     )
     prompt_tokens: int = option("tokens of the prompt; an image in it counts too", 64, positive_int)
     batch_size: int = option("pictures or answers made together", 1, positive_int)
+    best_of: int = option("candidates of each picture", 1, whole(1, MOST_CANDIDATES), metavar="N")
     window: int = option("places each step tries at once; 1 is plain decoding", 1, positive_int)
     tokens_per_step: float = option(
         "tokens a step accepts on average, from 1 to --window", 1.0, non_negative_float
@@ -92,6 +95,7 @@ def work_of(options: Options, config, vision):
         (grid,) = options.size.grids(1, config.image_area, vision.spatial_scale_factor)
     return Work(
         sequences=options.batch_size,
+        best_of=options.best_of if grid else 1,
         guided=options.guidance != 1 and grid is not None,
         prompt=options.prompt_tokens,
         grid=grid,

@@ -29,7 +29,7 @@ from emu3.codesfile import Codes
 from emu3.errors import InputError
 from emu3.files import own_folder, require_file
 from emu3.loading import load_models, read_configs
-from emu3.mllm.generation.events import Done, PrefillPart, RowDone
+from emu3.mllm.generation.events import Done, Draft, PrefillPart, RowDone
 from emu3.options import group, non_negative_int, option, path_text, whole, words
 from emu3.pipeline import (
     DrawSettings,
@@ -199,6 +199,7 @@ def plan(options: Options, settings: DrawSettings, checkpoint) -> tuple[list[Pic
     pairs = [pair for pair in zip(prompts, sizes) for _ in range(options.images_per_prompt)]
     work = Work(
         sequences=min(options.batch_size, len(pairs)),
+        best_of=settings.best_of,
         guided=settings.guidance != 1,
         grid=max(sizes, key=math.prod),
         scheme=settings.scheme,
@@ -272,10 +273,10 @@ class Studio:
     def _sample(self, sheets: list[Sheet], request, progress: Progress) -> None:
         """Fill in the codes, row by row; the first row claims the files."""
         for event in self.drawing.run(request):
-            if isinstance(event, RowDone):
+            if isinstance(event, Draft | RowDone):
                 sheet = sheets[event.sequence]
                 sheet.codes[event.row] = event.codes
-                progress.add(1, len(event.codes) + 1)
+                progress.row(event)
                 self._save_now_and_then(sheets)
                 self._show(sheet, event.row + 1)
             elif isinstance(event, PrefillPart):
@@ -315,7 +316,7 @@ def picture_settings(options, settings: DrawSettings) -> dict:
         "dtype": device.dtype,
         "attn_implementation": device.attn_implementation,
         "mode": device.mode,
-        "decoding": settings.scheme.label,
+        "decoding": settings.label,
     }
 
 

@@ -15,7 +15,7 @@ from emu3.files import atomic_path, numbered_path, place_new, temporary_path, wr
 from emu3.images import open_image
 
 if TYPE_CHECKING:
-    from emu3.mllm.generation.events import PrefillPart
+    from emu3.mllm.generation.events import Draft, PrefillPart, RowDone
 
 SETTLED = 0.5  # seconds after which a speed is worth showing
 PROMPT_BAR = "{desc}: {percentage:3.0f}%|{bar}| {elapsed}<{remaining}"
@@ -218,6 +218,11 @@ class Progress:
         if self.start is None or self.latest <= self.start:
             return None
         return self.counted / (self.latest - self.start)
+
+    def row(self, event: "Draft | RowDone") -> None:
+        """Count a row with its end, once."""
+        if not event.again:
+            self.add(1, len(event.codes) + 1)
 
     def add(self, units: int, tokens: int) -> None:
         """Count finished units and the tokens they took."""

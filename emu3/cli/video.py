@@ -31,7 +31,7 @@ from emu3.files import own_folder
 from emu3.films import ClipOptions, TextToVideo
 from emu3.images import FrameSource
 from emu3.loading import load_models, read_configs
-from emu3.mllm.generation.events import PrefillPart, RowDone
+from emu3.mllm.generation.events import Draft, PrefillPart, RowDone
 from emu3.options import group, non_negative_int, option, path_text, words
 from emu3.pipeline import DrawSettings, PictureSize
 
@@ -155,6 +155,7 @@ def require_room(models, device, request) -> None:
     frames, *grid = request.grid.shape(0)
     row = request.grid.vocabulary.row_start(*grid, grid[0])
     work = Work(
+        best_of=request.settings.best_of,
         guided=request.rows.guided,
         prompt=request.rows.longest,
         grid=tuple(grid),
@@ -188,6 +189,7 @@ def plan(
     config, _ = read_configs(options.model, options.vq_model)
     frames = options.clip.most_frames(checkpoint)
     work = Work(
+        best_of=settings.best_of,
         guided=settings.guidance != 1,
         grid=max(grids, key=math.prod),
         frames=-(-frames // vision.temporal_downsample_factor),
@@ -237,10 +239,10 @@ class Studio:
         for event in self.filming.run(reel.film, self.settings, self.options.device.jit, made):
             if isinstance(event, PrefillPart):
                 progress.prompts.show(event)
-            if not isinstance(event, RowDone):
+            if not isinstance(event, Draft | RowDone):
                 continue
             reel.codes[event.frame, event.row] = event.codes
-            progress.add(1, len(event.codes) + 1)
+            progress.row(event)
             if monotonic() - self.saved_at > SECONDS_BETWEEN_SAVES:
                 reel.save_codes()
                 self.saved_at = monotonic()

@@ -20,7 +20,7 @@ from emu3.cli.shell import Interrupted
 from emu3.errors import InputError
 from emu3.evaluation.suites import SUITES, Prompt
 from emu3.files import note_settings, own_folder
-from emu3.mllm.generation.events import PrefillPart, RowDone
+from emu3.mllm.generation.events import Draft, PrefillPart, RowDone
 from emu3.options import group, option, path_text, whole
 from emu3.pipeline import DrawSettings, Picture, PictureSize, TextToImage, in_lists
 
@@ -144,6 +144,7 @@ class Studio:
         (self.size,) = options.size.grids(1, checkpoint.image_area, factor)
         work = estimate.Work(
             sequences=min(options.batch_size, len(prompts) * self.samples),
+            best_of=settings.best_of,
             guided=settings.guidance != 1,
             grid=self.size,
             scheme=settings.scheme,
@@ -203,9 +204,10 @@ def drawn(drawing: TextToImage, request, progress: Progress) -> list:
     """The codes (h, w) of each picture of a request, counted as they come."""
     made = [[] for _ in request.seeds]
     for event in drawing.run(request):
+        if isinstance(event, Draft | RowDone):
+            progress.row(event)
         if isinstance(event, RowDone):
             made[event.sequence].append(event.codes)
-            progress.add(1, len(event.codes) + 1)
         elif isinstance(event, PrefillPart):
             progress.prompts.show(event)
     return [np.stack(rows) for rows in made]

@@ -36,6 +36,7 @@ class CheckpointDefaults:
     temperature: float = 1.0
     top_k: int = 2048
     top_p: float = 1.0
+    best_of: int = 1
     chat_template: str | None = None
     caption_words: str | None = None
     video_prefix_template: str | None = None

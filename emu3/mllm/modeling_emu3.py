@@ -7,6 +7,7 @@ G key/value heads, D head width, V vocabulary.
 which runs operator by operator, under ms.jit, and in graph mode.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -296,7 +297,7 @@ class Emu3ForCausalLM(GenerationMixin, PretrainedModel):
         if inputs_embeds is None:
             inputs_embeds = self.model.embed_tokens(self._checked(input_ids))
         past = [tensor for pair in past_key_values or () for tensor in pair]
-        cos, sin, bias = self._geometry(inputs_embeds.shape, attention_mask, position_ids, past)
+        cos, sin, bias = self.geometry(inputs_embeds.shape, attention_mask, position_ids, past)
         hidden, states, cache = self.model(inputs_embeds, cos, sin, bias, *past)
         logits = self.lm_head(hidden).astype(ms.float32)
         if use_cache is None:
@@ -319,14 +320,19 @@ class Emu3ForCausalLM(GenerationMixin, PretrainedModel):
             )
         return Tensor(ids, ms.int32)
 
-    def _geometry(
+    def geometry(
         self,
         shape: tuple[int, ...],
-        attention_mask: Tensor | None,
-        position_ids: Tensor | None,
-        past: list[Tensor],
+        attention_mask: Tensor | None = None,
+        position_ids: Tensor | None = None,
+        past: Sequence[Tensor] = (),
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """cos and sin (B or 1, T, D) and bias (B or 1, 1, T, S) of a pass, from the host."""
+        """cos and sin (B or 1, T, D) and bias (B or 1, 1, T, S) of a pass of so many new tokens
+        (B, T) behind keys and values in `past`, from the host.
+
+        Raises:
+            InputError: a mask or positions of another shape.
+        """
         batch, new = shape[:2]
         total = new + (past[0].shape[2] if past else 0)
         mask = as_numpy(np.ones((1, total)) if attention_mask is None else attention_mask)

@@ -10,7 +10,7 @@ from emu3.images import open_image, read_image
 if TYPE_CHECKING:
     from PIL import Image
 
-MOST_PICTURES = 16
+MOST_PICTURES, MOST_BEST_OF = 16, 8
 
 
 class Allowance:

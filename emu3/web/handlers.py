@@ -64,13 +64,14 @@ class Page:
         guidance: float,
         temperature: float,
         decoding: str,
+        best_of: float,
         ratio: str,
         frames: float = 0,
     ) -> Shown:
         """(what there is of a prompt's picture, or of a clip's frame, status)."""
         defaults, codec = self.models.defaults, self.models.codec
         with told():
-            settings = DrawSettings(guidance=guidance, temperature=temperature, decoding=decoding)
+            settings = _settings(guidance, temperature, decoding, best_of)
             settings, seed = settings.filled(defaults), int(seed or 0)
             factor = codec.config.spatial_scale_factor
             (size,) = PictureSize([ratio]).grids(1, defaults.image_area, factor)
@@ -94,13 +95,14 @@ class Page:
         guidance: float,
         temperature: float,
         decoding: str,
+        best_of: float,
         paths: list[str] | None,
     ) -> Shown:
         """(what there is of the picture that was told to change, status)."""
         with told():
             if not paths or not prompt.strip():
                 raise InputError("a picture and what to do with it are needed")
-            settings = DrawSettings(guidance=guidance, temperature=temperature, decoding=decoding)
+            settings = _settings(guidance, temperature, decoding, best_of)
             allowance = Allowance(self.limits.pixels)
             images = [self._image(path, allowance) for path in paths]
             task = Edit(settings.filled(self.models.defaults))
@@ -227,6 +229,13 @@ def told() -> Iterator[None]:
         yield
     except InputError as error:
         raise gr.Error(str(error)) from None
+
+
+def _settings(guidance: float, temperature: float, decoding: str, best_of: float) -> DrawSettings:
+    """How is drawn, as the page's controls give it."""
+    return DrawSettings(
+        guidance=guidance, temperature=temperature, decoding=decoding, best_of=int(best_of)
+    )
 
 
 class Watch:

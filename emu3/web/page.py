@@ -13,6 +13,7 @@ from typing import Any
 import gradio as gr
 
 from emu3.mllm.generation.schemes import SCHEMES
+from emu3.web.allowance import MOST_BEST_OF
 from emu3.web.handlers import Page
 
 RATIOS = ("1:1", "4:3", "3:4", "16:9", "9:16")
@@ -113,7 +114,7 @@ class Form:
         given.upload(self.page.rebuild, given, [seen, rebuilt, lost])
 
     def _settings(self) -> list[gr.components.Component]:
-        """Seed, guidance, temperature, decoding."""
+        """Seed, guidance, temperature, decoding, candidates."""
         defaults, words = self.page.models.defaults, self.words
         with gr.Row():
             seed = gr.Number(0, label=words("seed"), precision=0, minimum=0)
@@ -121,7 +122,9 @@ class Form:
         most = round(3 * defaults.guidance_scale, 1)
         guidance = gr.Slider(1, most, defaults.guidance_scale, step=0.1, label=words("guidance"))
         temperature = gr.Slider(0, 2, defaults.temperature, step=0.05, label=words("temperature"))
-        return [seed, guidance, temperature, decoding]
+        most = max(MOST_BEST_OF, defaults.best_of)
+        best_of = gr.Slider(1, most, defaults.best_of, step=1, label=words("best_of"))
+        return [seed, guidance, temperature, decoding, best_of]
 
     def _buttons(self, go: str, stop: str) -> tuple[gr.Button, gr.Button]:
         with gr.Row():

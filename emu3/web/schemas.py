@@ -17,7 +17,7 @@ from emu3.mllm import parts
 from emu3.mllm.prompts import check_turns
 from emu3.options import LONGEST_TEXT
 from emu3.pipeline import AskSettings, DrawSettings, PictureSize
-from emu3.web.allowance import MOST_PICTURES
+from emu3.web.allowance import MOST_BEST_OF, MOST_PICTURES
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -51,6 +51,7 @@ class ImageBody(Body):
     response_format: Literal["b64_json"] = "b64_json"
     negative_prompt: Text | None = None
     guidance: float | None = Field(None, ge=0, le=1000)
+    best_of: int | None = Field(None, ge=1, le=MOST_BEST_OF)
     decoding: str | None = None
     window: int | None = Field(None, ge=1)
     coupling: str | None = None

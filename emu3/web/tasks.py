@@ -14,7 +14,7 @@ import numpy as np
 
 from emu3 import films, talks
 from emu3.mllm import parts
-from emu3.mllm.generation.events import RowDone, TextPiece
+from emu3.mllm.generation.events import Draft, RowDone, TextPiece
 from emu3.mllm.parts import Clip, Given, Message
 from emu3.pipeline import (
     Answers,
@@ -65,7 +65,12 @@ class Draw:
     """Pictures from text with equal settings, which are `filled`."""
 
     settings: DrawSettings
-    name, together = "draw", SIZES[-1]
+    name = "draw"
+
+    @property
+    def together(self) -> int:
+        """See above; candidates count."""
+        return max(1, SIZES[-1] // self.settings.best_of)
 
     def run(self, models: "Emu3", pictures: Sequence[Picture]) -> Iterator[tuple[int, Any]]:
         """Rows of each picture as they are made, then the picture."""
@@ -95,7 +100,12 @@ class Edit:
     """Pictures changed with equal settings, which are `filled`."""
 
     settings: DrawSettings
-    name, together = "edit", SIZES[-1]
+    name = "edit"
+
+    @property
+    def together(self) -> int:
+        """See above; candidates count."""
+        return max(1, SIZES[-1] // self.settings.best_of)
 
     def run(self, models: "Emu3", changes: Sequence[Change]) -> Iterator[tuple[int, Any]]:
         """Rows of each new picture as they are made, then the picture."""
@@ -116,15 +126,16 @@ class Edit:
 
 def _grown(models: "Emu3", request: "Request", count: int) -> Iterator[tuple[int, Any]]:
     """Rows of the first `count` pictures of a request, and each one when it is whole."""
-    codes = [np.full(size, NOT_MADE, np.int32) for _, *size in request.grid.sizes[:count]]
+    codes = [np.full(size, NOT_MADE, np.int32) for size in request.picture_sizes[:count]]
+    prompts = request.rows.lengths[:: request.settings.best_of]
     for event in models.model.run(request):
-        if isinstance(event, RowDone) and event.sequence < count:
+        if isinstance(event, Draft | RowDone) and event.sequence < count:
             index, made = event.sequence, codes[event.sequence]
             made[event.row] = event.codes
-            yield index, Rows(made, event.row + 1)
-            if event.row + 1 == len(made):
-                prompt = int(request.rows.lengths[index])
-                yield index, Finished(models.codec.picture(made), prompt, made.size)
+            if not event.again:
+                yield index, Rows(made, event.row + 1)
+            if isinstance(event, RowDone) and event.row + 1 == len(made):
+                yield index, Finished(models.codec.picture(made), int(prompts[index]), made.size)
 
 
 @dataclass(frozen=True)
@@ -139,9 +150,10 @@ class Film:
         (film,) = wanted
         codes = np.full(film.size, NOT_MADE, np.int32)
         for event in films.TextToVideo(models.model, models.prompts).run(film, self.settings):
-            if isinstance(event, RowDone):
+            if isinstance(event, Draft | RowDone):
                 codes[event.frame, event.row] = event.codes
-                yield 0, Rows(codes[event.frame], event.row + 1)
+                if not event.again:
+                    yield 0, Rows(codes[event.frame], event.row + 1)
         prompt = len(models.prompts.tokenizer.encode_ordinary(film.prompt))
         yield 0, Finished(models.clip_of(film, codes), prompt, codes.size)
 

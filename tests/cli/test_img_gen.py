@@ -31,6 +31,15 @@ def test_a_second_run_is_numbered_and_equal(tiny, plain, tmp_path):
     assert np.array_equal(codes(tmp_path, 1), codes(plain))
 
 
+def test_the_best_of_several_says_so_and_is_as_good_as_a_seed(tiny, tmp_path, capsys):
+    assert generate(tiny, tmp_path, "--best-of", "3", "--images-per-prompt", "2") == 0
+    with Image.open(tmp_path / "image_0001.png") as image:
+        assert image.text["decoding"] == "plain, best of 3"
+    assert "2 picture(s)" in capsys.readouterr().out
+    assert generate(tiny, tmp_path, "--best-of", "3", "--seed", "1") == 0
+    assert np.array_equal(codes(tmp_path, 2), codes(tmp_path, 1))
+
+
 @pytest.mark.parametrize("mode", ["pynative", "graph"])
 def test_every_mode_gives_the_same_picture(tiny, plain, tmp_path, mode):
     assert generate(tiny, tmp_path, "--mode", mode) == 0

@@ -1,11 +1,11 @@
-"""What a task gives an item does not depend on those it shares a batch with."""
+"""What a task gives each of the items that share a batch."""
 
 import pytest
 
 import emu3
 from emu3.mllm.parts import Message, Text
-from emu3.pipeline import AskSettings
-from emu3.web.tasks import Ask, Finished, Question
+from emu3.pipeline import AskSettings, DrawSettings, Picture
+from emu3.web.tasks import Ask, Draw, Finished, Question
 from tests.support import write_tiny_checkpoint
 
 
@@ -26,3 +26,15 @@ def answers(models, *texts: str) -> list[str]:
 def test_a_long_question_does_not_cut_a_short_ones_answer(tiny):
     short, long = "a", "a red circle " * 12
     assert answers(tiny, short, long) == answers(tiny, short) + answers(tiny, long)
+
+
+def test_the_best_of_several_grows_as_the_first_and_ends_as_the_best(tiny):
+    settings = DrawSettings(best_of=3).filled(tiny.defaults)
+    events = list(Draw(settings).run(tiny, [Picture("a red circle", (4, 4), seed=1)]))
+    assert [event.done for _, event in events[:-1]] == [1, 2, 3, 4]
+    best = tiny.draw("a red circle", height=16, width=16, seed=1, best_of=3)
+    assert events[-1][1].result.tobytes() == best.tobytes()
+
+
+def test_candidates_count_among_what_is_made_together(tiny):
+    assert Draw(DrawSettings(best_of=8).filled(tiny.defaults)).together == 8

@@ -1,8 +1,13 @@
 """What a running generation tells its watchers: progress bar, preview, web page."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from emu3.mllm.grammar import Grid
 
 
 @dataclass(frozen=True)
@@ -23,12 +28,27 @@ class PrefillDone:
 
 @dataclass(frozen=True)
 class RowDone:
-    """Row `row` of latent frame `frame` of `sequence` is made: codes (w,) int32."""
+    """Row `row` of latent frame `frame` of `sequence` is made: codes (w,) int32.
+
+    `again` where a `Draft` came before it.
+    """
 
     sequence: int
     row: int
     codes: np.ndarray
     frame: int = 0
+    again: bool = False
+
+
+@dataclass(frozen=True)
+class Draft:
+    """A row as `RowDone` has it, of the first of several candidates; the best one's rows follow."""
+
+    sequence: int
+    row: int
+    codes: np.ndarray
+    frame: int = 0
+    again: ClassVar[bool] = False
 
 
 @dataclass(frozen=True)
@@ -72,4 +92,28 @@ class Done:
         return self.tokens / max(sum(self.forwards), 1)
 
 
-Event = PrefillPart | PrefillDone | RowDone | FrameDone | TextPiece | Done
+Event = PrefillPart | PrefillDone | Draft | RowDone | FrameDone | TextPiece | Done
+
+
+def finished(
+    grid: "Grid", sequence: int, new: np.ndarray, rows: range
+) -> "Iterator[RowDone | FrameDone]":
+    """What is told of complete rows, counted over all frames, of a sequence's new ids (n,).
+
+    Nothing of a row, or of a frame, that began in the prompt.
+    """
+    height = grid.shape(sequence)[1]
+
+    def codes(of: range) -> np.ndarray | None:
+        ids = [grid.row_ids(sequence, row, new) for row in of]
+        return None if ids[0] is None else grid.vocabulary.codes_of(np.stack(ids))
+
+    for row in rows:
+        frame, line = divmod(row, height)
+        made = codes(range(row, row + 1))
+        if made is not None:
+            yield RowDone(sequence, line, made[0], frame)
+        if line + 1 == height:
+            made = codes(range(row + 1 - height, row + 1))
+            if made is not None:
+                yield FrameDone(sequence, frame, made)

@@ -3,7 +3,7 @@
     request   arguments are checked, once                       -> Request
     run       prompts into the cache, then blocks of steps      -> events, the last one Done
 
-Shapes: B prompts, N = B x pictures sequences, T columns of input_ids, n new tokens.
+Shapes: B prompts, N = B x copies sequences, T columns of input_ids, n new tokens.
 """
 
 import time
@@ -16,18 +16,18 @@ from mindspore import Tensor
 
 from emu3.arrays import as_numpy
 from emu3.errors import InputError
+from emu3.mllm.generation.choosing import chosen
 from emu3.mllm.generation.decoder import Decoder, StepStore
 from emu3.mllm.generation.events import (
     Done,
     Event,
-    FrameDone,
     PrefillDone,
     PrefillPart,
-    RowDone,
     TextPiece,
+    finished,
 )
 from emu3.mllm.generation.logits_processors import FORBIDDEN, apply_foreign
-from emu3.mllm.generation.request import Request, make_request
+from emu3.mllm.generation.request import Request, make_request, refuse_streamer
 from emu3.mllm.generation.schemes import part
 from emu3.mllm.vocabulary import FREE
 from emu3.runtime import ONE_AT_A_TIME
@@ -71,7 +71,8 @@ class GenerationMixin:
                 prompt; `image_size` (1 or B, 2) latent rows and columns, which makes each prompt
                 go on with a picture's grid, unless it holds its picture whole; `video_size`
                 (1 or B, 3) latent frames, rows and columns, the same for clips; `eos_token_id`
-                None for answers that do not end;
+                None for answers that do not end; `best_of` candidates of each picture, of which
+                the one that fits its prompt best is returned (see `choosing`);
                 `decoding` "plain", "jacobi" (with `window`, `coupling`) or the lossy "zipar"
                 (with `zipar_window`), see docs/decoding.md.
 
@@ -91,6 +92,7 @@ class GenerationMixin:
                 **overrides,
             )
             if streamer is not None:
+                refuse_streamer(request)
                 streamer.put(as_numpy(input_ids))
             for event in self.run(request, streamer):
                 done = event
@@ -109,6 +111,8 @@ class GenerationMixin:
         Several may be under way at a time, in one thread or more: each waits for the others' event.
         """
         events = _run(self, request, streamer)
+        if request.settings.best_of > 1:
+            events = chosen(self, request, events)
         try:
             while True:
                 with ONE_AT_A_TIME:
@@ -260,21 +264,8 @@ class Pictures:
         """Rows and frames that are complete and were not before."""
         for sequence, sent in enumerate(self.sent):
             self.sent[sequence] = self.grid.rows_done(sequence, int(made.counts[sequence]))
-            height = self.grid.shape(sequence)[1]
-            for row in range(sent, self.sent[sequence]):
-                frame, line = divmod(row, height)
-                codes = self._codes(made, sequence, range(row, row + 1))
-                if codes is not None:
-                    yield RowDone(sequence, line, codes[0], frame)
-                if line + 1 == height:
-                    codes = self._codes(made, sequence, range(row + 1 - height, row + 1))
-                    if codes is not None:
-                        yield FrameDone(sequence, frame, codes)
-
-    def _codes(self, made: Decoder, sequence: int, rows: range) -> np.ndarray | None:
-        """Codes (rows, w); None where they began in the prompt."""
-        ids = [self.grid.row_ids(sequence, row, made.tokens[sequence]) for row in rows]
-        return None if ids[0] is None else self.grid.vocabulary.codes_of(np.stack(ids))
+            rows = range(sent, self.sent[sequence])
+            yield from finished(self.grid, sequence, made.tokens[sequence], rows)
 
     def output(self, made: Decoder, whole: bool) -> np.ndarray:
         """New ids (N, n) to show so far; with `whole`, the known ones at the end too."""

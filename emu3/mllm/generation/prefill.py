@@ -2,7 +2,7 @@
 
 Under dynamic rotary scaling each prompt has the base of its own length, whatever its batch.
 
-Shapes: B prompts, N = B x pictures sequences, R rows of the network (N, or 2N with guidance),
+Shapes: B prompts, N = B x copies sequences, R rows of the network (N, or 2N with guidance),
 U distinct prompts among them, P prompt slots, T tokens of a chunk, C hidden width, G key/value
 heads, D head width.
 
@@ -141,13 +141,13 @@ class Rows:
         return ids, mask
 
 
-def make_rows(prompts: list[np.ndarray], negatives: list[np.ndarray] | None, pictures: int) -> Rows:
+def make_rows(prompts: list[np.ndarray], negatives: list[np.ndarray] | None, copies: int) -> Rows:
     """Rows of the network for B prompts, their negative prompts (1 or B), and copies of each.
 
     Raises:
         InputError: as many negative prompts as fit no rule.
     """
-    wanted = [prompt for prompt in prompts for _ in range(pictures)]
+    wanted = [prompt for prompt in prompts for _ in range(copies)]
     if negatives is not None:
         if len(negatives) not in (1, len(prompts)):
             raise InputError(
@@ -155,7 +155,7 @@ def make_rows(prompts: list[np.ndarray], negatives: list[np.ndarray] | None, pic
                 "all or one each; change negative_prompt_ids"
             )
         negatives = negatives * (len(prompts) // len(negatives))
-        wanted += [prompt for prompt in negatives for _ in range(pictures)]
+        wanted += [prompt for prompt in negatives for _ in range(copies)]
     index: dict[bytes, int] = {}
     source = [index.setdefault(prompt.tobytes(), len(index)) for prompt in wanted]
     distinct = [np.frombuffer(key, np.int32) for key in index]

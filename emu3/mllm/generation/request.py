@@ -3,7 +3,7 @@
     what a person gives   ids or rows of ids, settings, sizes, seeds
     Request               checked once, kept, run as often as one likes
 
-Shapes: B prompts, N = B x pictures sequences, T columns of input_ids, n new tokens.
+Shapes: B prompts, N = B x copies sequences, T columns of input_ids, n new tokens.
 """
 
 import secrets
@@ -24,7 +24,7 @@ from emu3.mllm.generation.prefill import (
     read_ids,
 )
 from emu3.mllm.generation.schemes import FIELDS, Plain, fitted
-from emu3.mllm.generation.settings import Settings, resolve_settings
+from emu3.mllm.generation.settings import BEST_OF, Settings, resolve_settings
 from emu3.mllm.grammar import ClipTooLong, Grid, frames_that_fit, make_grid, read_sizes
 from emu3.mllm.vocabulary import FREE, Vocabulary
 
@@ -41,7 +41,7 @@ OWN_FIELDS = (NEGATIVE, NEGATIVE_MASK, "image_size", "video_size", TOKEN_TYPES)
 class Request:
     """Everything a generation needs to know before it starts."""
 
-    ids: np.ndarray  # (N, T) int32, as given, each prompt `pictures` times
+    ids: np.ndarray  # (N, T) int32, as given, each prompt `copies` times
     rows: Rows
     grid: Grid | None  # None for text
     forced: np.ndarray  # (N, n) int32: the id each new place must hold, FREE where it is open
@@ -52,6 +52,11 @@ class Request:
     own: list[Callable]  # processors of ours, then other people's
     foreign: list[Callable]
     jit: bool
+
+    @property
+    def picture_sizes(self) -> list[tuple[int, int]]:
+        """Latent (rows, columns) of each picture that is returned."""
+        return [(int(h), int(w)) for _, h, w in self.grid.sizes[:: self.settings.best_of]]
 
     @property
     def needs_host(self) -> bool:
@@ -96,16 +101,17 @@ def make_request(
     grid = _grid(constraint, sizes, config, prompts, settings)
     guided = "guidance_scale" in overrides
     negatives = _negatives(own, settings, guided, grid, prompts, config)
-    rows = make_rows(prompts, negatives, settings.pictures)
+    settings = _with_best_of(settings, overrides, grid, prompts)
+    rows = make_rows(prompts, negatives, settings.copies)
     count = _new_tokens(rows, grid, settings, config)
     processors = own_processors(settings, ids.shape[1]) if settings.edit_scores else []
     callers = [p.__name__ for p in processors] + [type(p).__name__ for p in asked.others]
     # A checkpoint's scheme speaks of its pictures: texts are plain.
     text = grid is None and all(overrides.get(name) is None for name in FIELDS)
     scheme = Plain() if text else fitted(settings.scheme, grid, callers)
-    seeds, streams = _seeds(seed, len(prompts) * settings.pictures)
+    seeds, streams = _seeds(seed, len(prompts) * settings.pictures, settings.best_of)
     return Request(
-        ids=np.repeat(ids, settings.pictures, 0),
+        ids=np.repeat(ids, settings.copies, 0),
         rows=rows,
         grid=grid,
         forced=np.full((len(seeds), count), FREE, np.int32) if grid is None else grid.forced,
@@ -117,6 +123,39 @@ def make_request(
         foreign=asked.others,
         jit=jit is not False,
     )
+
+
+def _with_best_of(
+    settings: Settings, asked: dict[str, Any], grid: Grid | None, prompts: list[np.ndarray]
+) -> Settings:
+    """The settings, with one candidate for texts: a checkpoint's `best_of` speaks of its pictures.
+
+    Raises:
+        InputError: somebody asked for the best of several answers, or of pictures that cannot be
+            compared with those of no words.
+    """
+    if settings.best_of == 1 or (grid is None and asked.get(BEST_OF) is None):
+        return replace(settings, best_of=1)
+    if grid is None or any(empty_negative(grid.vocabulary, p) is None for p in prompts):
+        raise InputError(
+            f"{BEST_OF} = {settings.best_of} is for pictures and clips that begin with boi; "
+            f"allowed elsewhere: 1; change {BEST_OF} (--best-of)"
+        )
+    return settings
+
+
+def refuse_streamer(request: Request) -> None:
+    """Refuse a streamer where the best of several is chosen at the end.
+
+    Raises:
+        InputError: it is.
+    """
+    if request.settings.best_of > 1:
+        raise InputError(
+            f"a streamer cannot show the best of {request.settings.best_of} before they are "
+            f"whole; allowed with it: {BEST_OF} = 1; change {BEST_OF} or use stream(), whose "
+            "drafts show the first"
+        )
 
 
 def _negatives(
@@ -184,8 +223,8 @@ def _grid(
             return None
     else:
         return None
-    sizes = np.repeat(sizes, settings.pictures, 0) if len(sizes) > 1 else sizes
-    copies = [prompt for prompt in prompts for _ in range(settings.pictures)]
+    sizes = np.repeat(sizes, settings.copies, 0) if len(sizes) > 1 else sizes
+    copies = [prompt for prompt in prompts for _ in range(settings.copies)]
     return make_grid(vocabulary, sizes, copies, settings.new_tokens)
 
 
@@ -240,8 +279,10 @@ def _too_long(longest: int, grid: Grid, positions: int) -> InputError:
     return ClipTooLong(what, fitting, scaled)
 
 
-def _seeds(seed, count: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
+def _seeds(seed, count: int, each: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """Seed and stream of each sequence: one seed with a stream each, or a seed each.
+
+    Of `each` candidates side by side the first has what it would have alone.
 
     Raises:
         InputError: not a whole number, or as many seeds as fit no rule.
@@ -257,6 +298,8 @@ def _seeds(seed, count: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
             f"seed = {str(seed)[:80]!r}; allowed: a whole number of 64 bits, or one for each of "
             f"{count} sequences; change --seed"
         )
-    if len(values) == count:
-        return values, (0,) * count
-    return values * count, tuple(range(count))
+    own = len(values) == count
+    seeds, streams = (values, [0] * count) if own else (values * count, range(count))
+    apart = 1 if own else count
+    further = [stream + number * apart for stream in streams for number in range(each)]
+    return tuple(seed for seed in seeds for _ in range(each)), tuple(further)

@@ -15,9 +15,10 @@ from transformers.generation.configuration_utils import GenerationConfig
 from emu3.errors import InputError, shown
 from emu3.mllm.generation.schemes import FIELDS, Scheme, merged, read_scheme
 from emu3.mllm.vocabulary import Vocabulary
-from emu3.options import MOST_GUIDANCE
+from emu3.options import MOST_CANDIDATES, MOST_GUIDANCE
 
-GUIDANCE_FLOOR = "guidance_floor"  # ours: GenerationConfig takes it from a file only
+# Ours: GenerationConfig takes them from a file only.
+GUIDANCE_FLOOR, BEST_OF = "guidance_floor", "best_of"
 SMALLEST = 1e-20  # what divides scores or cuts chances: in float32 still far from 0
 MOST_COPIES = 4096
 DEFAULT_MAX_LENGTH = 20  # transformers' "nobody said anything"
@@ -58,7 +59,8 @@ class Settings:
     """What a generation does. `new_tokens` is the ceiling asked for, None = as many as fit.
 
     Under guidance only tokens are drawn that are, on the prompt alone, at least `guidance_floor`
-    times as likely as the likeliest; 0, as everybody else has it, keeps all.
+    times as likely as the likeliest; 0, as everybody else has it, keeps all. Each of a prompt's
+    `pictures` is the best of so many candidates.
     """
 
     do_sample: bool
@@ -70,12 +72,18 @@ class Settings:
     new_tokens: int | None
     min_new_tokens: int
     pictures: int
+    best_of: int
     eos: tuple[int, ...]
     pad: int
     repetition_penalty: float
     suppressed: tuple[int, ...]
     suppressed_first: tuple[int, ...]
     scheme: Scheme
+
+    @property
+    def copies(self) -> int:
+        """Sequences made of a prompt."""
+        return self.pictures * self.best_of
 
     @property
     def inferred_pad(self) -> int | None:
@@ -108,7 +116,7 @@ def resolve_settings(
     config = copy.deepcopy(stated)
     for name, value in merged(vars(config), overrides).items():
         setattr(config, name, value)  # GenerationConfig takes them from a file only
-    ours = (*FIELDS, GUIDANCE_FLOOR)
+    ours = (*FIELDS, GUIDANCE_FLOOR, BEST_OF)
     unknown = [name for name in overrides if name not in ours and not hasattr(config, name)]
     if unknown:
         raise InputError(
@@ -157,6 +165,7 @@ def _settings(
         new_tokens=_ceiling(number, overrides, prompt_length),
         min_new_tokens=least,
         pictures=number.whole("num_return_sequences", 1, 1, most=MOST_COPIES),
+        best_of=number.whole(BEST_OF, 1, 1, most=MOST_CANDIDATES),
         eos=_eos(config, "eos_token_id" in overrides, model_config),
         pad=_pad(config, model_config),
         repetition_penalty=number.real("repetition_penalty", SMALLEST, 1.0, most=1e12),

@@ -121,7 +121,7 @@ def run(options: Options) -> None:
         records = measure(models, asked)
         report[task] = {"figures": figures(records), "seconds": watch.seconds, "records": records}
         if forwards := models.forwards_of_one():
-            report[task] |= {"decoding": models.settings.scheme.label, "forwards": forwards}
+            report[task] |= {"decoding": models.settings.label, "forwards": forwards}
         show(task, report[task])
         with atomic_path(options.output) as path:
             path.write_text(json.dumps(report, indent=1, ensure_ascii=False), encoding="utf-8")
