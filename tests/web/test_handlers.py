@@ -34,7 +34,7 @@ def sent(models, tmp_path) -> Callable[..., tuple[Page, list[str]]]:
 
 
 def edit(page: Page, paths: list[str]) -> None:
-    list(page.edit("make it blue", 0, 1, 1, "plain", paths))
+    list(page.edit("make it blue", 0, 1, 1, "plain", 1, paths))
 
 
 def ask(page: Page, paths: list[str]) -> None:

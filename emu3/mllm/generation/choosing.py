@@ -28,7 +28,9 @@ if TYPE_CHECKING:
 
 TOKENS_AT_ONCE = 2048  # of a run of the network
 SCORES_AT_ONCE, LEAST_AT_ONCE = 2**21, 64  # of a run of the head: numbers, but so many tokens
-WEIGHT = 0.5  # of log P(x); 0.3 to 0.7 choose as well, 0 and 1 less so (docs/decoding.md)
+# Of log P(x): of 8 pictures of emu3-mini for each of 128 prompts, weights 0, 0.3, 0.5, 0.7, 1 chose
+# right ones for 78, 84, 84, 82, 80 %, where 72 % of all were right.
+WEIGHT = 0.5
 
 
 def chosen(
