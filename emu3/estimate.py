@@ -12,6 +12,7 @@ from itertools import pairwise
 from emu3.configfields import GROUP
 from emu3.errors import InputError, gib
 from emu3.mllm.configuration_emu3 import Emu3Config
+from emu3.mllm.generation.choosing import TOKENS_AT_ONCE
 from emu3.mllm.generation.decoder import (
     CACHE_BYTES_KEPT,
     cache_bytes,
@@ -121,6 +122,7 @@ class Estimate:
     narrow_cache: bool
     prefill: int
     decoding: int
+    choosing: int
     picture: int
     step_weights: int
     step_cache: int
@@ -129,7 +131,11 @@ class Estimate:
     @property
     def peak(self) -> int:
         """Most memory in use at one time."""
-        stages = (self.prefill, self.cache + self.decoding, self.cache_kept + self.picture)
+        stages = (
+            self.prefill,
+            self.cache + max(self.decoding, self.choosing),
+            self.cache_kept + self.picture,
+        )
         return self.weights + self.copies + max(stages)
 
     @property
@@ -160,6 +166,7 @@ def estimate(config: Emu3Config, vision: Emu3VisionVQConfig, work: Work) -> Esti
         cache_kept=min(cache_peak(config, work), CACHE_BYTES_KEPT),
         narrow_cache=cache_width(config, work) < work.width,
         prefill=prefill_bytes(config, work),
+        choosing=choosing_bytes(config, work),
         decoding=decoding_bytes(config, work),
         picture=picture_bytes(vision, work),
         step_weights=layer_bytes
@@ -241,6 +248,16 @@ def prefill_bytes(config: Emu3Config, work: Work) -> int:
     inside = 3 * rows * chunk * config.intermediate_size * work.width
     cache = cache_bytes(config, rows, work.prompt, work.width)
     return states + max(scores, inside) + 2 * cache
+
+
+def choosing_bytes(config: Emu3Config, work: Work) -> int:
+    """Largest arrays while candidates are judged, prompt and all; 0 where there is one."""
+    if work.best_of == 1:
+        return 0
+    length = work.prompt + work.new_tokens
+    rows = min(work.best_of, max(1, TOKENS_AT_ONCE // length))
+    one = replace(work, sequences=rows, best_of=1, guided=False, prompt=length)
+    return prefill_bytes(config, one)
 
 
 def decoding_bytes(config: Emu3Config, work: Work) -> int:
@@ -367,15 +384,21 @@ def check_fits(
     needed = estimate(config, vision, work)
     if available is None or needed.peak <= available:
         return
-    fitting = [
-        n
-        for n in range(1, work.sequences)
-        if estimate(config, vision, replace(work, sequences=n)).peak <= available
-    ]
-    if fitting:
-        allowed = f"up to {fitting[-1]} together; change --batch-size"
+
+    def most(name: str) -> int:
+        """The largest smaller number of `name` with which it fits; 0 for none."""
+        for number in range(getattr(work, name) - 1, 0, -1):
+            smaller = replace(work, **{name: number})
+            if estimate(config, vision, smaller).peak <= available:
+                return number
+        return 0
+
+    if fitting := most("sequences"):
+        allowed = f"up to {fitting} together; change --batch-size"
         more = {"--window": work.window > 1, "--best-of": work.best_of > 1}
         allowed += "".join(f" or {flag}" for flag, there in more.items() if there)
+    elif fitting := most("best_of"):
+        allowed = f"up to {fitting} candidates; change --best-of"
     else:
         allowed = f"a smaller picture, prompt or model, or more memory; change {flags}"
     raise InputError(

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from emu3.errors import InputError
-from emu3.mllm.generation.events import Draft, Event, FrameDone, RowDone
+from emu3.mllm.generation.events import CandidateRow, Event, FrameDone, RowDone
 from emu3.mllm.grammar import ClipTooLong
 from emu3.mllm.parts import FASTEST, SLOWEST, Open, Text
 from emu3.mllm.vocabulary import MAX_FRAMES
@@ -261,8 +261,8 @@ class TextToVideo:
 
         `made` are codes (t, h, w) of its first frames, those given among them, from an earlier run:
         it goes on behind them as that run would have, by plain decoding and Jacobi's with coupling
-        fixed; by others, and with several candidates, it draws anew. What is kept in memory is a
-        piece.
+        fixed; by others it draws anew, and of several candidates as that run would have where whole
+        pieces are made. What is kept in memory is a piece.
         """
         held, start = (film.given if made is None else made), 0  # codes from frame `start` on
         for piece in film.pieces():
@@ -276,7 +276,7 @@ class TextToVideo:
                     held = (
                         event.codes[None] if held is None else np.append(held, event.codes[None], 0)
                     )
-                if isinstance(event, Draft | RowDone | FrameDone):
+                if isinstance(event, CandidateRow | RowDone | FrameDone):
                     event = replace(event, frame=event.frame + piece.first)
                 yield event
 

@@ -272,7 +272,7 @@ def drawing_request(
     arguments = settings.arguments | {name: getattr(settings, name) for name in FIELDS}
     arguments["best_of"] = settings.best_of
     arguments["guidance_scale"] = settings.guidance  # 1 too: else the checkpoint's own counts
-    if settings.guidance != 1:
+    if settings.guidance != 1 or settings.best_of != 1:
         arguments["negative_prompt_ids"] = negatives
     return model.request(prompts, seed=seeds, **arguments, **more)
 

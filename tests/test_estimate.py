@@ -112,6 +112,14 @@ def test_every_candidate_of_a_picture_has_rows_of_its_own():
     assert several.rows == alone.rows
     one, many = (estimate(config, vision, work) for work in (alone, several))
     assert (many.cache, many.decoding) == (one.cache, one.decoding)
+    assert (one.choosing, many.choosing > 0) == (0, True)
+
+
+def test_too_many_candidates_are_refused_with_how_many_fit():
+    config, vision = tiny_config(), tiny_vision_config()
+    room = estimate(config, vision, Work(best_of=3, grid=(4, 4))).peak
+    with pytest.raises(InputError, match="up to 3 candidates; change --best-of"):
+        check_fits(config, vision, Work(best_of=8, grid=(4, 4)), room)
 
 
 def test_a_window_needs_more_cache_than_one_place():

@@ -8,8 +8,7 @@ from emu3.errors import InputError
 from emu3.films import ClipOptions, Film, TextToVideo
 from emu3.loading import load
 from emu3.mllm.defaults import CheckpointDefaults
-from emu3.mllm.generation import Done, FrameDone, RowDone, TextPiece
-from emu3.mllm.generation.events import Draft
+from emu3.mllm.generation import CandidateRow, Done, FrameDone, RowDone, TextPiece, choosing
 from emu3.mllm.parts import Coded, Message, Text
 from emu3.pipeline import AskSettings, DrawSettings
 from emu3.talks import Edit, Edits, Talk
@@ -88,15 +87,20 @@ def test_a_film_in_pieces_makes_every_frame_once_and_again(filming, settings):
     assert np.array_equal(codes[1:], [e.codes for e in events if isinstance(e, FrameDone)])
 
 
-def test_the_best_of_several_pieces_goes_on(filming, settings):
+def test_the_best_of_several_pieces_goes_on(filming, settings, monkeypatch):
+    monkeypatch.setattr(choosing, "choose", lambda scores, each: np.array([each - 1]))
     film = Film("go", (5, 2, 2), 8.0, seed=3, given=GIVEN[:1], piece=3, context=1)
-    events = list(filming.run(film, DrawSettings(**vars(settings) | {"best_of": 2}), jit=False))
-    for kind in (Draft, RowDone):
-        rows = [(e.frame, e.row) for e in events if isinstance(e, kind)]
-        assert rows == [(t, r) for t in range(1, 5) for r in range(2)]
-    frames = np.stack([event.codes for event in events if isinstance(event, FrameDone)])
-    rows = np.stack([event.codes for event in events if isinstance(event, RowDone)])
-    assert np.array_equal(frames.reshape(rows.shape), rows)
+    several = DrawSettings(**vars(settings) | {"best_of": 2})
+    events = list(filming.run(film, several, jit=False))
+
+    def rows(kind: type) -> dict[tuple[int, int], list[int]]:
+        return {(e.frame, e.row): e.codes.tolist() for e in events if isinstance(e, kind)}
+
+    first, last = rows(CandidateRow), rows(RowDone)
+    assert list(first) == list(last) == [(t, r) for t in range(1, 5) for r in range(2)]
+    assert first != last
+    codes = filming.codes(film, several, jit=False)
+    assert codes[1:].reshape(-1, 2).tolist() == list(last.values())
 
 
 @pytest.mark.parametrize("there", [2, 3, 4])

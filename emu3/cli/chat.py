@@ -20,7 +20,7 @@ import numpy as np
 
 from emu3.cli import options as shared
 from emu3.cli import shell
-from emu3.cli.outputs import PromptBar, Spoken, new_file, save_picture
+from emu3.cli.outputs import PartsBar, Spoken, new_file, save_picture
 from emu3.codesfile import Codes
 from emu3.errors import InputError
 from emu3.facade import Emu3
@@ -145,7 +145,7 @@ class Table:
             said.append(self._coded(part) if isinstance(part, Path) else part)
         answer = Spoken(self.talk.text)
         rows: list[np.ndarray] = []
-        bar = PromptBar()
+        bar = PartsBar()
         for event in self.talk.say(said, seed):
             if isinstance(event, TextPiece):
                 answer.ids += event.ids.tolist()

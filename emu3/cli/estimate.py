@@ -126,6 +126,7 @@ def lines(needed, work, vision, options: Options) -> list[str]:
         ("cache", f"{gib(needed.cache)}{', kept in bfloat16' if needed.narrow_cache else ''}"),
         ("prefill", f"{gib(needed.prefill)} beside the weights"),
         ("decoding step", f"{gib(needed.decoding)} beside weights and cache"),
+        ("judging candidates", f"{gib(needed.choosing)} beside weights and cache"),
         ("pixels from codes", f"{gib(needed.picture)} beside the weights"),
         ("peak memory", f"{gib(needed.peak)}"),
         (

@@ -29,7 +29,13 @@ from emu3.codesfile import Codes
 from emu3.errors import InputError
 from emu3.files import own_folder, require_file
 from emu3.loading import load_models, read_configs
-from emu3.mllm.generation.events import Done, Draft, PrefillPart, RowDone
+from emu3.mllm.generation.events import (
+    CandidateRow,
+    ChoicePart,
+    Done,
+    PrefillPart,
+    RowDone,
+)
 from emu3.options import group, non_negative_int, option, path_text, whole, words
 from emu3.pipeline import (
     DrawSettings,
@@ -273,14 +279,15 @@ class Studio:
     def _sample(self, sheets: list[Sheet], request, progress: Progress) -> None:
         """Fill in the codes, row by row; the first row claims the files."""
         for event in self.drawing.run(request):
-            if isinstance(event, Draft | RowDone):
+            if isinstance(event, CandidateRow | RowDone):
                 sheet = sheets[event.sequence]
                 sheet.codes[event.row] = event.codes
                 progress.row(event)
                 self._save_now_and_then(sheets)
-                self._show(sheet, event.row + 1)
-            elif isinstance(event, PrefillPart):
-                progress.prompts.show(event)
+                if not event.again:
+                    self._show(sheet, event.row + 1)
+            elif isinstance(event, PrefillPart | ChoicePart):
+                progress.show(event)
             elif isinstance(event, Done):
                 self.forwards += sum(event.forwards)
 

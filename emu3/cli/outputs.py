@@ -13,12 +13,13 @@ from tqdm import tqdm
 from emu3 import __version__, animations
 from emu3.files import atomic_path, numbered_path, place_new, temporary_path, writable_folder
 from emu3.images import open_image
+from emu3.mllm.generation.events import ChoicePart
 
 if TYPE_CHECKING:
-    from emu3.mllm.generation.events import Draft, PrefillPart, RowDone
+    from emu3.mllm.generation.events import CandidateRow, PrefillPart, RowDone
 
 SETTLED = 0.5  # seconds after which a speed is worth showing
-PROMPT_BAR = "{desc}: {percentage:3.0f}%|{bar}| {elapsed}<{remaining}"
+PARTS_BAR = "{desc}: {percentage:3.0f}%|{bar}| {elapsed}<{remaining}"
 
 
 def new_file(folder: Path, stem: str, suffix: str, write: Callable[[Path], None]) -> Path:
@@ -162,16 +163,17 @@ class Spoken:
         print(self.before + self.spell(self.ids)[len(self.shown) :], flush=True)
 
 
-class PromptBar:
-    """How far long prompts are, in a bar that goes away when they are through."""
+class PartsBar:
+    """How far long prompts are, or a choice, in a bar that goes away when they are through."""
 
     def __init__(self) -> None:
         self.bar: tqdm | None = None
 
-    def show(self, event: "PrefillPart") -> None:
+    def show(self, event: "PrefillPart | ChoicePart") -> None:
         """Move on to what an event says."""
         if self.bar is None:
-            self.bar = tqdm(total=event.parts, desc="prompt", leave=False, bar_format=PROMPT_BAR)
+            what = "choosing" if isinstance(event, ChoicePart) else "prompt"
+            self.bar = tqdm(total=event.parts, desc=what, leave=False, bar_format=PARTS_BAR)
         self.bar.update(event.done - self.bar.n)
         if event.done == event.parts:
             self.end()
@@ -203,13 +205,14 @@ class Progress:
         self.bar = tqdm(
             total=rows, unit="row", dynamic_ncols=True, smoothing=0, disable=rows is None
         )
-        self.prompts = PromptBar()
+        self.parts = PartsBar()
+        self.show = self.parts.show
 
     def __enter__(self) -> "Progress":
         return self
 
     def __exit__(self, *exception: object) -> None:
-        self.prompts.end()
+        self.parts.end()
         self.bar.close()
 
     @property
@@ -219,7 +222,7 @@ class Progress:
             return None
         return self.counted / (self.latest - self.start)
 
-    def row(self, event: "Draft | RowDone") -> None:
+    def row(self, event: "CandidateRow | RowDone") -> None:
         """Count a row with its end, once."""
         if not event.again:
             self.add(1, len(event.codes) + 1)

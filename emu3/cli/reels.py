@@ -164,6 +164,8 @@ def stored_settings(content: Codes, options: "Options") -> DrawSettings:
     """
     draw = content.settings.get("draw")
     known = {field.name for field in fields(DrawSettings)}
+    if isinstance(draw, dict):
+        draw = {"best_of": 1} | draw  # which earlier versions did not know
     if not isinstance(draw, dict) or set(draw) != known:
         raise InputError(f"{options.resume} is no clip of this command; change --resume")
     return checked(DrawSettings(**draw))

@@ -31,7 +31,7 @@ from emu3.files import own_folder
 from emu3.films import ClipOptions, TextToVideo
 from emu3.images import FrameSource
 from emu3.loading import load_models, read_configs
-from emu3.mllm.generation.events import Draft, PrefillPart, RowDone
+from emu3.mllm.generation.events import CandidateRow, ChoicePart, PrefillPart, RowDone
 from emu3.options import group, non_negative_int, option, path_text, words
 from emu3.pipeline import DrawSettings, PictureSize
 
@@ -236,18 +236,22 @@ class Studio:
     def _sample(self, reel: Reel, progress: Progress) -> None:
         """Fill in the codes, row by row."""
         made = reel.made.copy() if len(reel.made) else None
+        shown = reel.codes.copy()
         for event in self.filming.run(reel.film, self.settings, self.options.device.jit, made):
-            if isinstance(event, PrefillPart):
-                progress.prompts.show(event)
-            if not isinstance(event, Draft | RowDone):
+            if isinstance(event, PrefillPart | ChoicePart):
+                progress.show(event)
+            if not isinstance(event, CandidateRow | RowDone):
                 continue
-            reel.codes[event.frame, event.row] = event.codes
+            # A candidate's rows are shown, not kept: who goes on must not take them for the best.
+            codes = shown if isinstance(event, CandidateRow) else reel.codes
+            codes[event.frame, event.row] = event.codes
             progress.row(event)
             if monotonic() - self.saved_at > SECONDS_BETWEEN_SAVES:
                 reel.save_codes()
                 self.saved_at = monotonic()
-            if self.options.preview and (event.row + 1) % self.options.preview == 0:
-                picture = self.codec.picture(reel.codes[event.frame])
+            every = self.options.preview
+            if every and not event.again and (event.row + 1) % every == 0:
+                picture = self.codec.picture(codes[event.frame])
                 save_picture(picture, {"frame": event.frame}, reel.preview_path)
 
     def _write_frames(self, reel: Reel) -> None:

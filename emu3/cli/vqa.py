@@ -162,7 +162,7 @@ class Desk:
                     turns.add(event.sequence, event.ids.tolist())
                     progress.add(len(event.ids), len(event.ids))
                 elif isinstance(event, PrefillPart):
-                    progress.prompts.show(event)
+                    progress.show(event)
         finally:
             turns.end()
             self.picture = batch[-1][1][0]

@@ -20,7 +20,7 @@ from emu3.cli.shell import Interrupted
 from emu3.errors import InputError
 from emu3.evaluation.suites import SUITES, Prompt
 from emu3.files import note_settings, own_folder
-from emu3.mllm.generation.events import Draft, PrefillPart, RowDone
+from emu3.mllm.generation.events import CandidateRow, ChoicePart, PrefillPart, RowDone
 from emu3.options import group, option, path_text, whole
 from emu3.pipeline import DrawSettings, Picture, PictureSize, TextToImage, in_lists
 
@@ -202,12 +202,12 @@ class Studio:
 
 def drawn(drawing: TextToImage, request, progress: Progress) -> list:
     """The codes (h, w) of each picture of a request, counted as they come."""
-    made = [[] for _ in request.seeds]
+    made = [[] for _ in request.picture_sizes]
     for event in drawing.run(request):
-        if isinstance(event, Draft | RowDone):
+        if isinstance(event, CandidateRow | RowDone):
             progress.row(event)
         if isinstance(event, RowDone):
             made[event.sequence].append(event.codes)
-        elif isinstance(event, PrefillPart):
-            progress.prompts.show(event)
+        elif isinstance(event, PrefillPart | ChoicePart):
+            progress.show(event)
     return [np.stack(rows) for rows in made]

@@ -3,7 +3,8 @@ pictures rebuilt.
 
 Jobs of equal tasks share a batch; a task's items differ freely. `run` yields (index of the item,
 event); an item's last event is a `Finished`. `together` is how many items may be computed at once;
-where it is more than one, `check` refuses, as an InputError, an item that cannot be alone.
+where it is more than one, `check` refuses, as an InputError, an item that cannot be alone. `each`
+is how many sequences an item takes.
 """
 
 from collections.abc import Iterator, Sequence
@@ -14,7 +15,7 @@ import numpy as np
 
 from emu3 import films, talks
 from emu3.mllm import parts
-from emu3.mllm.generation.events import Draft, RowDone, TextPiece
+from emu3.mllm.generation.events import CandidateRow, RowDone, TextPiece
 from emu3.mllm.parts import Clip, Given, Message
 from emu3.pipeline import (
     Answers,
@@ -65,12 +66,12 @@ class Draw:
     """Pictures from text with equal settings, which are `filled`."""
 
     settings: DrawSettings
-    name = "draw"
+    name, together = "draw", SIZES[-1]
 
     @property
-    def together(self) -> int:
-        """See above; candidates count."""
-        return max(1, SIZES[-1] // self.settings.best_of)
+    def each(self) -> int:
+        """See above."""
+        return self.settings.best_of
 
     def run(self, models: "Emu3", pictures: Sequence[Picture]) -> Iterator[tuple[int, Any]]:
         """Rows of each picture as they are made, then the picture."""
@@ -100,12 +101,12 @@ class Edit:
     """Pictures changed with equal settings, which are `filled`."""
 
     settings: DrawSettings
-    name = "edit"
+    name, together = "edit", SIZES[-1]
 
     @property
-    def together(self) -> int:
-        """See above; candidates count."""
-        return max(1, SIZES[-1] // self.settings.best_of)
+    def each(self) -> int:
+        """See above."""
+        return self.settings.best_of
 
     def run(self, models: "Emu3", changes: Sequence[Change]) -> Iterator[tuple[int, Any]]:
         """Rows of each new picture as they are made, then the picture."""
@@ -129,7 +130,7 @@ def _grown(models: "Emu3", request: "Request", count: int) -> Iterator[tuple[int
     codes = [np.full(size, NOT_MADE, np.int32) for size in request.picture_sizes[:count]]
     prompts = request.rows.lengths[:: request.settings.best_of]
     for event in models.model.run(request):
-        if isinstance(event, Draft | RowDone) and event.sequence < count:
+        if isinstance(event, CandidateRow | RowDone) and event.sequence < count:
             index, made = event.sequence, codes[event.sequence]
             made[event.row] = event.codes
             if not event.again:
@@ -143,14 +144,14 @@ class Film:
     """A clip from text with settings that are `filled`."""
 
     settings: DrawSettings
-    name, together = "film", 1
+    name, together, each = "film", 1, 1
 
     def run(self, models: "Emu3", wanted: Sequence[films.Film]) -> Iterator[tuple[int, Any]]:
         """Rows of each frame as they are made, then the clip."""
         (film,) = wanted
         codes = np.full(film.size, NOT_MADE, np.int32)
         for event in films.TextToVideo(models.model, models.prompts).run(film, self.settings):
-            if isinstance(event, Draft | RowDone):
+            if isinstance(event, CandidateRow | RowDone):
                 codes[event.frame, event.row] = event.codes
                 if not event.again:
                     yield 0, Rows(codes[event.frame], event.row + 1)
@@ -175,7 +176,7 @@ class Ask:
     """Answers with equal settings, which are `filled`."""
 
     settings: AskSettings
-    name, together = "ask", SIZES[-1]
+    name, together, each = "ask", SIZES[-1], 1
 
     def run(self, models: "Emu3", questions: Sequence[Question]) -> Iterator[tuple[int, Any]]:
         """Pieces of each answer as they come, then the whole."""
@@ -235,7 +236,7 @@ def _answered(answers: Answers, request: "Request", count: int) -> Iterator[tupl
 class Rebuild:
     """A picture or clip to codes and back."""
 
-    name, together = "rebuild", 1
+    name, together, each = "rebuild", 1, 1
 
     def run(
         self, models: "Emu3", items: "Sequence[Image.Image | Clip]"
@@ -260,6 +261,12 @@ Task = Draw | Edit | Film | Ask | Rebuild
 def whole_characters(text: str) -> str:
     """A text without a character at its end of which some bytes are still to come."""
     return text.rstrip("\N{REPLACEMENT CHARACTER}")
+
+
+def most_items(sequences: int, each: int) -> int:
+    """How many items of `each` sequences are made together where so many sequences may be, copies
+    that fill a batch up among them."""
+    return max([size for size in SIZES if size * each <= sequences], default=1)
 
 
 def filled_up(items: Sequence) -> list:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from emu3.errors import InputError
-from emu3.web.tasks import Task
+from emu3.web.tasks import Task, most_items
 
 LINGER = 0.01  # seconds that the first of several simultaneous jobs waits for the others
 
@@ -145,7 +145,7 @@ class Worker:
             if not self.open or not self.waiting:
                 return []
             first = self.waiting[0].task
-            most = min(self.most_together, first.together)
+            most = most_items(min(self.most_together, first.together), first.each)
             batch = [job for job in self.waiting if job.task == first][:most]
             taken = set(map(id, batch))
             self.waiting = deque(job for job in self.waiting if id(job) not in taken)

@@ -60,6 +60,12 @@ def test_the_same_command_draws_what_is_missing_and_it_is_what_it_was(
     assert draw(tiny, "geneval", geneval) == 0
 
 
+def test_a_suite_may_have_the_best_of_several(tiny, tmp_path):
+    assert draw(tiny, "geneval", tmp_path, "--best-of", "2", "--limit", "1") == 0
+    with Image.open(tmp_path / "images/00000/samples/0001.png") as picture:
+        assert picture.text["decoding"] == "plain, best of 2"
+
+
 def test_other_settings_are_refused_where_pictures_stand(tiny, geneval, capsys):
     assert draw(tiny, "geneval", geneval, "--guidance", "1.5") == 2
     assert "guidance" in capsys.readouterr().err

@@ -17,7 +17,7 @@ from emu3.cli.outputs import (
 from emu3.codesfile import Codes
 from emu3.errors import InputError
 from emu3.files import atomic_path
-from emu3.mllm.generation.events import Draft, RowDone
+from emu3.mllm.generation import CandidateRow, RowDone
 from emu3.tokenizer.codes import finished_rows
 
 
@@ -128,7 +128,7 @@ def test_speed_and_time_left_leave_out_what_came_before_the_first_row():
 def test_rows_of_the_best_of_several_are_counted_once():
     codes = np.zeros(4, np.int32)
     with Progress(1) as progress:
-        for event in (Draft(0, 0, codes), RowDone(0, 0, codes, again=True)):
+        for event in (CandidateRow(0, 0, codes), RowDone(0, 0, codes, again=True)):
             progress.row(event)
         assert (progress.bar.n, progress.tokens) == (1, 5)
 

@@ -11,6 +11,7 @@ from PIL import Image
 from emu3.cli import chat, edit, video
 from emu3.codesfile import Codes
 from emu3.mllm.parts import Text
+from emu3.tokenizer.codes import NOT_MADE
 from tests.cli.conftest import draw_frame
 
 FAST = ["--mode", "pynative", "--animation", "gif"]
@@ -62,6 +63,32 @@ def test_a_clip_cut_short_goes_on_as_it_would_have(tiny, made, tmp_path, monkeyp
     assert film(tiny, tmp_path, "--resume", str(tmp_path / "clip_0000.npz")) == 0
     assert np.array_equal(codes_of(tmp_path).codes, codes_of(made).codes)
     assert (tmp_path / "clip_0000.gif").read_bytes() == (made / "clip_0000.gif").read_bytes()
+
+
+def test_of_several_candidates_none_is_kept_before_the_best_is_known(tiny, tmp_path, monkeypatch):
+    class Stopping(video.Progress):
+        def add(self, units, tokens):
+            super().add(units, tokens)
+            if self.bar.n == 3:
+                raise KeyboardInterrupt
+
+    options = ["--prompt", "go", *SMALL, "--frames", "8", "--best-of", "3", "--preview", "1"]
+    assert film(tiny, tmp_path / "whole", *options) == 0
+    with monkeypatch.context() as patch:
+        patch.setattr(video, "Progress", Stopping)
+        assert film(tiny, tmp_path, *options) == 130
+    assert (codes_of(tmp_path).codes < 0).all()
+    assert film(tiny, tmp_path, "--resume", str(tmp_path / "clip_0000.npz")) == 0
+    assert np.array_equal(codes_of(tmp_path).codes, codes_of(tmp_path / "whole").codes)
+
+
+def test_a_clip_begun_before_there_were_candidates_goes_on(tiny, made, tmp_path):
+    content = codes_of(made)
+    del content.settings["draw"]["best_of"]
+    codes = np.concatenate([content.codes[:2], np.full_like(content.codes[2:], NOT_MADE)])
+    Codes(codes, content.settings).save(tmp_path / "a.npz")
+    assert film(tiny, tmp_path, "--resume", str(tmp_path / "a.npz")) == 0
+    assert np.array_equal(Codes.load(tmp_path / "a.npz").codes, codes_of(made).codes)
 
 
 def test_a_clip_given_is_gone_on_with(tiny, frame_folder, tmp_path, capsys):

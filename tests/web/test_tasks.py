@@ -5,7 +5,7 @@ import pytest
 import emu3
 from emu3.mllm.parts import Message, Text
 from emu3.pipeline import AskSettings, DrawSettings, Picture
-from emu3.web.tasks import Ask, Draw, Finished, Question
+from emu3.web.tasks import Ask, Draw, Finished, Question, filled_up, most_items
 from tests.support import write_tiny_checkpoint
 
 
@@ -36,5 +36,8 @@ def test_the_best_of_several_grows_as_the_first_and_ends_as_the_best(tiny):
     assert events[-1][1].result.tobytes() == best.tobytes()
 
 
-def test_candidates_count_among_what_is_made_together(tiny):
-    assert Draw(DrawSettings(best_of=8).filled(tiny.defaults)).together == 8
+@pytest.mark.parametrize("each", range(1, 9))
+def test_candidates_count_among_what_is_made_together(each):
+    for sequences in (16, 64):
+        most = most_items(sequences, each)
+        assert len(filled_up(range(most))) * each <= sequences < 2 * most * each

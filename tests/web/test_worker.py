@@ -19,6 +19,7 @@ class Echo:
     name: str = "echo"
     times: int = 1
     together: int = 64
+    each: int = 1
     gate: threading.Event = field(default_factory=threading.Event, compare=False)
     batches: list = field(default_factory=list, compare=False)
 

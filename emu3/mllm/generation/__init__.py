@@ -4,6 +4,8 @@
 """
 
 from emu3.mllm.generation.events import (
+    CandidateRow,
+    ChoicePart,
     Done,
     Event,
     FrameDone,
@@ -13,4 +15,14 @@ from emu3.mllm.generation.events import (
     TextPiece,
 )
 
-__all__ = ["Done", "Event", "FrameDone", "PrefillDone", "PrefillPart", "RowDone", "TextPiece"]
+__all__ = [
+    "CandidateRow",
+    "ChoicePart",
+    "Done",
+    "Event",
+    "FrameDone",
+    "PrefillDone",
+    "PrefillPart",
+    "RowDone",
+    "TextPiece",
+]

@@ -2,14 +2,17 @@
 
     prompt p  ->  candidates x1 ... xn  ->  log P(x | p) - WEIGHT log P(x)  ->  the largest stays
 
-log P(x) is that of the same picture without words, so that a picture counts for showing what the
-words say, not for being usual: maximum mutual information (Li et al. 2016, 1510.03055, the anti-
-language model); a model that ranks its own pictures is CogView's (Ding et al. 2021).
+log P(x) is that behind the negative prompt, without one that of the same picture without words, so
+that a picture counts for showing what the words say, not for being usual: maximum mutual
+information (Li et al. 2016, 1510.03055, the anti-language model). A model that ranks its own
+pictures is CogView's (Ding et al. 2021, 2105.13290).
 
 Shapes: N = B x n sequences, the n candidates of a prompt side by side; m new ids of each.
 """
 
-from collections.abc import Iterator
+import time
+from collections.abc import Generator, Iterator
+from contextlib import closing
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -17,8 +20,16 @@ import numpy as np
 from mindspore import Tensor, float32, int32
 
 from emu3.arrays import as_numpy
-from emu3.mllm.generation.events import Done, Draft, Event, FrameDone, RowDone, finished
-from emu3.mllm.generation.prefill import CHUNK, GRAPH_SLOTS, empty_negative
+from emu3.mllm.generation.events import (
+    CandidateRow,
+    ChoicePart,
+    Done,
+    Event,
+    FrameDone,
+    RowDone,
+    finished,
+)
+from emu3.mllm.generation.prefill import CHUNK, GRAPH_SLOTS, QUIET_SECONDS
 from emu3.mllm.vocabulary import FREE, Vocabulary
 from emu3.runtime import graph_mode
 
@@ -34,27 +45,34 @@ WEIGHT = 0.5
 
 
 def chosen(
-    model: "Emu3ForCausalLM", request: "Request", events: Iterator[Event]
+    model: "Emu3ForCausalLM", request: "Request", events: Generator[Event]
 ) -> Iterator[Event]:
     """The events of a request of several candidates a prompt as those of the best ones.
 
-    While they are made, rows of each first one are sent as `Draft`.
+    While they are made, rows of each first one are sent as `CandidateRow`.
     """
     each = request.settings.best_of
-    for event in events:
-        if isinstance(event, RowDone):
-            place, candidate = divmod(event.sequence, each)
-            if not candidate:
-                yield Draft(place, event.row, event.codes, event.frame)
-        elif isinstance(event, Done):
-            yield from _of_the_best(model, request, event)
-        elif not isinstance(event, FrameDone):
-            yield event
+    with closing(events):
+        for event in events:
+            if isinstance(event, RowDone):
+                place, candidate = divmod(event.sequence, each)
+                if not candidate:
+                    yield CandidateRow(place, event.row, event.codes, event.frame)
+            elif isinstance(event, Done):
+                yield from _of_the_best(model, request, event)
+            elif not isinstance(event, FrameDone):
+                yield event
 
 
 def _of_the_best(model: "Emu3ForCausalLM", request: "Request", done: Done) -> Iterator[Event]:
+    began = time.perf_counter()
     new = done.sequences[:, request.ids.shape[1] :]
-    best = choose(scores(model, request, new), request.settings.best_of)
+    judged = np.zeros(len(new))
+    for rows, found in scores(model, request, new):
+        judged[rows] = found
+        if time.perf_counter() - began > QUIET_SECONDS:
+            yield ChoicePart(rows.stop, len(new))
+    best = choose(judged, request.settings.best_of)
     for place, sequence in enumerate(best):
         begun, made = (request.grid.rows_done(sequence, n) for n in (0, new.shape[1]))
         for event in finished(request.grid, sequence, new[sequence], range(begun, made)):
@@ -65,6 +83,7 @@ def _of_the_best(model: "Emu3ForCausalLM", request: "Request", done: Done) -> It
         done,
         sequences=done.sequences[best],
         tokens=done.tokens // request.settings.best_of,
+        seconds=done.seconds + time.perf_counter() - began,
         seeds=pick(done.seeds),
         forwards=pick(done.forwards),
     )
@@ -76,21 +95,24 @@ def choose(scores: np.ndarray, each: int) -> np.ndarray:
     return groups.argmax(1) + np.arange(len(groups)) * each
 
 
-def scores(model: "Emu3ForCausalLM", request: "Request", new: np.ndarray) -> np.ndarray:
-    """How well each sequence of new ids (N, m) fits its prompt: (N,) float64."""
-    each, vocabulary = request.settings.best_of, request.grid.vocabulary
+def scores(
+    model: "Emu3ForCausalLM", request: "Request", new: np.ndarray
+) -> Iterator[tuple[slice, np.ndarray]]:
+    """How well each sequence of new ids (N, m) fits its prompt, float64, some rows at a time."""
+    settings, vocabulary = request.settings, request.grid.vocabulary
     free = request.grid.forced[:, : new.shape[1]] == FREE
-    found = []
-    for first in range(0, len(new), each):
+    for first in range(0, len(new), settings.best_of):
         prompt = request.rows.prompts[request.rows.source[first]]
-        made = new[first : first + each]
-        empty = empty_negative(vocabulary, prompt)
-        fit, usual = (
-            log_likelihoods(model, vocabulary, before, made, free[first])
-            for before in (prompt, empty)
-        )
-        found.append(fit - WEIGHT * usual)
-    return np.concatenate(found)
+        silent = request.against[first // settings.copies % len(request.against)]
+        some = max(1, TOKENS_AT_ONCE // (max(len(prompt), len(silent)) + new.shape[1]))
+        until = first + settings.best_of
+        for row in range(first, until, some):
+            rows = slice(row, min(row + some, until))
+            fit, usual = (
+                log_likelihoods(model, vocabulary, before, new[rows], free[first])
+                for before in (prompt, silent)
+            )
+            yield rows, fit - WEIGHT * usual
 
 
 def log_likelihoods(
@@ -111,12 +133,7 @@ def log_likelihoods(
     wanted = np.full(ids.shape, -1)  # of what follows each id: which visual one, -1 what is forced
     codes = new[:, : last + 1] - vocabulary.visual_start
     wanted[:, len(prompt) - 1 :] = np.where(free[: last + 1], codes, -1)
-    some = max(1, TOKENS_AT_ONCE // ids.shape[1])
-    parts = [
-        _of_rows(model, vocabulary, ids[row : row + some], wanted[row : row + some])
-        for row in range(0, len(ids), some)
-    ]
-    return np.concatenate(parts)
+    return _of_rows(model, vocabulary, ids, wanted)
 
 
 def _of_rows(

@@ -30,7 +30,7 @@ class PrefillDone:
 class RowDone:
     """Row `row` of latent frame `frame` of `sequence` is made: codes (w,) int32.
 
-    `again` where a `Draft` came before it.
+    `again` where a `CandidateRow` came before it.
     """
 
     sequence: int
@@ -41,7 +41,7 @@ class RowDone:
 
 
 @dataclass(frozen=True)
-class Draft:
+class CandidateRow:
     """A row as `RowDone` has it, of the first of several candidates; the best one's rows follow."""
 
     sequence: int
@@ -49,6 +49,14 @@ class Draft:
     codes: np.ndarray
     frame: int = 0
     again: ClassVar[bool] = False
+
+
+@dataclass(frozen=True)
+class ChoicePart:
+    """`done` of `parts` candidates have been judged; sent when it takes long."""
+
+    done: int
+    parts: int
 
 
 @dataclass(frozen=True)
@@ -92,7 +100,9 @@ class Done:
         return self.tokens / max(sum(self.forwards), 1)
 
 
-Event = PrefillPart | PrefillDone | Draft | RowDone | FrameDone | TextPiece | Done
+Event = (
+    PrefillPart | PrefillDone | CandidateRow | ChoicePart | RowDone | FrameDone | TextPiece | Done
+)
 
 
 def finished(

@@ -27,6 +27,7 @@ from emu3.mllm.generation.events import (
     finished,
 )
 from emu3.mllm.generation.logits_processors import FORBIDDEN, apply_foreign
+from emu3.mllm.generation.prefill import QUIET_SECONDS
 from emu3.mllm.generation.request import Request, make_request, refuse_streamer
 from emu3.mllm.generation.schemes import part
 from emu3.mllm.vocabulary import FREE
@@ -36,7 +37,6 @@ if TYPE_CHECKING:
     from transformers.generation.configuration_utils import GenerationConfig
 
 TEXT_BLOCK = 8
-QUIET_SECONDS = 2.0  # a prefill may take before it is reported on
 
 
 class GenerationMixin:

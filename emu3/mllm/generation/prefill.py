@@ -25,6 +25,7 @@ from emu3.mllm.vocabulary import Vocabulary
 from emu3.runtime import graph_mode
 
 CHUNK = 512
+QUIET_SECONDS = 2.0  # prompts, or the choice among candidates, may take before it is told
 GRAPH_SLOTS = 64
 
 

@@ -43,6 +43,7 @@ class Request:
 
     ids: np.ndarray  # (N, T) int32, as given, each prompt `copies` times
     rows: Rows
+    against: list[np.ndarray]  # prompts that say nothing of a picture, see `choosing`; 1 or B
     grid: Grid | None  # None for text
     forced: np.ndarray  # (N, n) int32: the id each new place must hold, FREE where it is open
     settings: Settings
@@ -99,10 +100,10 @@ def make_request(
     prompts = kept_tokens(ids, mask, given, settings.inferred_pad, "input_ids")
     sizes = _sizes(own["image_size"], own["video_size"])
     grid = _grid(constraint, sizes, config, prompts, settings)
-    guided = "guidance_scale" in overrides
-    negatives = _negatives(own, settings, guided, grid, prompts, config)
-    settings = _with_best_of(settings, overrides, grid, prompts)
-    rows = make_rows(prompts, negatives, settings.copies)
+    negatives = _negatives(own, settings, grid, prompts, config)
+    settings = _with_best_of(settings, overrides, grid, negatives)
+    guided = _is_guided(settings, "guidance_scale" in overrides, negatives)
+    rows = make_rows(prompts, negatives if guided else None, settings.copies)
     count = _new_tokens(rows, grid, settings, config)
     processors = own_processors(settings, ids.shape[1]) if settings.edit_scores else []
     callers = [p.__name__ for p in processors] + [type(p).__name__ for p in asked.others]
@@ -113,6 +114,7 @@ def make_request(
     return Request(
         ids=np.repeat(ids, settings.copies, 0),
         rows=rows,
+        against=negatives or [],
         grid=grid,
         forced=np.full((len(seeds), count), FREE, np.int32) if grid is None else grid.forced,
         settings=replace(settings, scheme=scheme),
@@ -126,22 +128,26 @@ def make_request(
 
 
 def _with_best_of(
-    settings: Settings, asked: dict[str, Any], grid: Grid | None, prompts: list[np.ndarray]
+    settings: Settings,
+    asked: dict[str, Any],
+    grid: Grid | None,
+    negatives: list[np.ndarray] | None,
 ) -> Settings:
-    """The settings, with one candidate for texts: a checkpoint's `best_of` speaks of its pictures.
+    """The settings, with one candidate where all were alike and where nothing tells which is best.
+
+    A checkpoint's `best_of` speaks of its pictures: for texts it is idle.
 
     Raises:
-        InputError: somebody asked for the best of several answers, or of pictures that cannot be
-            compared with those of no words.
+        InputError: somebody asked for the best of several answers, or of pictures without boi.
     """
-    if settings.best_of == 1 or (grid is None and asked.get(BEST_OF) is None):
-        return replace(settings, best_of=1)
-    if grid is None or any(empty_negative(grid.vocabulary, p) is None for p in prompts):
+    can_be = grid is not None and negatives is not None
+    if settings.best_of > 1 and not can_be and asked.get(BEST_OF) is not None:
         raise InputError(
             f"{BEST_OF} = {settings.best_of} is for pictures and clips that begin with boi; "
             f"allowed elsewhere: 1; change {BEST_OF} (--best-of)"
         )
-    return settings
+    alike = not settings.do_sample or settings.top_k == 1
+    return settings if can_be and not alike else replace(settings, best_of=1)
 
 
 def refuse_streamer(request: Request) -> None:
@@ -154,38 +160,44 @@ def refuse_streamer(request: Request) -> None:
         raise InputError(
             f"a streamer cannot show the best of {request.settings.best_of} before they are "
             f"whole; allowed with it: {BEST_OF} = 1; change {BEST_OF} or use stream(), whose "
-            "drafts show the first"
+            "CandidateRow events show the first"
         )
 
 
 def _negatives(
     own: dict[str, Any],
     settings: Settings,
-    asked: bool,
     grid: Grid | None,
     prompts: list[np.ndarray],
     config: "Emu3Config",
 ) -> list[np.ndarray] | None:
-    """Negative prompts when there is guidance; of pictures the empty ones unless some are given.
+    """Negative prompts, one or one each: those given, else of pictures the empty ones.
 
-    A checkpoint's guidance scale speaks of its pictures: for texts it is idle.
+    None without either, and where neither guidance nor a choice among several needs them.
     """
-    if settings.guidance_scale == 1:
+    if settings.guidance_scale == 1 and settings.best_of == 1:
         return None
     if own[NEGATIVE] is not None:
         ids, mask = read_ids(own[NEGATIVE], own[NEGATIVE_MASK], config.vocab_size, NEGATIVE)
         given = own[NEGATIVE_MASK] is not None
         return kept_tokens(ids, mask, given, settings.inferred_pad, NEGATIVE)
     empty = [] if grid is None else [empty_negative(grid.vocabulary, p) for p in prompts]
-    if empty and not any(negative is None for negative in empty):
-        return empty
-    if asked:
+    return None if not empty or any(negative is None for negative in empty) else empty
+
+
+def _is_guided(settings: Settings, asked: bool, negatives: list[np.ndarray] | None) -> bool:
+    """Whether there is guidance. A checkpoint's speaks of its pictures: for texts it is idle.
+
+    Raises:
+        InputError: somebody asked for it where there is nothing to steer away from.
+    """
+    if settings.guidance_scale != 1 and negatives is None and asked:
         raise InputError(
             f"guidance_scale = {settings.guidance_scale:g} needs negative_prompt_ids; allowed "
             "without them: 1, or prompts whose picture begins with boi; change guidance_scale or "
             "give negative_prompt_ids"
         )
-    return None
+    return settings.guidance_scale != 1 and negatives is not None
 
 
 def _sizes(image_size, video_size) -> np.ndarray | None:

@@ -7,8 +7,7 @@ from transformers.generation.configuration_utils import GenerationConfig
 
 from emu3.arrays import as_numpy
 from emu3.errors import InputError
-from emu3.mllm.generation import Done, FrameDone, RowDone, choosing
-from emu3.mllm.generation.events import Draft
+from emu3.mllm.generation import CandidateRow, ChoicePart, Done, FrameDone, RowDone, choosing
 from tests.mllm.generation.conftest import MARKERS
 
 SIZE = [[2, 3]]
@@ -71,7 +70,6 @@ def test_scores_do_not_depend_on_how_many_columns_are_computed_at_once(
     arguments = (model, vocabulary, PROMPT[0], candidates, free)
     whole = choosing.log_likelihoods(*arguments)
     monkeypatch.setattr(choosing, "CHUNK", 5)
-    monkeypatch.setattr(choosing, "TOKENS_AT_ONCE", 40)
     monkeypatch.setattr(choosing, "SCORES_AT_ONCE", 1)
     monkeypatch.setattr(choosing, "LEAST_AT_ONCE", 2)
     np.testing.assert_allclose(choosing.log_likelihoods(*arguments), whole, rtol=1e-5)
@@ -84,6 +82,40 @@ def test_each_prompt_of_a_batch_has_the_best_it_has_alone(model):
     assert np.array_equal(together, np.stack(alone))
 
 
+def test_candidates_judged_one_by_one_are_judged_alike(model, candidates, best, monkeypatch):
+    monkeypatch.setattr(choosing, "TOKENS_AT_ONCE", 1)
+    monkeypatch.setattr(choosing, "QUIET_SECONDS", -1.0)
+    events = list(model.stream(Tensor(PROMPT), best_of=4, seed=7, **SAMPLED))
+    assert np.array_equal(events[-1].sequences[0, PROMPT.shape[1] :], candidates[best])
+    parts = [event.done for event in events if isinstance(event, ChoicePart)]
+    assert parts == [1, 2, 3, 4]
+
+
+def test_what_a_picture_is_compared_with_is_the_negative_prompt(model, vocabulary, candidates):
+    negative = head(12, 13)
+    fit, usual = (
+        np.array([by_hand(model, vocabulary, ids, new) for new in candidates])
+        for ids in (PROMPT, negative)
+    )
+    wanted = candidates[[int(np.argmax(fit - choosing.WEIGHT * usual))]]
+    options = {"negative_prompt_ids": negative, "guidance_scale": 1.0}
+    assert np.array_equal(made(model, best_of=4, seed=7, **options), wanted)
+
+
+def test_guided_candidates_are_guided(model, monkeypatch):
+    monkeypatch.setattr(
+        choosing, "log_likelihoods", lambda _m, _v, _p, new, _f: -np.arange(len(new))
+    )
+    guided = made(model, guidance_scale=3.0, seed=7)
+    assert np.array_equal(made(model, best_of=3, guidance_scale=3.0, seed=7), guided)
+
+
+@pytest.mark.parametrize("option", [{"do_sample": False}, {"top_k": 1}])
+def test_candidates_that_were_all_alike_are_one(model, option):
+    request = model.request(Tensor(PROMPT), best_of=4, **SAMPLED | option)
+    assert (request.settings.best_of, len(request.seeds)) == (1, 1)
+
+
 def test_copies_of_a_prompt_have_candidates_of_their_own(model, candidates):
     request = model.request(Tensor(PROMPT), num_return_sequences=2, best_of=3, seed=7, **SAMPLED)
     assert request.seeds == (7,) * 6
@@ -92,7 +124,7 @@ def test_copies_of_a_prompt_have_candidates_of_their_own(model, candidates):
 
 
 def test_the_first_candidate_is_the_picture_of_its_seed(model, candidates, monkeypatch):
-    monkeypatch.setattr(choosing, "scores", lambda *_: np.zeros(4))
+    monkeypatch.setattr(choosing, "log_likelihoods", lambda _m, _v, _p, new, _f: np.zeros(len(new)))
     assert np.array_equal(made(model, best_of=4, seed=7), candidates[:1])
 
 
@@ -110,7 +142,7 @@ def test_drafts_show_the_first_and_rows_the_best(model, vocabulary, candidates, 
         return np.stack([event.codes for event in events if isinstance(event, kind)])
 
     grids = [vocabulary.codes_of(new[vocabulary.is_visual(new)]) for new in candidates]
-    assert np.array_equal(codes(Draft), grids[0].reshape(2, 3))
+    assert np.array_equal(codes(CandidateRow), grids[0].reshape(2, 3))
     assert np.array_equal(codes(RowDone), grids[best].reshape(2, 3))
     assert np.array_equal(codes(FrameDone)[0], codes(RowDone))
     assert [event.sequence for event in events if isinstance(event, RowDone)] == [0, 0]
@@ -128,8 +160,11 @@ def test_of_a_clip_cut_short_its_whole_rows_are_told(model, vocabulary):
 
 def test_the_best_of_that_a_checkpoint_states_counts_for_pictures_alone(model, monkeypatch):
     monkeypatch.setattr(model.generation_config, "best_of", 3, raising=False)
-    assert model.request(Tensor(PROMPT), image_size=SIZE).settings.best_of == 3
-    assert model.request(Tensor(PROMPT), max_new_tokens=3).settings.best_of == 1
+    sampled = {"do_sample": True}
+    assert model.request(Tensor(PROMPT), image_size=SIZE, **sampled).settings.best_of == 3
+    assert model.request(Tensor(PROMPT), max_new_tokens=3, **sampled).settings.best_of == 1
+    no_boi = Tensor(PROMPT[:, -1:])
+    assert model.request(no_boi, image_size=SIZE, **sampled).settings.best_of == 1
 
 
 @pytest.mark.parametrize(

@@ -97,7 +97,8 @@ class Models:
             return self.prompts.conversation([user], Open(picture.shape))
 
         prompts = [ids(text, picture) for text, picture in zip(texts, codes)]
-        return self._made(prompts, None, seeds, [(1, *picture.shape) for picture in codes])
+        silent = [ids("", picture) for picture in codes]
+        return self._made(prompts, silent, seeds, [(1, *picture.shape) for picture in codes])
 
     def answer(self, questions: Sequence[str], codes: Sequence[np.ndarray]) -> list[str]:
         """Answers about pictures or clips; always the likeliest tokens."""
@@ -133,16 +134,16 @@ class Models:
     def _made(
         self,
         prompts: list[list[int]],
-        negatives: list[list[int]] | None,
+        negatives: list[list[int]],
         seeds: Sequence[int],
         sizes: Sequence[tuple[int, int, int]],
         begun: Sequence[np.ndarray | None] | None = None,
     ) -> list[np.ndarray]:
-        """Codes of a batch; (h, w) where t is 1. Without negatives guidance steers from itself."""
+        """Codes of a batch; (h, w) where t is 1."""
         request = drawing_request(
             self.language,
             prompts,
-            negatives or prompts,
+            negatives,
             list(seeds),
             self.settings,
             jit=self.jit,
