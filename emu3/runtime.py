@@ -38,8 +38,36 @@ DEFAULTS = {
 DTYPES = {word: getattr(ms, name) for word, name in names.DTYPES.items()}
 _told: set[str] = set()
 _asked: set[str] = set()
+
+
+class Turns:
+    """A lock that a thread may take again, and that threads get in the order in which they came.
+
+    With a plain lock, a thread that gives it back and takes it again at once, as one that draws row
+    by row does, keeps another one out for many rows.
+    """
+
+    def __init__(self) -> None:
+        self._inside, self._next = threading.Lock(), threading.Lock()
+        self._owner: int | None = None
+        self._depth = 0
+
+    def __enter__(self) -> None:
+        if self._owner != threading.get_ident():
+            with self._next:  # held by the one who waits longest
+                self._inside.acquire()
+            self._owner = threading.get_ident()
+        self._depth += 1
+
+    def __exit__(self, *_: object) -> None:
+        self._depth -= 1
+        if not self._depth:
+            self._owner = None
+            self._inside.release()
+
+
 # MindSpore runs one network of a process at a time: two threads in it end the process.
-ONE_AT_A_TIME = threading.RLock()
+ONE_AT_A_TIME = Turns()
 
 
 def notice(text: str) -> None:

@@ -11,7 +11,6 @@ import shutil
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,6 +22,18 @@ DEMO = ROOT / "assets" / "demo.png"
 ARGUMENTS = ["--no-sandbox", "--disable-gpu"]
 WAIT = 120_000  # ms
 CLICKS = 3
+# In the browser itself: Playwright looks for what it waits for every half second only.
+FIRST_ROW = """() => new Promise(done => {
+    const began = performance.now();
+    new MutationObserver(async (_, observer) => {
+        const image = document.querySelector("#picture img");
+        if (!image) return;
+        observer.disconnect();
+        await image.decode();
+        done((performance.now() - began) / 1000);
+    }).observe(document.body, {childList: true, subtree: true, attributes: true});
+    document.querySelector("#draw").click();
+})"""
 
 
 @contextmanager
@@ -49,10 +60,7 @@ def seconds_to_first_row(page: Page, url: str) -> float:
     page.goto(url)
     page.wait_for_selector("#draw")
     page.wait_for_timeout(1000)
-    began = time.perf_counter()
-    page.click("#draw")
-    page.wait_for_selector("#picture img", timeout=WAIT)
-    seconds = time.perf_counter() - began
+    seconds = page.evaluate(FIRST_ROW)
     expect(page.locator("#status")).to_contain_text("done", timeout=WAIT)
     return seconds
 

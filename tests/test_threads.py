@@ -1,11 +1,13 @@
 """Two threads on one process' models: the second waits, and both are right."""
 
 import threading
+import time
 
 import numpy as np
 from mindspore import Tensor
 
 from emu3.mllm import Emu3ForCausalLM
+from emu3.runtime import Turns
 from emu3.tokenizer import Emu3VisionVQModel
 from tests.support import randomised, tiny_config, tiny_vision_config
 
@@ -47,3 +49,29 @@ def test_two_threads_encode_what_one_would():
 
     alone = [codes(k) for k in range(2)]
     assert all(map(np.array_equal, together(codes, 2), alone))
+
+
+def test_a_thread_that_comes_back_at_once_lets_the_one_that_waits_go_first():
+    turns, order, inside = Turns(), [], threading.Event()
+
+    def wait() -> None:
+        inside.set()
+        with turns:
+            order.append("waits")
+
+    with turns:
+        other = threading.Thread(target=wait)
+        other.start()
+        inside.wait(10)
+        time.sleep(0.1)  # until it stands at the lock
+    with turns:
+        order.append("comes back")
+    other.join(10)
+    assert order == ["waits", "comes back"]
+
+
+def test_a_thread_takes_its_own_turn_again():
+    turns = Turns()
+    with turns, turns:
+        pass
+    assert together(lambda k: turns.__enter__() or turns.__exit__() or k, 2) == [0, 1]

@@ -119,13 +119,19 @@ class VisionCodec:
         return self.seen(self.vision.decode(Tensor(codes, int32)))
 
     def picture(self, codes: np.ndarray) -> "Image.Image":
-        """The picture of codes (H, W), at least one row of them made; what is not stays grey."""
+        """The picture of codes (H, W), at least one row of them made; what is not stays grey.
+
+        Rows are drawn with the last one once more below it, which is nearer to what will be there
+        than the picture's lower edge is.
+        """
         rows = finished_rows(codes)
-        padded = np.pad(codes[:rows], ((0, len(codes) - rows), (0, 0)), mode="edge")
-        (image,) = self.pictures(padded[None])
-        if rows < len(codes):
-            top = image.height * rows // len(codes)
-            image.paste((GREY, GREY, GREY), (0, top, image.width, image.height))
+        if rows == len(codes):
+            return self.pictures(codes[None])[0]
+        padded = np.pad(codes[:rows], ((0, 1), (0, 0)), mode="edge")
+        (drawn,) = self.pictures(padded[None])
+        height = drawn.height // len(padded)
+        image = drawn.crop((0, 0, drawn.width, height * len(codes)))
+        image.paste((GREY, GREY, GREY), (0, height * rows, image.width, image.height))
         return image
 
     def frames(
