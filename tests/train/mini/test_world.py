@@ -10,7 +10,6 @@ from train.mini.world.compose import FULL, random_scene
 from train.mini.world.draw import draw_array
 from train.mini.world.grounds import GROUNDS
 from train.mini.world.motion import Clip, Moving, extended, frames_of, random_clip
-from train.mini.world.naming import read_names
 from train.mini.world.paint import painted
 from train.mini.world.palette import CELL, NEW_COLOUR, NEW_KIND
 from train.mini.world.reading import read
@@ -129,21 +128,3 @@ def test_a_clip_is_named_moment_by_moment():
 def test_painted_names_are_read_as_the_scene_they_are_of():
     for scene in scenes(12):
         assert same(read(painted(cells.cell_kinds(scene))), read(draw_array(scene)))
-
-
-@pytest.mark.parametrize("ratio", RATIOS)
-def test_names_are_read_as_the_scene_they_are_of(ratio):
-    rng = np.random.default_rng(5)
-    for _ in range(20):
-        scene = random_scene(rng, "any", ratio, palette=FULL)
-        assert same(read_names(cells.cell_kinds(scene)), read(draw_array(scene)))
-
-
-def test_one_wrong_name_is_a_thing_of_no_kind():
-    scene = Scene(8, 8, "day", (Thing("house", "red", "medium", 4, 3),))
-    names = cells.cell_kinds(scene)
-    names[0, 0] = cells.thing_kinds(Thing("star", "blue", "large", 0, 0))[0][1, 1]
-    assert sorted(thing.kind or "" for thing in read_names(names).things) == ["", "house"]
-    names = cells.cell_kinds(scene)
-    names[5, 4] = names[0, 0]
-    assert "house" not in {thing.kind for thing in read_names(names).things}

@@ -163,12 +163,12 @@ def edits(models: "Models", asked: Asked) -> list[Record]:
         codes = models.edit(before, [edit.text for edit, _ in part], seeds)
         for (edit, split), made in zip(part, codes):
             seen = read(models.picture(made))
-            right = edited(seen, edit)
+            right = _edited(seen, edit)
             records.append({"prompt": edit.text, "right": right, "kind": edit.kind, "split": split})
     return records
 
 
-def edited(seen: Reading, edit) -> bool:
+def _edited(seen: Reading, edit) -> bool:
     """Whether a picture is the edit's; what is added may stand anywhere."""
     if edit.kind != "add":
         return checking.shows(seen, edit.after)

@@ -42,17 +42,14 @@ class Rows:
 
     def at(self, step: int) -> Batch:
         """The batch of a step."""
-        pad = self.builder.vocabulary.pad
-        return collate(self.samples(step), self.options.length, self.labels, pad)
-
-    def samples(self, step: int) -> list[Sample]:
-        """The rows of a step, one by one."""
         rng = np.random.default_rng((self.seed, step))
         small = self.options.small * max(0.0, 1 - step / (self.steps * GROWN))
         drawing = Drawing(rng, self.builder, small, self.seen)
         filmed = min(1.0, step / (self.steps * FILMED))
         shares = {n: s * filmed if n in CLIPS else s for n, s in self.shares.items()}
-        return [self._row(drawing, shares) for _ in range(self.options.rows)]
+        samples = [self._row(drawing, shares) for _ in range(self.options.rows)]
+        pad = self.builder.vocabulary.pad
+        return collate(samples, self.options.length, self.labels, pad)
 
     def _row(self, drawing: Drawing, shares: dict[str, float]) -> Sample:
         first = _chosen(shares, drawing.rng)
