@@ -41,29 +41,32 @@ _asked: set[str] = set()
 
 
 class Turns:
-    """A lock that a thread may take again, and that threads get in the order in which they came.
+    """A lock that a thread may take again; one that waits comes before one that comes back.
 
     With a plain lock, a thread that gives it back and takes it again at once, as one that draws row
     by row does, keeps another one out for many rows.
     """
 
     def __init__(self) -> None:
-        self._inside, self._next = threading.Lock(), threading.Lock()
-        self._owner: int | None = None
-        self._depth = 0
+        self._inside, self._next = threading.RLock(), threading.Lock()
+        self._mine = threading.local()
 
     def __enter__(self) -> None:
-        if self._owner != threading.get_ident():
-            with self._next:  # held by the one who waits longest
+        depth = getattr(self._mine, "depth", 0)
+        self._mine.depth = depth + 1
+        try:
+            if depth:
                 self._inside.acquire()
-            self._owner = threading.get_ident()
-        self._depth += 1
+                return
+            with self._next:  # held by the one who waits
+                self._inside.acquire()
+        except BaseException:
+            self._mine.depth = depth
+            raise
 
     def __exit__(self, *_: object) -> None:
-        self._depth -= 1
-        if not self._depth:
-            self._owner = None
-            self._inside.release()
+        self._mine.depth -= 1
+        self._inside.release()
 
 
 # MindSpore runs one network of a process at a time: two threads in it end the process.

@@ -52,26 +52,51 @@ def test_two_threads_encode_what_one_would():
 
 
 def test_a_thread_that_comes_back_at_once_lets_the_one_that_waits_go_first():
-    turns, order, inside = Turns(), [], threading.Event()
+    turns, order = Turns(), []
 
     def wait() -> None:
-        inside.set()
         with turns:
             order.append("waits")
 
     with turns:
         other = threading.Thread(target=wait)
         other.start()
-        inside.wait(10)
-        time.sleep(0.1)  # until it stands at the lock
+        while not turns._next.locked():
+            time.sleep(0.001)
     with turns:
         order.append("comes back")
     other.join(10)
     assert order == ["waits", "comes back"]
 
 
-def test_a_thread_takes_its_own_turn_again():
-    turns = Turns()
-    with turns, turns:
-        pass
-    assert together(lambda k: turns.__enter__() or turns.__exit__() or k, 2) == [0, 1]
+def test_a_thread_takes_its_own_turn_again_while_another_waits():
+    turns, order = Turns(), []
+
+    def wait() -> None:
+        with turns:
+            order.append("waits")
+
+    with turns:
+        other = threading.Thread(target=wait)
+        other.start()
+        while not turns._next.locked():
+            time.sleep(0.001)
+        with turns:
+            order.append("again")
+    other.join(10)
+    assert order == ["again", "waits"]
+
+
+def test_no_two_threads_are_inside_at_once():
+    turns, inside, most = Turns(), [], []
+
+    def come_and_go(k: int) -> int:
+        for _ in range(200):
+            with turns:
+                inside.append(k)
+                most.append(len(inside))
+                time.sleep(0)
+                inside.remove(k)
+        return k
+
+    assert together(come_and_go, 3) == [0, 1, 2] and max(most) == 1

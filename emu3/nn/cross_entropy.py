@@ -8,7 +8,7 @@ from emu3.nn.log_sum_exp import shifted_exp
 
 
 class CrossEntropy(nn.Cell):
-    """logits (N, V) float32, labels (N,) int32, below 0 = none -> losses (N,), slope (N, V)."""
+    """logits (N, V) float32, labels (N,) int32, below 0 = none -> losses' sum, slope (N, V)."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -16,7 +16,8 @@ class CrossEntropy(nn.Cell):
 
     def construct(self, logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         if self.kernel is not None:
-            return self.kernel(logits, labels)
+            losses, slope = self.kernel(logits, labels)
+            return losses.sum(), slope
         logits, powers, sums = shifted_exp(logits)
         counted = (labels >= 0).astype(ms.float32)
         wanted = ops.maximum(labels, 0).expand_dims(1)
@@ -25,7 +26,7 @@ class CrossEntropy(nn.Cell):
         # Written back whole: Ascend's operator adds nothing, and takes float16 and float32 only.
         there = ops.gather_elements(slope, 1, wanted) - counted.expand_dims(1)
         slope = ops.tensor_scatter_elements(slope, wanted, there, 1, "none")
-        return (ops.log(sums) - chosen) * counted, slope
+        return ((ops.log(sums) - chosen) * counted).sum(), slope
 
 
 @on_cpu

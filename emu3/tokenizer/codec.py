@@ -11,6 +11,7 @@ import numpy as np
 from mindspore import Tensor, int32
 
 from emu3.errors import InputError
+from emu3.runtime import graph_mode
 from emu3.tokenizer.codes import finished_rows
 
 if TYPE_CHECKING:
@@ -122,12 +123,13 @@ class VisionCodec:
         """The picture of codes (H, W), at least one row of them made; what is not stays grey.
 
         Rows are drawn with the last one once more below it, which is nearer to what will be there
-        than the picture's lower edge is.
+        than the picture's lower edge is; in graph mode, which compiles each height, all are drawn.
         """
         rows = finished_rows(codes)
         if rows == len(codes):
             return self.pictures(codes[None])[0]
-        padded = np.pad(codes[:rows], ((0, 1), (0, 0)), mode="edge")
+        more = len(codes) - rows if graph_mode() else 1
+        padded = np.pad(codes[:rows], ((0, more), (0, 0)), mode="edge")
         (drawn,) = self.pictures(padded[None])
         height = drawn.height // len(padded)
         image = drawn.crop((0, 0, drawn.width, height * len(codes)))

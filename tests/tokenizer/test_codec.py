@@ -1,10 +1,14 @@
-"""Clips through the codec, a part at a time."""
+"""Clips through the codec, a part at a time, and pictures of which rows are missing."""
 
 import mindspore as ms
 import numpy as np
 import pytest
 from mindspore import Tensor
+from PIL import Image
 
+from emu3 import bundled
+from emu3.loading import load_vision
+from emu3.metrics import psnr
 from emu3.tokenizer import (
     Emu3VisionVQConfig,
     Emu3VisionVQImageProcessor,
@@ -12,6 +16,7 @@ from emu3.tokenizer import (
     TiledVision,
     VisionCodec,
 )
+from emu3.tokenizer.codes import NOT_MADE
 from tests.golden_weights import set_golden_weights
 
 LATENTS = 12
@@ -65,3 +70,35 @@ def test_tiles_see_what_is_before_too(vision, codes):
     tiled = TiledVision(vision, 20)
     whole = tiled.decode(Tensor(wide)).asnumpy()
     np.testing.assert_allclose(tiled.decode(Tensor(wide), 2).asnumpy(), whole[:, 8:], atol=1e-5)
+
+
+@pytest.fixture(scope="module")
+def mini() -> VisionCodec:
+    return VisionCodec(*load_vision(bundled.MINI_VISION))
+
+
+@pytest.fixture(scope="module")
+def demo(mini) -> np.ndarray:
+    """Codes of the demo picture."""
+    (codes,) = mini.encode_each([mini.pixels(Image.open(bundled.DEMO_IMAGE))])
+    return codes
+
+
+@pytest.mark.parametrize("rows", [1, 4, 7])
+def test_rows_of_a_preview_are_nearly_those_of_the_picture_and_the_rest_is_grey(mini, demo, rows):
+    codes = np.where(np.arange(len(demo))[:, None] < rows, demo, NOT_MADE)
+    whole, preview = (np.asarray(mini.picture(some)) for some in (demo, codes))
+    made = rows * len(whole) // len(demo)
+    assert preview.shape == whole.shape and (preview[made:] == 128).all()
+    assert psnr(whole[:made], preview[:made]) > 18
+
+
+def test_a_preview_draws_no_more_than_its_rows_and_one(mini, demo, monkeypatch):
+    drawn, decode = [], mini.vision.decode
+    monkeypatch.setattr(
+        mini.vision, "decode", lambda codes: drawn.append(codes.shape) or decode(codes)
+    )
+    codes = demo.copy()
+    codes[2:] = NOT_MADE
+    mini.picture(codes)
+    assert drawn == [(1, 3, demo.shape[1])]

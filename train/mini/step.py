@@ -30,7 +30,7 @@ class MeanLoss(nn.Cell):
 class TrainStep(nn.Cell):
     """Forward, backward and update in one compiled graph per batch shape."""
 
-    def __init__(self, loss: nn.Cell, weight_decay: float) -> None:
+    def __init__(self, loss: MeanLoss, weight_decay: float) -> None:
         super().__init__()
         self.loss = loss
         self.parameters = ms.ParameterTuple(loss.trainable_params())
@@ -38,8 +38,9 @@ class TrainStep(nn.Cell):
         self.optimizer = Muon(trained, is_hidden_matrix, weight_decay=weight_decay)
         self.gradient = ops.GradOperation(get_by_list=True)
 
-    def construct(self, lr, *inputs):
-        """One step on what the loss takes; returns loss and gradient norm."""
+    def construct(self, ids, positions, branches, places, labels, lr):
+        """One step; returns loss and gradient norm."""
+        inputs = (ids, positions, branches, places, labels)
         loss = self.loss(*inputs)
         grads = self.gradient(self.loss, self.parameters)(*inputs)
         return loss, self.optimizer(grads, lr)

@@ -74,8 +74,8 @@ class HeadLoss(nn.Cell):
     def _chunk(self, hidden: Tensor, weight: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """Loss of a chunk and its slope by the logits (n, V), in hidden's dtype."""
         logits = self.matmul_transpose_b(hidden, weight).astype(ms.float32)
-        losses, slope = self.cross_entropy(logits, labels)
-        return losses.sum(), slope.astype(hidden.dtype)
+        loss, slope = self.cross_entropy(logits, labels)
+        return loss, slope.astype(hidden.dtype)
 
     def bprop(self, hidden, weight, labels, out, dout):
         """The gradients that the forward pass took, by the slope of the sum."""
@@ -111,4 +111,4 @@ class HeadScores(nn.Cell):
     def _chunk(self, hidden: Tensor, weight: Tensor, labels: Tensor) -> Tensor:
         logits = self.matmul_transpose_b(hidden, weight).astype(ms.float32)
         right = (ops.argmax(logits, 1).astype(ms.int32) == labels).astype(ms.float32).sum()
-        return ops.stack((self.cross_entropy(logits, labels)[0].sum(), right))
+        return ops.stack((self.cross_entropy(logits, labels)[0], right))

@@ -81,7 +81,7 @@ def train(options: LmOptions) -> None:
         for step, batch in run.steps_with(rows.at):
             cell.set_train(step < options.steps * (1 - options.careful))
             lr = Tensor(rate(step), ms.float32)
-            loss, norm = (float(x) for x in cell(lr, *map(Tensor, astuple(batch))))
+            loss, norm = (float(x) for x in cell(*map(Tensor, astuple(batch)), lr))
             run.bar.set_postfix_str(f"loss {loss:.3f} norm {norm:.2f}")
             writer.writerow([step, "language", f"{loss:.5f}", f"{norm:.4f}"])
     write_rows(model)
