@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 import mindspore as ms
+from mindspore.common import api
 
 from emu3 import names
 from emu3.errors import InputError
@@ -189,9 +190,39 @@ def compiled(method: Callable, jit: bool) -> Callable:
     """A cell's method as the device wants it compiled, or itself."""
     if not jit:
         return method
-    if on_ascend():
-        return ms.jit(method, jit_level="O0", infer_boost="on")
-    return ms.jit(method)
+    return Compiled(method, {"jit_level": "O0", "infer_boost": "on"} if on_ascend() else {})
+
+
+class Compiled:
+    """A method compiled for each shape of its arguments, which may be forgotten again.
+
+    MindSpore keeps what it compiled until the process ends, whoever is there to call it.
+    """
+
+    def __init__(self, method: Callable, settings: Mapping[str, str]) -> None:
+        self._call = ms.jit(method, **settings)
+        self._phases: set[str] = set()
+
+    def __call__(self, *arguments: object) -> object:
+        before = set(api.ms_compile_cache)
+        try:
+            return self._call(*arguments)
+        finally:
+            self._phases |= api.ms_compile_cache - before
+
+    def forget(self) -> None:
+        """Give back the memory of what it was compiled to; called again, it is compiled again."""
+        if self._phases:
+            for executor in (api._cell_graph_executor, api.JitExecutor_.get_instance()):
+                executor.del_net_res(None, self._phases)
+            api.ms_compile_cache.difference_update(self._phases)
+            self._phases = set()
+
+
+def forget(method: object) -> None:
+    """Forget what a method was compiled to, if it is one that was."""
+    if hasattr(method, "forget"):
+        method.forget()
 
 
 def forget_compiled() -> None:

@@ -23,6 +23,10 @@ class OneByOne:
     def __call__(self, *arguments: Tensor):
         return self.step.one_by_one(self.once, *arguments)
 
+    def forget(self) -> None:
+        """Forget what the step was compiled to."""
+        runtime.forget(self.compiled)
+
     def once(self, *arguments: Tensor):
         """One step."""
         before = self.step.phase

@@ -124,6 +124,11 @@ class CompiledStep:
                 self.block(*arguments)
             self.compiled = True
 
+    def forget(self) -> None:
+        """Give back the memory of what the step was compiled to."""
+        for method in (self.block, getattr(self, "next_logits", None)):
+            runtime.forget(method)
+
 
 def number(value: int) -> Tensor:
     """A whole number as steps take it: (1,) int32."""
@@ -158,7 +163,7 @@ class StepStore:
         while len(self.steps) > STEPS_KEPT or (
             sum(kept.step.cache_bytes for kept in self.steps) > CACHE_BYTES_KEPT
         ):
-            self.steps.pop(0)
+            self.steps.pop(0).forget()
         return True
 
     def refresh(self) -> None:

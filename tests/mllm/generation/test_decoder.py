@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from mindspore import Tensor, ops
+from mindspore.common import api
 
 from emu3.arrays import as_numpy
 from emu3.mllm.generation.decoder import Decoder, StepStore
@@ -107,6 +108,20 @@ def test_a_repeated_generation_takes_the_same_step(model):
     step = decoder.current
     decoder.close()
     assert decoder.store.take(step.kind, False) is step
+
+
+def test_a_step_that_goes_leaves_nothing_compiled_and_comes_back_the_same(model, monkeypatch):
+    """Such that a server that is asked for ever other sizes keeps its memory."""
+    monkeypatch.setattr("emu3.mllm.generation.decoder.STEPS_KEPT", 1)
+
+    def made(count: int) -> np.ndarray:
+        picture = {"image_size": (1, 3), "do_sample": False, "jit": True}
+        return as_numpy(model.generate(PROMPTS[:count], **picture))
+
+    first, kept = made(1), len(api.ms_compile_cache)
+    made(2)
+    assert len(api.ms_compile_cache) == kept
+    assert np.array_equal(made(1), first) and len(api.ms_compile_cache) == kept
 
 
 def test_decoding_renames_no_parameter(model):
