@@ -51,18 +51,24 @@ def test_two_threads_encode_what_one_would():
     assert all(map(np.array_equal, together(codes, 2), alone))
 
 
-def test_a_thread_that_comes_back_at_once_lets_the_one_that_waits_go_first():
-    turns, order = Turns(), []
+def waiting_at(turns: Turns, order: list[str]) -> threading.Thread:
+    """A thread that stands at turns held by this one, and tells when it got in."""
 
     def wait() -> None:
         with turns:
             order.append("waits")
 
+    thread = threading.Thread(target=wait)
+    thread.start()
+    while not turns._next.locked():
+        time.sleep(0.001)
+    return thread
+
+
+def test_a_thread_that_comes_back_at_once_lets_the_one_that_waits_go_first():
+    turns, order = Turns(), []
     with turns:
-        other = threading.Thread(target=wait)
-        other.start()
-        while not turns._next.locked():
-            time.sleep(0.001)
+        other = waiting_at(turns, order)
     with turns:
         order.append("comes back")
     other.join(10)
@@ -71,16 +77,8 @@ def test_a_thread_that_comes_back_at_once_lets_the_one_that_waits_go_first():
 
 def test_a_thread_takes_its_own_turn_again_while_another_waits():
     turns, order = Turns(), []
-
-    def wait() -> None:
-        with turns:
-            order.append("waits")
-
     with turns:
-        other = threading.Thread(target=wait)
-        other.start()
-        while not turns._next.locked():
-            time.sleep(0.001)
+        other = waiting_at(turns, order)
         with turns:
             order.append("again")
     other.join(10)
